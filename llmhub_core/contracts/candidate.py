@@ -1,0 +1,93 @@
+"""What one attempt goes to: a deployment with a provider key, and how each is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+KeyState = Literal["active", "cooling", "exhausted", "invalid", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So much of something in a window, for all that share `id`.
+
+    kind     requests, tokens, concurrency (no window) or money (in 10⁻⁹ USD)
+    amount   how much
+    window   seconds; 0 for concurrency
+    zone     days (86,400 s) begin at midnight there (IANA name); None makes the window slide
+    """
+
+    id: str
+    kind: Literal["requests", "tokens", "concurrency", "money"]
+    amount: int
+    window: int = 60
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model at a provider. Lower `priority` first; `weight` counts among equals.
+
+    `input_price`/`output_price` are USD per million tokens where the operator set them; None leaves the
+    price to the price table.
+    """
+
+    provider: str
+    model: str
+    priority: int = 1
+    weight: int = 1
+    input_price: float | None = None
+    output_price: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """A provider key as everybody may see it; its secret stays in the vault. `group` names the account."""
+
+    provider: str
+    name: str
+    priority: int = 1
+    weight: int = 1
+    group: str = ""
+    models: tuple[str, ...] = ("*",)
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.provider}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Deployment × provider key."""
+
+    deployment: Deployment
+    key: ProviderKey
+
+    @property
+    def label(self) -> str:
+        """``provider/model#key``: for records, logs and explanations; never for callers."""
+        return f"{self.deployment.provider}/{self.deployment.model}#{self.key.name}"
+
+
+@dataclass(slots=True, eq=False)
+class CandidateStats:
+    """A candidate and its live numbers, kept by the hub; strategies read them and change nothing.
+
+    in_flight        attempts running now
+    picks            attempts since the start
+    last_pick        when the last one began (monotonic seconds; 0 if never)
+    first_token      smoothed seconds to the first byte of an answer; None before the first
+    failures         failures in a row
+    quota_left       share of the tightest limit that is left, 1.0 if there is none
+    """
+
+    candidate: Candidate
+    in_flight: int = 0
+    picks: int = 0
+    last_pick: float = 0.0
+    first_token: float | None = None
+    failures: int = 0
+    quota_left: float = 1.0
+    turn: dict[str, int] = field(default_factory=dict)

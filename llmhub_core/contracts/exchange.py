@@ -1,0 +1,231 @@
+"""One request and all that the hub learns about it, one fact a step; and the record that remains of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmhub_core.contracts.candidate import CandidateStats, Limit
+from llmhub_core.contracts.chat_request import ChatRequest, RequestHead, Where
+from llmhub_core.contracts.dialect import Dialect
+from llmhub_core.contracts.usage import Usage
+
+if TYPE_CHECKING:
+    from llmhub_core.contracts.quota_store import Reservation
+
+Outcome = Literal["served", "refused", "failed", "cancelled", "unknown"]
+"""served: whole and finished · refused: by the hub, no provider was asked · failed: no provider served it, or
+the answer broke off · cancelled: the caller left · unknown: the hub was killed in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. `models` are patterns (``*`` at the end) of the public names allowed; limits are its own."""
+
+    name: str
+    models: tuple[str, ...] = ("*",)
+    limits: tuple[Limit, ...] = ()
+
+    def may_use(self, model: str) -> bool:
+        return any(
+            model == pattern or (pattern.endswith("*") and model.startswith(pattern[:-1])) for pattern in self.models
+        )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call to one candidate. Times in milliseconds from the request's arrival; None: never happened.
+
+    `reason` is why it ended as it did, in one word or code: ``ok`` or an error's code.
+    """
+
+    provider: str
+    model: str
+    key: str
+    started_ms: float
+    reason: str = "unknown"
+    status: int | None = None
+    first_byte_ms: float | None = None
+    ended_ms: float | None = None
+    provider_code: str | None = None
+    provider_request_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The candidates in the order in which they are tried, and why each other one was left out.
+
+    `soonest` is in how many seconds the first of those left out returns; None if none will by itself.
+    """
+
+    route: str
+    strategy: str
+    candidates: list[CandidateStats]
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    soonest: float | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """The one line that remains of an admitted request. Built once, when the exchange is over.
+
+    `arrived_at` is in seconds since 1970 (UTC), `cost` in 10⁻⁹ USD with None for unknown, tokens as in Usage.
+    """
+
+    id: str
+    arrived_at: float
+    caller: str
+    dialect: str
+    operation: str
+    model: str
+    stream: bool
+    route: str = ""
+    outcome: Outcome = "unknown"
+    status: int = 0
+    code: str = ""
+    source: str = ""
+    provider: str = ""
+    served_model: str = ""
+    key: str = ""
+    lane: str = ""
+    finish: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
+    first_byte_ms: float | None = None
+    total_ms: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    server_tool_calls: int = 0
+    usage_estimated: bool = False
+    cost: int | None = None
+    client_request_id: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Exchange:
+    """One request on its way through the chain. Each step writes its fact; reading one too early is an
+    AttributeError, so that no step can be forgotten and no type is Optional for that reason alone."""
+
+    __slots__ = (
+        "adapted",
+        "arrived",
+        "arrived_at",
+        "attempts",
+        "body",
+        "caller",
+        "dialect",
+        "finish",
+        "first_byte",
+        "head",
+        "headers",
+        "id",
+        "lane",
+        "notes",
+        "output_bytes",
+        "plan",
+        "replaced",
+        "request_",
+        "reservation",
+        "served_by",
+        "usage",
+        "where",
+    )
+
+    dialect: Dialect  # open_exchange
+    headers: Mapping[str, str]
+    where: Where
+    caller: Caller  # auth
+    body: bytes  # normalize: the bytes as they came
+    head: RequestHead
+    plan: Plan  # route
+    reservation: Reservation | None  # meter
+
+    def __init__(self, id: str, dialect: Dialect, headers: Mapping[str, str], where: Where) -> None:
+        self.id = id
+        self.dialect = dialect
+        self.headers = headers
+        self.where = where
+        self.arrived = time.perf_counter()
+        self.arrived_at = time.time()
+        self.attempts: list[Attempt] = []
+        self.served_by: CandidateStats | None = None
+        self.first_byte: float | None = None
+        self.usage: Usage | None = None
+        self.finish = ""
+        self.lane = ""
+        self.adapted: tuple[str, ...] = ()
+        self.output_bytes = 0
+        self.replaced = False
+        self.request_: ChatRequest | None = None
+        self.notes: dict[str, Any] | None = None
+
+    @property
+    def request(self) -> ChatRequest:
+        """The whole request, taken apart when somebody first asks: the verbatim lane never does."""
+        if self.request_ is None:
+            self.request_ = self.dialect.decode_request(self.body, self.head, self.where)
+        return self.request_
+
+    def replace_request(self, request: ChatRequest) -> None:
+        """An interceptor's other request: from now on the bytes as they came no longer say what is asked."""
+        self.request_ = request
+        self.replaced = True
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.arrived) * 1000.0
+
+    def record(self, outcome: Outcome, status: int, code: str = "", source: str = "") -> Record:
+        """What remains. Call once, when everything is known."""
+        record = Record(
+            id=self.id,
+            arrived_at=self.arrived_at,
+            caller=self.caller.name,
+            dialect=self.dialect.name,
+            operation=self.head.operation,
+            model=self.head.model,
+            stream=self.head.stream,
+            outcome=outcome,
+            status=status,
+            code=code,
+            source=source,
+            lane=self.lane,
+            finish=self.finish,
+            attempts=self.attempts,
+            adapted=list(self.adapted),
+            total_ms=round(self.elapsed_ms(), 3),
+            client_request_id=self.headers.get("x-client-request-id", "")[:128],
+        )
+        plan: Plan | None = getattr(self, "plan", None)
+        if plan is not None:
+            record.route = plan.route
+            record.left_out = plan.left_out
+        if self.served_by is not None:
+            candidate = self.served_by.candidate
+            record.provider = candidate.deployment.provider
+            record.served_model = candidate.deployment.model
+            record.key = candidate.key.name
+        if self.first_byte is not None:
+            record.first_byte_ms = round((self.first_byte - self.arrived) * 1000.0, 3)
+        usage = self.usage
+        if usage is not None:
+            record.input_tokens = usage.input_tokens
+            record.output_tokens = usage.output_tokens
+            record.cached_tokens = usage.cached_tokens
+            record.cache_write_tokens = usage.cache_write_tokens
+            record.cache_write_1h_tokens = usage.cache_write_1h_tokens
+            record.reasoning_tokens = usage.reasoning_tokens
+            record.audio_input_tokens = usage.audio_input_tokens
+            record.audio_output_tokens = usage.audio_output_tokens
+            record.server_tool_calls = usage.server_tool_calls
+            record.usage_estimated = usage.estimated
+        return record

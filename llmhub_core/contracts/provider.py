@@ -1,0 +1,84 @@
+"""A place that serves models: its address, its credentials, the dialects spoken there."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from llmhub_core.contracts.plugin import Plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; None means without limit.
+
+    connect      until the TCP (and TLS) connection stands
+    first_token  from sending the request to the first byte of the answer's body
+    stall        between two reads of the body
+    total        for the whole call
+    """
+
+    connect: float | None = 5.0
+    first_token: float | None = 120.0
+    stall: float | None = 90.0
+    total: float | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP call to a provider. `url` is absolute and holds no credentials; header names are lower case."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    method: str = "POST"
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class Fetched(Protocol):
+    """What `fetch` answers: small and whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Fetch = Callable[[Call], Awaitable[Fetched]]
+"""Lent by the gateway to providers that need calls of their own (token refresh, model lists)."""
+
+
+class Envelope:
+    """Unwraps a foreign framing of the answer into the dialect's own bytes. The default changes nothing."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def close(self) -> bytes:
+        return b""
+
+
+class Provider(Plugin):
+    """A place, isolated from all others; opens no connection itself.
+
+    `speaks` names the dialects spoken there, best first. One instance serves one `[[providers]]` table;
+    its keys come one at a time, with each call.
+    """
+
+    speaks: ClassVar[tuple[str, ...]] = ()
+    base_url: str
+    """Where the dialect's paths begin, without a trailing slash. Set by __init__."""
+
+    @abstractmethod
+    async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
+        """Add address prefix, credentials, signature. `call.url` comes as the dialect's path (``/chat/completions``),
+        `secret` is the provider key's; an empty secret means that the place needs none."""
+
+    def envelope(self, stream: bool) -> Envelope | None:
+        """For framings that are not the dialect's own; None means bytes as they are."""
+        return None
+
+    def models_call(self) -> Call | None:
+        """A call (not yet prepared) that lists the models, for `doctor` and key tests; None if there is none."""
+        return None

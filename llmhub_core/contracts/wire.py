@@ -1,0 +1,203 @@
+"""Bytes to frames and back; JSON that never loses a byte; one value replaced inside raw JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from llmhub_core.contracts.errors import BadRequest
+
+MAX_FRAME = 8 * 1024 * 1024
+"""One event may be this large (inline images are); a larger one is garbage or an attack."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def load_json(data: bytes | str) -> Any:
+    """Parse JSON; ValueError if it is none.
+
+    Half a surrogate pair, NaN and numbers beyond a float are legal to some providers and refused by the
+    fast parser: the standard library reads those.
+    """
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+
+
+def dump_json(value: Any) -> bytes:
+    """Compact JSON in UTF-8; half surrogates, which UTF-8 cannot hold, are escaped."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `data` is one well-formed JSON value; reads it without building anything."""
+    try:
+        _check(data)
+    except msgspec.DecodeError:
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+    except RecursionError:
+        return False
+    return True
+
+
+# Server-sent events. Lines end at CR, LF or CR LF and nowhere else: U+2028, U+2029 and U+0085 are legal
+# inside JSON strings, so the generic line splitters of the language are wrong here.
+
+_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+_FRAME_END = re.compile(_LINE_END + _LINE_END)
+_LINES = re.compile(rb"\r\n|\n|\r")
+
+
+class FrameTooLarge(ValueError):
+    """An event larger than MAX_FRAME."""
+
+
+class FrameSplitter:
+    """Bytes in any pieces to whole raw frames, terminators included: joined they are the bytes that came."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The frames that `chunk` completed."""
+        waiting, scan = self._waiting, 0
+        if waiting:
+            # Only the seam is looked at again, so that a frame in many reads costs linear time.
+            scan = max(0, len(waiting) - 3)
+            waiting += chunk
+            if _FRAME_END.search(waiting, scan) is None:
+                self._check()
+                return []
+            chunk = bytes(waiting)
+            waiting.clear()
+        frames: list[bytes] = []
+        start = 0
+        for end in _FRAME_END.finditer(chunk, scan):
+            frames.append(chunk[start : end.end()])
+            start = end.end()
+        if start < len(chunk):
+            waiting += chunk[start:]
+            self._check()
+        return frames
+
+    def _check(self) -> None:
+        if len(self._waiting) > MAX_FRAME:
+            raise FrameTooLarge("an event of the stream is larger than 8 MiB")
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a frame is waiting for its rest."""
+        return bool(self._waiting)
+
+    def rest(self) -> bytes:
+        """What is left when the stream ended without a blank line; often the last frame, sometimes half of one."""
+        rest = bytes(self._waiting)
+        self._waiting.clear()
+        return rest
+
+
+def read_frame(raw: bytes) -> tuple[str, bytes]:
+    """Event name ("" if none) and data of a raw frame; data is b"" for comments and blank lines."""
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2:
+        return "", raw[6:-2]
+    event, data = "", []
+    for line in _LINES.split(raw):
+        name, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            event = value.decode("utf-8", "replace")
+    return event, b"\n".join(data)
+
+
+# Splicing: one top-level value replaced, every other byte kept.
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
+_WHITE = b" \t\r\n"
+
+
+def find_value(body: bytes, key: str) -> tuple[int, int] | None:
+    """The span of the value of top-level `key` in the JSON object `body`; None if there is no such key.
+
+    Keys written with escapes are recognised. A key that stands twice raises BadRequest: no two parsers
+    agree which one counts, so it cannot be passed on safely.
+    """
+    quoted = key.encode()
+    depth = 0
+    found: tuple[int, int] | None = None
+    name: bytes | None = None  # the string before a colon at depth one
+    value_at = -1
+    for token in _TOKEN.finditer(body):
+        char = body[token.start()]
+        if depth == 1:
+            if char == 0x3A and value_at < 0:  # ":"
+                value_at = token.end()
+                continue
+            if char in (0x2C, 0x7D) and value_at >= 0 and name is not None:  # "," or "}"
+                if name == quoted or (b"\\" in name and json.loads(b'"' + name + b'"') == key):
+                    if found is not None:
+                        raise BadRequest(f'The body has "{key}" twice; send it once.', code="invalid_json", param=key)
+                    found = _trim(body, value_at, token.start())
+                value_at, name = -1, None
+            elif char == 0x22 and value_at < 0:
+                name = body[token.start() + 1 : token.end() - 1]
+        if char in (0x7B, 0x5B):
+            depth += 1
+        elif char in (0x7D, 0x5D):
+            depth -= 1
+    return found
+
+
+def _trim(body: bytes, start: int, end: int) -> tuple[int, int]:
+    while body[start] in _WHITE:
+        start += 1
+    while body[end - 1] in _WHITE:
+        end -= 1
+    return start, end
+
+
+_STRING_VALUE: dict[str, re.Pattern[bytes]] = {}
+
+
+def replace_string(body: bytes, key: str, value: str) -> bytes:
+    """`body` with the string value of top-level `key` replaced; BadRequest if it stands there twice."""
+    pattern = _STRING_VALUE.get(key)
+    if pattern is None:
+        pattern = re.compile(rb'"' + re.escape(key.encode()) + rb'"\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
+        _STRING_VALUE[key] = pattern
+    first = pattern.search(body)
+    # One match is the top-level key, unless that one is written with escapes (\u006d…) and this is nested.
+    if first is not None and b"\\u00" not in body and pattern.search(body, first.end()) is None:
+        start, end = first.span(1)
+    else:
+        span = find_value(body, key)
+        if span is None:
+            return body
+        start, end = span
+    return body[:start] + dump_json(value) + body[end:]
+
+
+def set_value(body: bytes, key: str, raw: bytes) -> bytes:
+    """`body` (a JSON object) with top-level `key` set to the JSON `raw`, replaced or put first."""
+    span = find_value(body, key) if b'"' + key.encode() + b'"' in body or b"\\u00" in body else None
+    if span is not None:
+        return body[: span[0]] + raw + body[span[1] :]
+    brace = body.index(b"{") + 1
+    comma = b"" if body[brace:].lstrip(_WHITE).startswith(b"}") else b","
+    return body[:brace] + b'"' + key.encode() + b'":' + raw + comma + body[brace:]

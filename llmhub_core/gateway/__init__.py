@@ -1,0 +1,1 @@
+"""The data plane: the chain from a caller's request to a provider and back."""

@@ -1,0 +1,1 @@
+"""What runs: settings, registry, catalog, pool, health, tokens, ledger."""

@@ -1,0 +1,1 @@
+"""What looks at requests and answers on their way."""
