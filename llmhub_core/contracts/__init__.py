@@ -91,6 +91,7 @@ from llmhub_core.contracts.errors import (
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
+    upstream_error,
 )
 from llmhub_core.contracts.exchange import (
     Attempt,
@@ -130,6 +131,7 @@ from llmhub_core.contracts.provider import (
     Fetch,
     Fetched,
     Provider,
+    ProviderAnswer,
     Timeouts,
 )
 from llmhub_core.contracts.quota_store import (
@@ -158,6 +160,8 @@ from llmhub_core.contracts.wire import (
     load_json,
     read_frame,
     replace_string,
+    retry_after,
+    safe_text,
     set_value,
 )
 
@@ -230,6 +234,7 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Provider",
+    "ProviderAnswer",
     "ProviderKey",
     "QuotaExceeded",
     "QuotaStore",
@@ -287,7 +292,10 @@ __all__ = [
     "load_json",
     "read_frame",
     "replace_string",
+    "retry_after",
+    "safe_text",
     "set_value",
     "tokens_of_bytes",
     "unfold",
+    "upstream_error",
 ]

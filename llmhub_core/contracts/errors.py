@@ -237,3 +237,31 @@ class SettingsError(StartError):
 
 class PluginError(StartError):
     """A plugin that cannot be used: not importable, another contract number, a name already taken."""
+
+
+def upstream_error(status: int, message: str) -> UpstreamError:
+    """The kind of error that an HTTP status alone tells, for bodies that say no more.
+
+    `message` is the provider's own text, already safe to show; callers see it only where the request itself
+    is at fault. Everything else gets a sentence of ours, so that no account detail leaks.
+    """
+    error: UpstreamError
+    if status in (401, 403):
+        error = UpstreamDenied("No usable key is left at the provider; the operator has been told.")
+    elif status == 402:
+        error = UpstreamLimited("The provider account has no credit left.", code="insufficient_quota")
+        error.exhausted = True
+    elif status == 429:
+        error = UpstreamLimited("The provider's rate limit is reached; try again later.")
+    elif status in (408, 504):
+        error = UpstreamTimeout("The provider did not answer in time; try again.", source="provider")
+    elif status >= 500:
+        error = UpstreamOverloaded("The provider is overloaded or failing; try again later.")
+    elif 300 <= status < 400:
+        error = UpstreamGarbled("The provider answered with a redirect, which is never followed.")
+        error.code = "upstream_redirect"
+    elif status >= 400:
+        error = UpstreamRefused(message or "The provider refused the request.", status=status)
+    else:
+        error = UpstreamGarbled("The provider's answer could not be understood.")
+    return error

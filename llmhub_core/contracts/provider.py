@@ -45,6 +45,22 @@ class Fetched(Protocol):
     body: bytes
 
 
+class ProviderAnswer(Protocol):
+    """An answer on its way in, from the network or from a provider that runs in this process."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def chunk(self) -> bytes:
+        """What arrived since the last call; b"" at the clean end. Raises an UpstreamError if it broke off."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body; UpstreamGarbled if it is larger than `limit` bytes."""
+
+    def abort(self) -> None:
+        """Give it up at once; may be called at any time, more than once."""
+
+
 Fetch = Callable[[Call], Awaitable[Fetched]]
 """Lent by the gateway to providers that need calls of their own (token refresh, model lists)."""
 
@@ -74,6 +90,10 @@ class Provider(Plugin):
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         """Add address prefix, credentials, signature. `call.url` comes as the dialect's path (``/chat/completions``),
         `secret` is the provider key's; an empty secret means that the place needs none."""
+
+    async def serve(self, call: Call) -> ProviderAnswer | None:
+        """For models that run in this process: the answer to a prepared call. None sends it over the network."""
+        return None
 
     def envelope(self, stream: bool) -> Envelope | None:
         """For framings that are not the dialect's own; None means bytes as they are."""

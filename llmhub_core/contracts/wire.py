@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -201,3 +204,33 @@ def set_value(body: bytes, key: str, raw: bytes) -> bytes:
     brace = body.index(b"{") + 1
     comma = b"" if body[brace:].lstrip(_WHITE).startswith(b"}") else b","
     return body[:brace] + b'"' + key.encode() + b'":' + raw + comma + body[brace:]
+
+
+# Headers and texts of providers.
+
+_CREDENTIALS = re.compile(
+    r"(?i)bearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|lha?|key)-[\w*.-]{6,}|\bAIza[\w*-]{6,}|([?&](?:key|api_key)=)[^&\s]+"
+)
+
+
+def safe_text(text: str, limit: int = 500) -> str:
+    """A provider's text without anything that looks like a credential, cut to `limit` characters."""
+    return _CREDENTIALS.sub(lambda found: (found.group(1) or "") + "***", text)[:limit]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date); None if neither says."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            except (TypeError, ValueError):
+                continue
+        if 0 <= seconds < 1e9:
+            return seconds
+    return None
