@@ -165,7 +165,7 @@ static int hear_framing(Conn *c, char ch) { // one byte of chunked framing; 0: b
 static void hear(Conn *c, const char *p, size_t n) {
   while (n) {
     size_t used = 1;
-    if (c->part == UNUSED || !c->sent) { fail(c, &incomplete); return; } // more than was asked for
+    if (c->part == UNUSED) { incomplete++; drop(c); return; } // more than was asked for
     if (c->part == HEAD) {
       used = hear_head(c, p, n);
       if (!used) { fail(c, &incomplete); return; }

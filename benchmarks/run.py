@@ -166,7 +166,7 @@ def pick_cores(text: str | None) -> Cores:
         return Cores(first, second)
     if len(allowed) == 1:
         print("warning: only one core; target and load share it, and figures mean little", file=sys.stderr)
-    return Cores(allowed[0], allowed[-1] if len(allowed) == 2 else allowed[1 % len(allowed)])
+    return Cores(allowed[0], allowed[1 % len(allowed)])
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
