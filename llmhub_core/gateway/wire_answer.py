@@ -1,0 +1,200 @@
+"""A provider's answer while it is read: what has arrived, what is awaited, within which limits."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import Protocol
+
+from llmhub_core.contracts.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
+from llmhub_core.gateway.wire_inflate import Inflate
+
+HIGH_WATER = 256 * 1024
+"""Bytes that may wait unread before reading from the provider pauses."""
+
+DIED = "The provider closed the connection before it answered; try again."
+_ABANDONED = "The call was given up before its answer was complete."
+
+
+class Line(Protocol):
+    """The connection, as an answer sees it."""
+
+    def arm(self, when: float) -> None:
+        """Fail the exchange at loop time `when` if somebody waits then."""
+
+    def resume(self) -> None:
+        """Read on after a pause."""
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the exchange with `error` and close at once."""
+
+
+def timed_out() -> UpstreamTimeout:
+    """No answer in time."""
+    return UpstreamTimeout("The provider did not answer in time; try again or allow more time.")
+
+
+class UpstreamResponse:
+    """A provider's answer: its head is there, its body comes. Read to the end or `abort`; else a connection is held.
+
+    `status` is 200-599; `headers` have lower-case names, repeated ones joined with ", ", set-cookie dropped. The
+    connection returns to the pool by itself at the clean end of the body.
+    """
+
+    __slots__ = (
+        "_conn", "_ended", "_ends_at", "_error", "_first_at", "_inflate", "_loop", "_parts", "_size", "_stall",
+        "_waiter", "headers", "stale", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, conn: Line, loop: asyncio.AbstractEventLoop, first_at: float, stall: float, ends_at: float
+    ) -> None:
+        """`first_at` and `ends_at` are loop times, `stall` is in seconds; inf means without limit."""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.stale = False  # for the pool: the connection was dead already, nothing was answered, its place is kept
+        self._conn: Line | None = conn
+        self._loop = loop
+        self._first_at = first_at  # inf once the body has begun
+        self._stall = stall
+        self._ends_at = ends_at
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._inflate: Inflate | None = None
+
+    async def chunk(self) -> bytes:
+        """What arrived since the last call, decoded; b"" at the clean end. Does not suspend if bytes wait already.
+
+        Raises UpstreamTimeout (stall, first byte, total) and UpstreamGarbled (broke off, not HTTP, not decodable).
+        Cancelling it closes the connection. One caller at a time.
+        """
+        if self._ends_at < inf and not self._ended and self._loop.time() > self._ends_at:
+            self._fail(timed_out())
+        if self._inflate is not None:
+            return await self._decoded(self._inflate)
+        if self._parts:
+            return self._take()
+        return await self._next()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, up to `limit` bytes; more raises UpstreamGarbled. Otherwise as `chunk`."""
+        parts: list[bytes] = []
+        size = 0
+        while piece := await self.chunk():
+            parts.append(piece)
+            size += len(piece)
+            if size > limit:
+                self.abort()
+                raise UpstreamGarbled("The provider's answer is larger than allowed; ask for less at once.")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def abort(self) -> None:
+        """Close the connection at once; later reads raise. Idempotent; nothing happens after the clean end."""
+        if self._conn is not None:
+            self._fail(UpstreamUnreachable(_ABANDONED))
+
+    async def arrive(self) -> None:
+        """For the pool: wait for the head. Raises as `open` does; check `stale` first on return."""
+        if self._conn is not None:
+            self._conn.arm(min(self._first_at, self._ends_at))
+            await self._wait()
+        if not self.status and not self.stale:
+            raise self._error or UpstreamUnreachable(DIED)
+
+    async def _next(self) -> bytes:
+        while True:
+            if self._parts:
+                return self._take()
+            if self._error is not None:
+                raise self._error
+            if self._conn is None:
+                return b""
+            # The stall limit counts only while somebody waits: a slow consumer is not the provider's fault.
+            self._conn.arm(min(self._ends_at, self._first_at if self._first_at < inf else self._idle_until()))
+            await self._wait()
+
+    def _idle_until(self) -> float:
+        return self._loop.time() + self._stall
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("an answer can be read by one task only")
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except BaseException:  # cancelled: nobody will read the rest
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._size = 0
+        if self._conn is not None:
+            self._conn.resume()
+        return data
+
+    async def _decoded(self, inflate: Inflate) -> bytes:
+        try:
+            while True:
+                if piece := inflate.more():
+                    return piece
+                data = await self._next()
+                if not data:
+                    inflate.finish()
+                    return b""
+                inflate.feed(data)
+        except UpstreamGarbled as error:
+            self._fail(error)
+            raise
+
+    # What the connection tells:
+
+    def begin(self, status: int, headers: dict[str, str]) -> None:
+        """The head is complete. Raises UpstreamGarbled for a content coding that we cannot undo."""
+        coding = headers.get("content-encoding")
+        if coding is not None:
+            self._inflate = Inflate.of(coding)
+            del headers["content-encoding"]
+            if self._inflate is not None:
+                headers.pop("content-length", None)  # it told the size before decoding
+        self.status, self.headers = status, headers
+        self._wake()
+
+    def push(self, data: bytes) -> bool:
+        """More body; True when enough waits unread and reading should pause."""
+        self._first_at = inf
+        self._parts.append(data)
+        self._size += len(data)
+        self._wake()
+        return self._size > HIGH_WATER
+
+    def finish(self, error: UpstreamError | None) -> None:
+        """No more will come: the clean end, or an error that follows what has arrived."""
+        if self._conn is not None:
+            self._conn = None
+            self._ended = error is None
+            self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for the head or for more body."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _fail(self, error: UpstreamError) -> None:
+        if self._conn is not None:
+            self._conn.fail(error)
+        self._error = error
+        self._inflate = None
+        self._parts.clear()
