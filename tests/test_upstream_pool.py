@@ -119,6 +119,19 @@ async def test_early_answer_before_the_body_is_read() -> None:
             assert up.idle_connections == 0
 
 
+async def test_cancelled_at_every_step() -> None:
+    """However many turns of the loop a call was given, leaving it frees its place and its connection."""
+    async with serving(answering(WHOLE, CHUNKED)) as server, client(per_host=1) as up:
+        for steps in range(60):
+            task = asyncio.create_task(up.fetch(call(server)))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert (await up.fetch(call(server))).body == b"hello world"
+        assert [host._count for host in up._hosts.values()] == [1]
+
+
 async def test_early_answer_on_a_connection_kept_open() -> None:
     async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -154,6 +154,14 @@ async def test_split_at_every_byte(name: str) -> None:
     assert (b"hello world" in outcomes.pop()) == (name not in ("te and cl", "http/2.0"))
 
 
+async def test_head_end_across_reads_before_a_large_body() -> None:
+    body = b"x" * 200_000
+    answer = OK + b"Content-Length: 200000\r\n\r\n" + body
+    for back in range(5):
+        async with serving(sliced(answer, len(answer) - len(body) - back, False)) as server, client() as up:
+            assert (await up.fetch(call(server))).body == body
+
+
 async def test_byte_by_byte() -> None:
     async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await server.take(reader):

@@ -35,7 +35,7 @@ _OURS = frozenset(
 )
 """Headers that this room writes itself or never sends: a caller's own would break the framing."""
 _REMEMBER = 4096
-"""Addresses and header names kept ready; more are worked out each time."""
+"""How many addresses, and how many header names, are kept ready."""
 
 _GONE = "The provider could not be reached; try again or use another provider."
 _DNS = "The provider's name could not be resolved; check its address and the name server."
@@ -181,8 +181,9 @@ class Upstream:
             pass
         if found is None:
             raise UpstreamUnreachable(_ADDRESS)
-        if len(self._targets) < _REMEMBER:
-            self._targets[url] = found
+        if len(self._targets) >= _REMEMBER:
+            self._targets.clear()
+        self._targets[url] = found
         return found
 
     def _head(self, call: Call, line: str) -> bytes:

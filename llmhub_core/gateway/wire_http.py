@@ -65,8 +65,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_barren", "_chunked", "_count", "_deadline", "_done", "_early", "_fault", "_head_done", "_headers",
         "_headless", "_interims", "_keep", "_made", "_max_header", "_owner", "_parser", "_paused", "_pieces",
-        "_poll", "_resp", "_seen", "_status", "_timer", "_timer_at", "_to_eof", "_touched", "_transport", "closed",
-        "handed", "idle_since", "loop", "reused", "slot",
+        "_poll", "_resp", "_seen", "_status", "_tail", "_timer", "_timer_at", "_to_eof", "_touched", "_transport",
+        "closed", "handed", "idle_since", "loop", "reused", "slot",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, max_header: int) -> None:
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._headless = headless  # the answer to HEAD has no body, whatever its head says
         self._touched = self._head_done = self._done = self._chunked = self._to_eof = self._keep = False
         self._fault = ""
-        self._early = b""
+        self._early = self._tail = b""
         self._seen = self._count = self._interims = self._barren = self._status = 0
         self._headers: dict[str, str] = {}
 
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
     def _end(self, text: str, reset: bool = False) -> None:
         """The provider will send no more."""
         resp, self._resp = self._resp, None
-        stale = resp is not None and self.reused and not self._touched
+        stale = resp is not None and self.reused and not self._touched and not self.closed
         self.close(keep_slot=stale or self.handed)
         if resp is None:
             return
@@ -225,8 +225,9 @@ class Connection(asyncio.Protocol):
                     return
             self._seen += len(data)
             if self._seen > self._max_header:
-                end = data.find(b"\r\n\r\n")
-                if end < 0 or self._seen - len(data) + end > self._max_header:
+                joined = self._tail + data
+                end = joined.find(b"\r\n\r\n")
+                if end < 0 or self._seen - len(joined) + end > self._max_header:
                     self.fail(UpstreamGarbled(_HEAD_TOO_LARGE))
                     return
         fault = ""
@@ -237,12 +238,15 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             extra = self._done  # a complete answer stands; what came behind it costs only the connection
             fault = "" if extra else self._fault or _GARBLED
-        if self._head_done and not had_head:
-            try:
-                resp.begin(self._status, self._headers)
-            except UpstreamGarbled as error:
-                self.fail(error)
-                return
+        if not had_head:
+            if self._head_done:
+                try:
+                    resp.begin(self._status, self._headers)
+                except UpstreamGarbled as error:
+                    self.fail(error)
+                    return
+            else:
+                self._tail = data[-3:]  # the head's end may lie across two reads
         pieces = self._pieces
         if pieces:
             self._barren = 0
