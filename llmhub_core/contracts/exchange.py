@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from llmhub_core.contracts.candidate import CandidateStats, Limit
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead, Where
+from llmhub_core.contracts.chat_response import ChatResponse
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.usage import Usage
 
@@ -123,20 +124,26 @@ class Exchange:
         "attempts",
         "body",
         "caller",
+        "code",
         "dialect",
+        "error_passed_on",
         "finish",
         "first_byte",
         "head",
         "headers",
         "id",
         "lane",
-        "notes",
+        "outcome",
         "output_bytes",
         "plan",
+        "ready",
         "replaced",
         "request_",
         "reservation",
         "served_by",
+        "source",
+        "status",
+        "tags",
         "usage",
         "where",
     )
@@ -166,8 +173,17 @@ class Exchange:
         self.adapted: tuple[str, ...] = ()
         self.output_bytes = 0
         self.replaced = False
+        self.error_passed_on = False
         self.request_: ChatRequest | None = None
-        self.notes: dict[str, Any] | None = None
+        self.ready: ChatResponse | None = None
+        self.tags: dict[str, str] = {}
+        self.outcome: Outcome = "unknown"
+        self.status = 0
+        self.code = ""
+        self.source = ""
+
+    # `ready` is an interceptor's answer: then no provider is called. `tags` come from the caller's header.
+    # `error_passed_on`: the caller has read the provider's own error event, in the caller's dialect.
 
     @property
     def request(self) -> ChatRequest:
@@ -184,7 +200,11 @@ class Exchange:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.arrived) * 1000.0
 
-    def record(self, outcome: Outcome, status: int, code: str = "", source: str = "") -> Record:
+    def ended(self, outcome: Outcome, status: int, code: str = "", source: str = "") -> None:
+        """How it came out; relay and chain say it, the last word counts."""
+        self.outcome, self.status, self.code, self.source = outcome, status, code, source
+
+    def record(self) -> Record:
         """What remains. Call once, when everything is known."""
         record = Record(
             id=self.id,
@@ -194,16 +214,17 @@ class Exchange:
             operation=self.head.operation,
             model=self.head.model,
             stream=self.head.stream,
-            outcome=outcome,
-            status=status,
-            code=code,
-            source=source,
+            outcome=self.outcome,
+            status=self.status,
+            code=self.code,
+            source=self.source,
             lane=self.lane,
             finish=self.finish,
             attempts=self.attempts,
             adapted=list(self.adapted),
             total_ms=round(self.elapsed_ms(), 3),
             client_request_id=self.headers.get("x-client-request-id", "")[:128],
+            tags=self.tags,
         )
         plan: Plan | None = getattr(self, "plan", None)
         if plan is not None:

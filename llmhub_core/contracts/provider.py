@@ -40,16 +40,25 @@ class Call:
 class Fetched(Protocol):
     """What `fetch` answers: small and whole."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> bytes: ...
 
 
 class ProviderAnswer(Protocol):
     """An answer on its way in, from the network or from a provider that runs in this process."""
 
-    status: int
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
 
     async def chunk(self) -> bytes:
         """What arrived since the last call; b"" at the clean end. Raises an UpstreamError if it broke off."""

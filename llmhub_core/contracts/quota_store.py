@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llmhub_core.contracts.candidate import Limit
 from llmhub_core.contracts.errors import HubError
@@ -59,6 +60,9 @@ class Level:
 
 class QuotaStore(Plugin):
     """Chosen by the scheme of ``[storage] quota = "memory:"``; `name` is the scheme."""
+
+    waits: ClassVar[bool] = True
+    """False promises that reserve and settle never suspend: then the hub spares itself a task to settle in."""
 
     @abstractmethod
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,16 @@ class Usage:
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    def updated(self, later: Usage) -> Usage:
+        """With what `later` knows: providers report the sides of an answer at different times, the last word counts."""
+        known = {name: value for name in _COUNTS if (value := getattr(later, name)) > 0}
+        return replace(self, estimated=later.estimated, **known)
+
     def as_estimated(self) -> Usage:
         return replace(self, estimated=True)
 
+
+_COUNTS = tuple(field.name for field in fields(Usage) if field.name != "estimated")
 
 BYTES_PER_TOKEN = 3.2
 """A floor that holds for English, code and most scripts; used where no tokenizer is at hand."""

@@ -1,0 +1,54 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 used wrongly."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from llmhub_core import __version__
+
+COMMANDS = {
+    "serve": "Run the hub.",
+    "check": "Say what is wrong with the configuration, all of it, with line and column.",
+    "plugins": "Show what is loaded, from where, and what failed and why.",
+    "explain": "Show which candidates a model name leads to, in which order, and why the others not.",
+    "usage": "Sum up what was used.",
+    "migrate": "Bring the database to the schema of this version.",
+    "token": "Make client tokens.",
+}
+"""Each lives in a module of its own that is only imported when it runs: `--help` is there at once."""
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"llmhub_core.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message} There are: {', '.join(COMMANDS)}.", ctx) from None
+
+
+@click.command(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="llm-hub")
+def main(**_: Any) -> None:
+    """One endpoint in front of many LLM providers and many keys.
+
+    Without a configuration, `llm-hub serve` uses the API keys that it finds in the environment
+    (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY and others).
+    """

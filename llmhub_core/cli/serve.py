@@ -1,0 +1,146 @@
+"""llm-hub serve"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from llmhub_core import __version__
+from llmhub_core.cli.common import config_option, data_dir, data_option, fail, load_settings
+from llmhub_core.cli.logs import set_up_logs
+from llmhub_core.contracts.errors import StartError
+from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.settings import Loaded
+
+log = logging.getLogger("llmhub")
+
+BACKLOG = 1024
+
+
+@click.command("serve")
+@config_option
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes.")
+@data_option
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe messages.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="For people, or one JSON object a line.")
+def command(config: Path | None, data_dir: Path | None, **options: object) -> None:
+    """Run the hub until it is told to stop (SIGTERM or Ctrl-C lets running requests finish)."""
+    began = time.perf_counter()
+    _refuse_unsafe_interpreter()
+    overrides = {f"LLMHUB_SERVER__{name.upper()}": str(value) for name, value in options.items() if value is not None}
+    loaded, registry = load_settings(config, overrides)
+    server = loaded.settings.server
+    set_up_logs(server.log_level, server.log_format)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    for report in registry.reports:
+        if report.state == "refused":
+            log.warning("plugin %s is not used: %s", report.entry, report.reason)
+    try:
+        _run(_serve(loaded, registry, data_dir, began))
+    except StartError as error:
+        fail(str(error))
+
+
+def _refuse_unsafe_interpreter() -> None:
+    """Without its C parser aiohttp is slow and reads requests more leniently; under -O its checks are gone."""
+    from aiohttp import http_parser
+
+    if not __debug__:
+        fail("Do not run llm-hub under python -O: checks that keep requests apart are assertions.")
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        fail("aiohttp runs without its C parser; reinstall it from a wheel: pip install --force-reinstall aiohttp")
+
+
+def _run(main: object) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)  # type: ignore[arg-type]
+
+
+async def _serve(loaded: Loaded, registry: Registry, folder: Path | None, began: float) -> None:
+    from llmhub_core.app import make_runner
+    from llmhub_core.hub.hub import Hub
+
+    settings = loaded.settings
+    if loaded.path is None:
+        # Somebody tries it out in a terminal: show them what happens.
+        access_log = registry.observers.get("access_log").Settings()
+        observers = {"access_log": access_log, **settings.plugins.get("observers", {})}
+        settings = dataclasses.replace(settings, plugins={**settings.plugins, "observers": observers})
+    base = loaded.path.absolute().parent if loaded.path is not None else Path.cwd()
+    hub = Hub(settings, registry, data_dir(folder), base)
+    listening = _listen(settings.server.host, settings.server.port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = make_runner(hub)
+    try:
+        await runner.setup()
+        from aiohttp import web
+
+        site = web.SockSite(runner, listening, backlog=BACKLOG)
+        await site.start()
+        _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began)
+        await stop.wait()
+        hub.draining = True
+        log.info("stopping: %d requests are still running", hub.in_flight)
+        await site.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.server.drain):
+                await hub.idle()
+    finally:
+        runner.shutdown_timeout = 1.0  # type: ignore[attr-defined]
+        await runner.cleanup()
+    log.info("stopped")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise StartError(
+            f"Cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or --port 0 for a free one."
+        ) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _greet(loaded: Loaded, data: Path, port: int, seconds: float) -> None:
+    server = loaded.settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    address = server.public_url or f"http://{host}:{port}"
+    routes = ", ".join(route.model for route in loaded.settings.routes) or "none; ask for provider/model"
+    providers = loaded.found or [f"{table.name} ({table.kind})" for table in loaded.settings.providers]
+    lines = [
+        f"llm-hub {__version__} listens on {address} (ready in {seconds:.1f} s)",
+        f"  OpenAI SDK      base_url = {address}/v1",
+        f"  Anthropic SDK   base_url = {address}",
+        f"  Google SDK      base_url = {address}",
+        f"  providers       {'; '.join(providers)}",
+        f"  routes          {routes}",
+        f"  configuration   {loaded.path or 'none: keys from the environment'}",
+        f"  data            {data}",
+    ]
+    print("\n".join(lines), flush=True, file=sys.stdout)

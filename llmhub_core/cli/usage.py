@@ -1,0 +1,95 @@
+"""llm-hub usage"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from llmhub_core.cli.common import (
+    config_option,
+    data_dir,
+    data_option,
+    fail,
+    json_option,
+    load_settings,
+    print_json,
+    print_table,
+)
+from llmhub_core.contracts.errors import StartError
+from llmhub_core.contracts.metadata_store import UsageQuestion, UsageRow
+
+GROUPS = ("provider", "model", "key", "caller", "hour", "day")
+_SPAN = re.compile(r"(\d+)\s*(m|h|d|w)")
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    found = _SPAN.fullmatch(value.strip())
+    if found is None:
+        raise click.BadParameter("give a number and a unit, such as 90m, 24h, 7d or 4w")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@click.command("usage")
+@click.option("--since", default="24h", callback=_span, help="How far back: 90m, 24h, 7d, 4w.", show_default=True)
+@click.option(
+    "--by", "groups", multiple=True, type=click.Choice(GROUPS), default=("model",), help="Group by; may be repeated."
+)
+@config_option
+@data_option
+@json_option
+def command(since: float, groups: tuple[str, ...], config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Sum up requests, tokens and cost. Unpriced requests are counted and never taken for free."""
+    _usage(since, groups, config, data_dir, as_json)
+
+
+def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: Path | None, as_json: bool) -> None:
+    now = time.time()
+    question = UsageQuestion(now - since, now + 1, groups)  # type: ignore[arg-type]
+    try:
+        rows = asyncio.run(_ask(question, config, folder))
+    except StartError as error:
+        fail(str(error))
+    if as_json:
+        print_json([dataclasses.asdict(row) | {"cost_usd": row.cost / 1e9} for row in rows])
+        return
+    if not rows:
+        click.echo("Nothing was used in this time.")
+        return
+    header = (*(name.upper() for name in groups), "REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "USD", "UNPRICED")
+    table = [
+        (
+            *row.group,
+            f"{row.requests:,}",
+            f"{row.failed:,}",
+            f"{row.input_tokens:,}",
+            f"{row.cached_tokens:,}",
+            f"{row.output_tokens:,}",
+            f"{row.cost / 1e9:,.6f}",
+            f"{row.unpriced:,}",
+        )
+        for row in rows
+    ]
+    print_table(header, table, right=range(len(groups), len(header)))
+
+
+async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None) -> Sequence[UsageRow]:
+    from llmhub_core.hub.hub import Hub
+
+    loaded, registry = load_settings(config)
+    hub = Hub(loaded.settings, registry, data_dir(folder))
+    if not hub.data.is_dir():
+        raise StartError(f"There is no data folder {hub.data}; has the hub run yet? (--data-dir names another)")
+    await hub.store.start()
+    try:
+        if not (await hub.store.schema()).is_current:
+            raise StartError("The database has no schema of this version; run: llm-hub migrate")
+        return await hub.store.usage(question)
+    finally:
+        await hub.store.stop()

@@ -1,0 +1,75 @@
+"""Which models the providers list themselves: asked when somebody wants to know, remembered for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from llmhub_core.contracts.errors import HubError
+from llmhub_core.contracts.provider import Timeouts
+from llmhub_core.contracts.wire import load_json
+from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.catalog import Place
+from llmhub_core.hub.hub import Hub
+
+log = logging.getLogger("llmhub.discovery")
+
+GOOD_FOR = 600.0
+"""Seconds after which a list of models is asked for again; after a failure, a tenth of it."""
+
+PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, total=6.0)
+MAX_LIST = 8 * 1024 * 1024
+
+
+class _Lists:
+    """When each place is to be asked again; one question at a time."""
+
+    def __init__(self) -> None:
+        self.due: dict[str, float] = {}
+        self.lock = asyncio.Lock()
+
+
+_LISTS = "discovery_lists"
+
+
+async def list_models(hub: Hub, upstream: Upstream) -> None:
+    """Ask every place whose list is old; a place that cannot be asked keeps the list that it had."""
+    lists = hub.memo(_LISTS, _Lists)
+    now = time.monotonic()
+    if all(lists.due.get(name, 0.0) > now for name in hub.catalog.places):
+        return
+    async with lists.lock:
+        now = time.monotonic()
+        places = [place for name, place in hub.catalog.places.items() if lists.due.get(name, 0.0) <= now]
+        for place, good in zip(places, await asyncio.gather(*(_ask(hub, upstream, p) for p in places)), strict=True):
+            lists.due[place.name] = time.monotonic() + (GOOD_FOR if good else GOOD_FOR / 10)
+
+
+async def _ask(hub: Hub, upstream: Upstream, place: Place) -> bool:
+    call = place.provider.models_call()
+    key = place.keys[0]
+    if call is None:
+        return True
+    if key.id not in hub.secrets and place.kind != "openai_compatible":
+        return True
+    call.timeouts = PATIENCE
+    try:
+        answer = await upstream.fetch(await place.provider.prepare(call, hub.secret(key.id), upstream.fetch), MAX_LIST)
+        if answer.status != 200:
+            return False
+        place.listed = _names(answer.body)
+    except (HubError, ValueError) as error:
+        log.info("%s did not list its models: %s", place.name, type(error).__name__)
+        return False
+    return True
+
+
+def _names(body: bytes) -> frozenset[str]:
+    """Names from the lists of OpenAI, Anthropic (``data[].id``) and Gemini (``models[].name``)."""
+    value = load_json(body)
+    if not isinstance(value, dict):
+        return frozenset()
+    entries = value.get("data") or value.get("models") or []
+    names = (entry.get("id") or entry.get("name") for entry in entries if isinstance(entry, dict))
+    return frozenset(name.removeprefix("models/") for name in names if isinstance(name, str) and name)

@@ -1,0 +1,112 @@
+"""Reserve before, settle after: whatever happens in between, once and only once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from llmhub_core.contracts.errors import HubError, QuotaExceeded
+from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.quota_store import Amount, LimitReached
+from llmhub_core.contracts.usage import Usage, tokens_of_bytes
+from llmhub_core.gateway.reply import CallerGone, Reply
+from llmhub_core.hub.hub import Hub
+
+UNSAID_OUTPUT = 1024
+"""Tokens reserved for an answer whose caller set no maximum; corrected by the provider's number afterwards."""
+
+_WORDS = {"requests": "requests", "tokens": "tokens", "concurrency": "requests at the same time", "money": "budget"}
+
+
+def estimate(exchange: Exchange) -> Amount:
+    """What the request may use, before anybody knows: its bytes as tokens, and as much output as it allows."""
+    head = exchange.head
+    output = (head.max_output or UNSAID_OUTPUT) * head.n
+    return Amount(1, tokens_of_bytes(len(exchange.body)) + output)
+
+
+def used(exchange: Exchange, cost: int | None) -> Amount:
+    usage = exchange.usage
+    return Amount(1, usage.total_tokens if usage is not None else 0, cost or 0)
+
+
+async def metered(exchange: Exchange, hub: Hub, handler: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Holds the caller's own limits for the whole exchange, and leaves its one record.
+
+    The settling itself never waits in this task (Hub.settle sees to that), so that a caller who hangs up at
+    any moment cannot cut it off.
+    """
+    limits = exchange.caller.limits
+    exchange.reservation = None
+    if limits:
+        try:
+            exchange.reservation = await hub.reserve(limits, estimate(exchange))
+        except LimitReached as reached:
+            raise _exceeded(reached) from None
+    try:
+        hub.ledger.intend(exchange)
+    except BaseException:
+        _give_back(exchange, hub)
+        raise
+    hub.entered()
+    try:
+        return await handler()
+    except (asyncio.CancelledError, CallerGone):
+        exchange.ended("cancelled", 499, "client_closed", "network")
+        raise
+    except HubError as error:
+        outcome = "failed" if exchange.attempts else "refused"
+        exchange.ended(outcome, error.status, error.code, error.source)  # type: ignore[arg-type]
+        raise
+    except BaseException:
+        exchange.ended("failed", 500, "internal_error", "gateway")
+        raise
+    finally:
+        hub.left()
+        _complete_usage(exchange)
+        record = hub.finish(exchange)
+        if exchange.reservation is not None:
+            hub.settle(exchange.reservation, used(exchange, record.cost))
+
+
+def _give_back(exchange: Exchange, hub: Hub) -> None:
+    if exchange.reservation is not None:
+        hub.settle(exchange.reservation, Amount(0, 0, 0))
+
+
+def _complete_usage(exchange: Exchange) -> None:
+    """An answer of which the provider never said the usage is counted by its bytes, and marked so. Nothing is
+    charged for a request to which no provider ever said a word."""
+    if exchange.usage is None and exchange.first_byte is not None:
+        exchange.usage = Usage(
+            input_tokens=tokens_of_bytes(len(exchange.body)),
+            output_tokens=tokens_of_bytes(exchange.output_bytes),
+            estimated=True,
+        )
+
+
+def _exceeded(reached: LimitReached) -> QuotaExceeded:
+    limit, wait = reached.limit, reached.retry_after
+    span = {0: "", 60: " a minute", 86_400: " a day"}.get(limit.window, f" in {limit.window} s")
+    what = _WORDS[limit.kind]
+    code = {"concurrency": "concurrency_exceeded", "money": "insufficient_quota"}.get(
+        limit.kind, "rate_limit_exceeded" if wait is not None else "insufficient_quota"
+    )
+    allowed = "Your budget" if limit.kind == "money" else f"Your limit of {limit.amount} {what}{span}"
+    if wait is None:
+        return QuotaExceeded(
+            f"{allowed} is smaller than this one request; send less, or ask for a higher limit.",
+            code=code,
+            should_retry=False,
+        )
+    return QuotaExceeded(f"{allowed} is reached; try again in {wait:.0f} s.", code=code, retry_after=wait)
+
+
+def note_refusal(exchange: Exchange, hub: Hub, error: Exception) -> None:
+    """A request that was understood but not admitted (no quota, no candidate, not allowed) leaves a record too:
+    whoever asks why callers are turned away finds the reason there."""
+    admitted = exchange.outcome != "unknown"
+    if admitted or not isinstance(error, HubError) or not hasattr(exchange, "head"):
+        return
+    exchange.ended("refused", error.status, error.code, error.source)
+    hub.finish(exchange)

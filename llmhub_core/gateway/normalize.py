@@ -1,0 +1,103 @@
+"""From body bytes to an understood request, within limits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from llmhub_core.contracts.chat_request import ChatRequest, RequestHead
+from llmhub_core.contracts.chat_response import ChatResponse
+from llmhub_core.contracts.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia
+from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.hub.hub import Hub
+
+BODY_IDLE = 10.0
+BODY_TOTAL = 60.0
+"""Seconds that a body may stand still, and take as a whole."""
+
+MAX_TAGS = 16
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body, of at most `limit` bytes; refused before it is read where its headers tell enough."""
+    headers = request.headers
+    media, _, options = headers.get("content-type", "").partition(";")
+    if media.strip().lower() != "application/json" or "utf-16" in options.lower():
+        raise UnsupportedMedia("Send the body as JSON, with the header content-type: application/json.")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body without a content-encoding; compressed requests are not taken.")
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    content = request.content
+    if content.is_eof():  # a small body came with its head: the ordinary case, without a wait
+        body = content.read_nowait(-1)
+    else:
+        body = await _read_on(content, limit)
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+async def _read_on(content: web.StreamReader, limit: int) -> bytes:  # type: ignore[name-defined]
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TOTAL):
+            while True:
+                async with asyncio.timeout(BODY_IDLE):
+                    piece = await content.readany()
+                if not piece:
+                    return b"".join(pieces)
+                size += len(piece)
+                if size > limit:
+                    raise _too_large(limit)
+                pieces.append(piece)
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time; send it without pauses.") from None
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than the {limit / 1048576:g} MiB that this hub accepts.")
+
+
+async def understand(exchange: Exchange, hub: Hub) -> None:
+    """Read what the chain has to know, and let interceptors have their say."""
+    exchange.head = exchange.dialect.read_head(exchange.body, exchange.where)
+    tags = exchange.headers.get("x-llmhub-tags")
+    if tags:
+        exchange.tags = _tags(tags)
+    for interceptor in hub.sees_requests:
+        said = await interceptor.request(exchange)
+        if isinstance(said, ChatResponse):
+            exchange.ready = said
+            return
+        if said is not None:
+            exchange.replace_request(said)
+            exchange.head = _head_of(said, exchange.head)
+
+
+def _head_of(request: ChatRequest, head: RequestHead) -> RequestHead:
+    return RequestHead(
+        model=request.model,
+        stream=request.stream,
+        framing=head.framing,
+        max_output=request.sampling.max_output,
+        asked_usage=head.asked_usage,
+        n=request.sampling.n,
+        operation=head.operation,
+    )
+
+
+def _tags(header: str) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for pair in header.split(","):
+        name, equals, value = pair.strip().partition("=")
+        if not equals or not name or len(name) > 64 or len(value) > 256 or len(tags) >= MAX_TAGS:
+            raise BadRequest(
+                f"x-llmhub-tags takes name=value pairs, separated by commas, {MAX_TAGS} at most.",
+                code="invalid_value",
+                param="x-llmhub-tags",
+            )
+        tags[name] = value
+    return tags

@@ -1,0 +1,184 @@
+"""One attempt's way there and back: the outgoing body, the call, the lane, the answer carried to the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.dialect import Dialect
+from llmhub_core.contracts.errors import UpstreamGarbled
+from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.provider import Call, Envelope, Provider, ProviderAnswer, Timeouts
+from llmhub_core.gateway.lanes import Lane, Translated, VerbatimStream, VerbatimWhole
+from llmhub_core.gateway.reply import Reply
+from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.hub import Hub
+
+MAX_ANSWER = 64 * 1024 * 1024
+MAX_ERROR = 1024 * 1024
+
+
+class Passage:
+    """open → carry → close. The two halves are chosen apart: the body goes out verbatim if the dialects are
+    equal and no interceptor changed the request, the answer comes back verbatim if they are and none looks on."""
+
+    def __init__(self, exchange: Exchange, hub: Hub, stats: CandidateStats) -> None:
+        self._exchange = exchange
+        self._hub = hub
+        self._stats = stats
+        self._provider: Provider = hub.catalog.places[stats.candidate.deployment.provider].provider
+        self._same = exchange.dialect.name in self._provider.speaks
+        self._answer: ProviderAnswer | None = None
+        self._target: Dialect = exchange.dialect
+        self.status: int | None = None
+        self.adapted: tuple[str, ...] = ()
+
+    async def open(self, upstream: Upstream) -> None:
+        """Send the request; returns when a good answer has begun. UpstreamError for any other answer, BadRequest
+        if the target's dialect cannot say what is asked."""
+        exchange, target = self._exchange, self._choose_dialect()
+        candidate = self._stats.candidate
+        model = candidate.deployment.model
+        if self._same and not exchange.replaced:
+            body = exchange.dialect.outgoing_body(exchange.body, exchange.head, model)
+        else:
+            encoded = target.encode_request(exchange.request, model)
+            body, self.adapted = encoded.body, encoded.adapted
+        forwarded: Mapping[str, str] = {}
+        if self._same and target.forwards:
+            have = exchange.headers
+            forwarded = {name: have[name] for name in target.forwards if name in have}
+        call = Call(
+            target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=self._timeouts()
+        )
+        call = await self._provider.prepare(call, self._hub.secret(candidate.key.id), upstream.fetch)
+        answer = await self._provider.serve(call)
+        if answer is None:
+            answer = await upstream.open(call)
+        self._answer = answer
+        self.status = answer.status
+        if not 200 <= answer.status < 300:
+            problem = await answer.read(MAX_ERROR)
+            raise target.decode_error(answer.status, answer.headers, problem)
+
+    def _choose_dialect(self) -> Dialect:
+        if not self._same:
+            self._target = self._hub.dialects[self._provider.speaks[0]]
+        return self._target
+
+    def _timeouts(self) -> Timeouts:
+        route = self._hub.catalog.find(self._exchange.plan.route)
+        return route.timeouts if route is not None else Timeouts()
+
+    async def carry(self, reply: Reply, headers: Mapping[str, str]) -> None:
+        """The answer to the caller. Raises the HubError that ended it; `reply.started` tells whether it is too
+        late for another candidate."""
+        answer, exchange = self._answer, self._exchange
+        assert answer is not None  # noqa: S101 — open() went before
+        content_type = answer.headers.get("content-type", "")
+        streamed = exchange.head.stream and not content_type.startswith("application/json")
+        lane = self._lane(streamed)
+        exchange.lane = lane.name
+        envelope = self._provider.envelope(streamed)
+        try:
+            if exchange.head.stream:
+                await self._carry_stream(answer, lane, envelope, reply, headers)
+            else:
+                await self._carry_whole(answer, lane, envelope, reply, headers)
+        finally:
+            exchange.output_bytes = lane.output_bytes
+            if lane.usage is not None:
+                exchange.usage = lane.usage
+            exchange.finish = lane.finish
+
+    def _lane(self, streamed: bool) -> Lane:
+        exchange, hub = self._exchange, self._hub
+        looked_at = hub.sees_events or hub.sees_responses
+        if self._same and not looked_at and exchange.head.framing != "json_array":
+            if streamed:
+                return VerbatimStream(exchange.dialect, exchange.head)
+            if not exchange.head.stream:
+                return VerbatimWhole(exchange.dialect, exchange.head)
+        filters = [partial(each.event, exchange) for each in hub.sees_events]
+        return Translated(
+            self._target.response_decoder(streamed),
+            exchange.dialect.response_encoder(exchange.request),
+            filters,
+            hold=bool(hub.sees_responses),
+        )
+
+    async def _carry_whole(
+        self, answer: ProviderAnswer, lane: Lane, envelope: Envelope | None, reply: Reply, headers: Mapping[str, str]
+    ) -> None:
+        body = await answer.read(MAX_ANSWER)
+        self._exchange.first_byte = time.perf_counter()
+        if envelope is not None:
+            body = envelope.feed(body) + envelope.close()
+        out = lane.feed(body) + lane.close()
+        if lane.failed is not None:
+            raise lane.failed
+        out += await self._exchanged(lane)
+        await reply.send(200, lane.content_type, out, headers)
+
+    async def _carry_stream(
+        self, answer: ProviderAnswer, lane: Lane, envelope: Envelope | None, reply: Reply, headers: Mapping[str, str]
+    ) -> None:
+        exchange = self._exchange
+        chunk = answer.chunk
+        feed = lane.feed
+        while True:
+            data = await chunk()
+            if not data:
+                break
+            if exchange.first_byte is None:
+                exchange.first_byte = time.perf_counter()
+            if envelope is not None:
+                data = envelope.feed(data)
+            out = feed(data)
+            if lane.failed is not None and not (reply.started and lane.error_shown):
+                await self._fail(lane, out, reply)
+            if out:
+                if reply.started:
+                    await reply.write(out)
+                else:
+                    await reply.start(lane.content_type, headers, out)
+        tail = feed(envelope.close()) if envelope is not None else b""
+        tail += lane.close()
+        if lane.failed is not None:
+            await self._fail(lane, tail, reply)
+        tail += await self._exchanged(lane)
+        if not reply.started:
+            if not tail:
+                raise UpstreamGarbled("The provider's answer was empty; try again.")
+            await reply.start(lane.content_type, headers, tail)
+        elif tail:
+            await reply.write(tail)
+        await reply.finish()
+
+    async def _fail(self, lane: Lane, passed: bytes, reply: Reply) -> None:
+        """Events before the failing one still go to a caller who has read some already; a provider's own error
+        event, in the caller's dialect, is then all the error that is needed."""
+        assert lane.failed is not None  # noqa: S101 — the caller looked
+        if reply.started:
+            if passed:
+                await reply.write(passed)
+            self._exchange.error_passed_on = lane.error_shown
+        raise lane.failed
+
+    async def _exchanged(self, lane: Lane) -> bytes:
+        """The held-back answer after the interceptors saw it whole."""
+        if not isinstance(lane, Translated):
+            return b""
+        response = lane.folded()
+        if response is None:
+            return b""
+        for interceptor in self._hub.sees_responses:
+            response = await interceptor.response(self._exchange, response)
+        return lane.write_out(response)
+
+    def close(self) -> None:
+        """Give up whatever is still open; nothing happens after a clean end."""
+        if self._answer is not None:
+            self._answer.abort()

@@ -1,0 +1,240 @@
+"""Walk the plan until one candidate answers; after the first byte there is no other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.errors import (
+    BadRequest,
+    HubError,
+    NoCandidateLeft,
+    UnknownModel,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamModelMissing,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from llmhub_core.contracts.exchange import Attempt, Exchange
+from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
+from llmhub_core.gateway.lanes import encode_whole
+from llmhub_core.gateway.meter import estimate
+from llmhub_core.gateway.passage import Passage
+from llmhub_core.gateway.reply import CallerGone, Reply
+from llmhub_core.gateway.route import extend_plan, no_candidate
+from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.hub import Hub
+
+MAX_ERROR_BODY = 1024 * 1024
+MAX_ADAPTED = 2048
+
+_REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
+"""Refusals for which a route may name other routes (`fallbacks_on`)."""
+
+
+async def relay(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
+    """The answer of the first candidate that gives one; a HubError if none does."""
+    if exchange.ready is not None:
+        return await _send_ready(exchange, hub, reply)
+    total = _deadline(exchange, hub)
+    if total is None:
+        return await _walk(exchange, hub, upstream, reply)
+    try:
+        async with asyncio.timeout(total):
+            return await _walk(exchange, hub, upstream, reply)
+    except TimeoutError:
+        late = UpstreamTimeout(f"The request took longer than the {total:g} s it was given.")
+        if reply.started:
+            return await _break_off(exchange, reply, late)
+        raise late from None
+
+
+async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
+    plan = exchange.plan
+    waiting = deque(plan.candidates)
+    extended: set[str] = set()
+    failures: list[HubError] = []
+    while waiting and len(exchange.attempts) < hub.settings.routing.attempts:
+        stats = waiting.popleft()
+        limits = stats.candidate.key.limits
+        lease: Reservation | None = None
+        if limits:
+            try:
+                lease = await hub.reserve(limits, estimate(exchange))
+            except LimitReached as reached:
+                _leave_out(exchange, stats, reached)
+                continue
+        spent = Amount(0)
+        try:
+            await _attempt(exchange, hub, upstream, stats, reply)
+            spent = Amount(1, exchange.usage.total_tokens if exchange.usage else 0)
+            return reply
+        except HubError as error:
+            spent = Amount(1)
+            if reply.started:
+                return await _break_off(exchange, reply, error)
+            failures.append(error)
+            fallback = _REFUSALS.get(error.code, "")
+            if fallback and fallback not in extended:
+                extended.add(fallback)
+                known = len(plan.candidates)
+                extend_plan(plan, _fallbacks(exchange, hub, fallback), hub)
+                waiting.extend(plan.candidates[known:])
+                if len(plan.candidates) > known:
+                    continue
+            if not (error.retryable or error.code == "unsupported_content"):
+                raise
+        finally:
+            if lease is not None:
+                hub.settle(lease, spent)
+    raise _verdict(exchange, hub, failures)
+
+
+def _fallbacks(exchange: Exchange, hub: Hub, refusal: str) -> tuple[str, ...]:
+    route = hub.catalog.find(exchange.plan.route)
+    return route.fallbacks_on.get(refusal, ()) if route is not None else ()
+
+
+def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached) -> None:
+    plan, limit, wait = exchange.plan, reached.limit, reached.retry_after
+    back = "never for a request of this size" if wait is None else f"back in {wait:.0f} s"
+    plan.left_out.append((stats.candidate.label, f"limit: {limit.amount} {limit.kind} in {limit.window} s, {back}"))
+    if wait is not None and (plan.soonest is None or wait < plan.soonest):
+        plan.soonest = wait
+
+
+async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: CandidateStats, reply: Reply) -> None:
+    """One call to one candidate, carried through to the caller."""
+    deployment, key = stats.candidate.deployment, stats.candidate.key
+    attempt = Attempt(deployment.provider, deployment.model, key.name, round(exchange.elapsed_ms(), 3))
+    exchange.attempts.append(attempt)
+    hub.health.begin(stats)
+    began = time.perf_counter()
+    failure: BaseException | None = None
+    passage = Passage(exchange, hub, stats)
+    try:
+        await passage.open(upstream)
+        attempt.status = passage.status
+        exchange.served_by = stats
+        exchange.adapted = passage.adapted
+        await passage.carry(reply, _headers(exchange, hub))
+        attempt.reason = "ok"
+        exchange.ended("served", 200)
+    except UpstreamError as error:
+        failure = error
+        attempt.status = error.provider_status or passage.status
+        attempt.reason, attempt.detail = error.code, error.detail
+        attempt.provider_code, attempt.provider_request_id = error.provider_code, error.provider_request_id
+        hub.pool.note(stats, error)
+        raise
+    except HubError as error:
+        failure = error
+        attempt.reason = error.code
+        raise
+    except BaseException as error:
+        failure = error
+        attempt.reason = "client_closed" if isinstance(error, asyncio.CancelledError | CallerGone) else "internal_error"
+        raise
+    finally:
+        passage.close()
+        first = exchange.first_byte
+        if first is not None:
+            attempt.first_byte_ms = round((first - exchange.arrived) * 1000, 3)
+        attempt.ended_ms = round(exchange.elapsed_ms(), 3)
+        hub.health.end(stats, failure, first - began if first is not None else None)
+
+
+def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
+    headers = {"x-request-id": exchange.id}
+    own = exchange.dialect.request_id_header
+    if own != "x-request-id":
+        headers[own] = exchange.id
+    if hub.settings.server.served_by_header and exchange.served_by is not None:
+        deployment = exchange.served_by.candidate.deployment
+        headers["x-llmhub-served-by"] = f"{deployment.provider}/{deployment.model}"
+        headers["x-llmhub-attempts"] = str(len(exchange.attempts))
+    if exchange.adapted:
+        headers["x-llmhub-adapted"] = ", ".join(exchange.adapted)[:MAX_ADAPTED]
+    return headers
+
+
+async def _break_off(exchange: Exchange, reply: Reply, error: HubError) -> Reply:
+    """A stream that cannot go on: one error event in the caller's dialect, and an end that nobody takes for one."""
+    exchange.ended("failed", error.status, error.code, error.source)
+    if not exchange.error_passed_on:
+        await reply.write(exchange.dialect.encode_stream_error(error, exchange.id))
+    reply.break_off()
+    return reply
+
+
+async def _send_ready(exchange: Exchange, hub: Hub, reply: Reply) -> Reply:
+    """An interceptor's answer instead of a provider's."""
+    ready = exchange.ready
+    assert ready is not None  # noqa: S101 — the caller looked
+    encoder = exchange.dialect.response_encoder(exchange.request)
+    body = encode_whole(encoder, ready)
+    exchange.lane, exchange.usage = "intercepted", ready.usage
+    exchange.ended("served", 200)
+    if exchange.head.stream:
+        await reply.start(encoder.content_type, _headers(exchange, hub), body)
+        await reply.finish()
+    else:
+        await reply.send(200, encoder.content_type, body, _headers(exchange, hub))
+    return reply
+
+
+def _deadline(exchange: Exchange, hub: Hub) -> float | None:
+    """Seconds for the whole request: the caller's wish (``x-llmhub-timeout``), at most what the route allows."""
+    route = hub.catalog.find(exchange.plan.route)
+    total = route.timeouts.total if route is not None else None
+    wish = exchange.headers.get("x-llmhub-timeout")
+    if wish is None:
+        return total
+    try:
+        seconds = float(wish.strip().removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise BadRequest(
+            "x-llmhub-timeout takes seconds, such as 30 or 30s.", code="invalid_value", param="x-llmhub-timeout"
+        )
+    return seconds if total is None else min(seconds, total)
+
+
+def _verdict(exchange: Exchange, hub: Hub, failures: list[HubError]) -> HubError:
+    """What the caller is told when nobody answered: of all that went wrong, what helps most."""
+    plan = exchange.plan
+    if not failures:
+        return no_candidate(plan)
+    if all(isinstance(error, UpstreamModelMissing) for error in failures):
+        return UnknownModel(
+            "No provider behind this name has the model; GET /v1/models lists what can be asked for.", param="model"
+        )
+    refused = next((error for error in failures if isinstance(error, UpstreamRefused | BadRequest)), None)
+    if refused is not None:
+        return refused
+    limited = [error for error in failures if isinstance(error, UpstreamLimited)]
+    if limited and len(limited) + sum(isinstance(e, UpstreamDenied) for e in failures) == len(failures):
+        oversized = next((error for error in limited if error.oversized), None)
+        if oversized is not None:
+            oversized.should_retry = False
+            return oversized
+        now = time.monotonic()
+        for stats in plan.candidates:
+            mark = hub.pool.blocked(stats.candidate, now)
+            if mark is not None and mark.until is not None:
+                wait = max(0.001, mark.until - now)
+                plan.soonest = wait if plan.soonest is None else min(plan.soonest, wait)
+        return no_candidate(plan)
+    last = failures[-1]
+    if isinstance(last, UpstreamDenied):
+        return NoCandidateLeft(last.message, should_retry=False)
+    return last
+
+
+Headers = Mapping[str, str]

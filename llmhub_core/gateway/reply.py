@@ -1,0 +1,124 @@
+"""The only room that writes to a caller: one write for a whole answer, one for each piece of a stream.
+
+aiohttp's own response objects cost more than everything else that the hub does to a request, so the head is
+written by hand. aiohttp sees an object with the face of a response that has nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+
+SLOW_READER = 30.0
+"""Seconds that a caller may leave a full buffer unread before the connection is given up."""
+
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
+
+Headers = Mapping[str, str]
+
+
+class CallerGone(ConnectionError):
+    """The caller hung up, or stopped reading for too long."""
+
+
+class Reply:
+    """One answer to one request. `started` tells whether its first byte went out; then nothing can be taken back."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._chunked = request.version.minor >= 1
+        self.keep_alive: bool = bool(request.keep_alive)
+        self.started = False
+        self.status = 0
+        self.body_length = 0
+        self._done = False
+
+    async def send(self, status: int, content_type: str, body: bytes, headers: Headers) -> None:
+        """A whole answer."""
+        head = self._head(status, content_type, headers)
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        self._done = True
+        await self._drain()
+
+    async def start(self, content_type: str, headers: Headers, first: bytes) -> None:
+        """Begin a stream, its first piece in the same write."""
+        head = self._head(200, content_type, headers) + b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+        if self._chunked:
+            self._write(b"%btransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (head, len(first), first))
+        else:
+            self.keep_alive = False  # HTTP/1.0 knows no other end of a stream than that of the connection
+            self._write(b"%b\r\n%b" % (head, first))
+        await self._drain()
+
+    async def write(self, piece: bytes) -> None:
+        self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        if self._request.protocol.writing_paused:
+            await self._drain()
+
+    async def finish(self) -> None:
+        """The stream is complete."""
+        if self._chunked:
+            self._write(b"0\r\n\r\n")
+        self._done = True
+        await self._drain()
+
+    def break_off(self) -> None:
+        """End without an ending: what was written still arrives, and then the caller sees that more was due."""
+        self.keep_alive = False
+        self._done = True
+        transport = self._request.transport
+        if transport is not None:
+            transport.close()
+
+    def drop(self) -> None:
+        """Give the connection up with everything that is still in its buffer."""
+        self.keep_alive = False
+        self._done = True
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+    def _head(self, status: int, content_type: str, headers: Headers) -> bytes:
+        self.status = status
+        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n"]
+        for name, value in headers.items():
+            if not value.isascii() or not value.isprintable():
+                value = _UNSAFE.sub("?", value)
+            lines.append(f"{name}: {value}\r\n")
+        lines.append(f"date: {rfc822_formatted_time()}\r\n")
+        if not self.keep_alive:
+            lines.append("connection: close\r\n")
+        return "".join(lines).encode("ascii")
+
+    def _write(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise CallerGone("the caller hung up")
+        self.started = True
+        self.body_length += len(data)
+        transport.write(data)
+
+    async def _drain(self) -> None:
+        if not self._request.protocol.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(SLOW_READER):
+                await self._request.writer.drain()
+        except TimeoutError:
+            self.drop()
+            raise CallerGone("the caller stopped reading") from None
+
+    # what aiohttp asks of a response
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if not self._done:  # a handler that began a stream and forgot its end: never a false end
+            self.break_off()

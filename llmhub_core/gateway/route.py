@@ -1,0 +1,104 @@
+"""A plan: which candidates, in which order, and why the others not."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.errors import Forbidden, NoCandidateLeft
+from llmhub_core.contracts.exchange import Exchange, Plan
+from llmhub_core.contracts.strategy import Choice
+from llmhub_core.hub.catalog import Route
+from llmhub_core.hub.hub import Hub
+
+
+def plan(exchange: Exchange, hub: Hub) -> Plan:
+    """UnknownModel, Forbidden, or NoCandidateLeft with the soonest return of a candidate."""
+    model = exchange.head.model
+    if not exchange.caller.may_use(model):
+        raise Forbidden(f"This API key may not use the model {model[:64]}.", code="model_not_allowed", param="model")
+    route = hub.catalog.find(model)
+    if route is None:
+        raise hub.catalog.unknown(model)
+    made = plan_route(route, hub)
+    if not made.candidates and exchange.ready is None:
+        raise no_candidate(made)
+    return made
+
+
+def plan_route(route: Route, hub: Hub, turn: int | None = None) -> Plan:
+    """The plan of a route and of its fallbacks behind it; `turn` None takes the route's next turn, a number
+    explains without taking one."""
+    if turn is None:
+        turn = route.turn
+        route.turn += 1
+    made = Plan(route.model, route.strategy.name, [])
+    _extend(made, route, hub, turn, {route.model})
+    return made
+
+
+def extend_plan(made: Plan, names: tuple[str, ...], hub: Hub) -> None:
+    """More candidates from other routes (fallbacks on a certain refusal)."""
+    for name in names:
+        other = hub.catalog.find(name)
+        if other is not None:
+            _extend(made, other, hub, other.turn, {made.route, name})
+
+
+def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> None:
+    now = time.monotonic()
+    usable: list[CandidateStats] = []
+    failing: list[CandidateStats] = []
+    for stats in route.standing:
+        candidate = stats.candidate
+        mark = hub.pool.blocked(candidate, now)
+        if mark is not None:
+            made.left_out.append((candidate.label, _why(mark.state, mark.reason, mark.until, now)))
+            if mark.until is not None:
+                _sooner(made, mark.until - now)
+            continue
+        closed_until = hub.health.blocked(candidate, now)
+        if closed_until is not None:
+            failing.append(stats)
+            made.left_out.append((candidate.label, _why("failing", "breaker open", closed_until, now)))
+            _sooner(made, closed_until - now)
+            continue
+        usable.append(stats)
+    if not usable and failing:
+        # Never eject the last: a deployment that may be well again beats a certain refusal.
+        usable = failing
+        labels = {stats.candidate.label for stats in failing}
+        made.left_out = [entry for entry in made.left_out if entry[0] not in labels]
+    if len(usable) > 1:
+        usable = list(route.strategy.order(Choice(route.model, turn, random.random()), usable))  # noqa: S311
+    made.candidates.extend(usable)
+    for name in route.fallbacks:
+        other = hub.catalog.find(name)
+        if other is not None and name not in seen:
+            seen.add(name)
+            _extend(made, other, hub, other.turn, seen)
+
+
+def _why(state: str, reason: str, until: float | None, now: float) -> str:
+    return f"{state}: {reason}" + ("" if until is None else f", back in {max(0.0, until - now):.0f} s")
+
+
+def _sooner(made: Plan, seconds: float) -> None:
+    if made.soonest is None or seconds < made.soonest:
+        made.soonest = seconds
+
+
+def no_candidate(made: Plan) -> NoCandidateLeft:
+    """The refusal when nobody is left: a 429 with the soonest return, a 503 if none returns by itself."""
+    if made.soonest is None:
+        return NoCandidateLeft(
+            f"No usable provider key is left for {made.route}; the operator has to mend or add one.",
+            should_retry=False,
+        )
+    return NoCandidateLeft(
+        f"Every provider key for {made.route} is out of quota or resting; the first returns in {made.soonest:.0f} s.",
+        status=429,
+        code="rate_limit_exceeded",
+        retry_after=max(0.001, made.soonest),
+    )

@@ -1,0 +1,100 @@
+"""How each deployment is doing: a breaker that opens after failures in a row and lets one probe through later."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from llmhub_core.contracts.candidate import Candidate, CandidateStats
+from llmhub_core.contracts.errors import (
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+log = logging.getLogger("llmhub.health")
+
+COUNTS = (UpstreamOverloaded, UpstreamUnreachable, UpstreamTimeout, UpstreamGarbled, UpstreamModelMissing)
+"""What counts against a deployment; a refused key or a spent quota does not."""
+
+LONGEST_PAUSE = 300.0
+SMOOTHING = 0.2
+
+
+@dataclass(slots=True)
+class Breaker:
+    """`open_until` is monotonic, 0 while closed; `probing` while one attempt is under way to see if it is over."""
+
+    failures: int = 0
+    open_until: float = 0.0
+    pause: float = 0.0
+    probing: bool = False
+
+
+class Health:
+    """`failures` in a row open a deployment's breaker for `pause` seconds, doubling up to five minutes."""
+
+    def __init__(self, failures: int, pause: float) -> None:
+        self._failures = failures
+        self._pause = pause
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def blocked(self, candidate: Candidate, now: float) -> float | None:
+        """Until when (monotonic) the deployment is left alone; None if it may be used. Reading admits nobody:
+        the probe is taken by `begin`."""
+        if not self._breakers:
+            return None
+        breaker = self._breakers.get(_key(candidate))
+        if breaker is None or not breaker.open_until:
+            return None
+        if now < breaker.open_until:
+            return breaker.open_until
+        return now + 1.0 if breaker.probing else None
+
+    def begin(self, stats: CandidateStats) -> None:
+        stats.in_flight += 1
+        stats.picks += 1
+        stats.last_pick = time.monotonic()
+        if self._breakers:
+            breaker = self._breakers.get(_key(stats.candidate))
+            if breaker is not None and breaker.open_until:
+                breaker.probing = True
+
+    def end(self, stats: CandidateStats, error: BaseException | None, first_byte: float | None) -> None:
+        """After an attempt; `first_byte` in seconds. An error that says nothing of the deployment (the caller
+        left, the request was at fault, the key was out) leaves its count alone."""
+        stats.in_flight -= 1
+        if error is None:
+            stats.failures = 0
+            if first_byte is not None:
+                was = stats.first_token
+                stats.first_token = first_byte if was is None else was + SMOOTHING * (first_byte - was)
+            if self._breakers and self._breakers.pop(_key(stats.candidate), None) is not None:
+                log.info("%s/%s works", *_key(stats.candidate))
+        elif isinstance(error, COUNTS):
+            stats.failures += 1
+            self._count(stats.candidate, error)
+        elif self._breakers:
+            breaker = self._breakers.get(_key(stats.candidate))
+            if breaker is not None:
+                breaker.probing = False
+
+    def _count(self, candidate: Candidate, error: UpstreamError) -> None:
+        breaker = self._breakers.setdefault(_key(candidate), Breaker())
+        breaker.failures += 1
+        breaker.probing = False
+        if breaker.failures >= self._failures:
+            breaker.pause = min(breaker.pause * 2 or self._pause, LONGEST_PAUSE)
+            breaker.open_until = time.monotonic() + breaker.pause
+            log.warning(
+                "%s/%s failed %d times in a row (%s); left alone for %.0f s",
+                *_key(candidate), breaker.failures, error.code, breaker.pause,
+            )  # fmt: skip
+
+
+def _key(candidate: Candidate) -> tuple[str, str]:
+    return candidate.deployment.provider, candidate.deployment.model

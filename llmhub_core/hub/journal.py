@@ -1,0 +1,88 @@
+"""An append-only file on the local disk: what stands in it survives kill -9, and power loss after the next fsync.
+
+One line an entry: CRC-32 in hexadecimal, a space, JSON. A line that was cut by a crash fails its checksum
+and is passed over; everything before it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file. It may go when all its records are in the store and none of its intents waits for an outcome."""
+
+    path: Path
+    waiting: int = 0
+    shipped: bool = False
+
+
+class Journal:
+    """Segments in `folder`, numbered; only the newest is written to. Raises OSError when the disk refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._number = max((int(path.stem) for path in self._files()), default=0)
+        self._fd = -1
+        self._dirty = False
+        self.size = 0
+        self.segment = self._open()
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*.log") if path.stem.isdigit())
+
+    def _open(self) -> Segment:
+        self._number += 1
+        path = self.folder / f"{self._number:010d}.log"
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.size = 0
+        return Segment(path)
+
+    def write(self, entry: bytes) -> None:
+        """Hand one entry to the operating system; from here on the death of this process cannot lose it."""
+        line = b"%08x %b\n" % (zlib.crc32(entry), entry)
+        written = os.write(self._fd, line)
+        if written != len(line):  # the disk is full in the middle of a line; the checksum makes the rest harmless
+            os.write(self._fd, b"\n")
+            raise OSError("the journal could only be written in part; is the disk full?")
+        self.size += written
+        self._dirty = True
+
+    def sync(self) -> None:
+        """fsync, if something was written since. Blocks: call it in a thread. Never repeated after an error,
+        for a second fsync would report success for pages that were lost."""
+        if self._dirty:
+            self._dirty = False
+            os.fdatasync(self._fd)
+
+    def rotate(self) -> Segment:
+        """Begin a new segment and return the one that is now complete."""
+        done, old = self.segment, self._fd
+        self.segment = self._open()
+        os.close(old)
+        return done
+
+    def earlier(self) -> list[Segment]:
+        """Segments that an earlier run left behind, oldest first."""
+        return [Segment(path) for path in self._files() if path != self.segment.path]
+
+    def close(self) -> None:
+        """Close; an empty last segment is removed."""
+        os.close(self._fd)
+        if self.size == 0:
+            self.segment.path.unlink(missing_ok=True)
+
+
+def read_entries(path: Path) -> Iterator[bytes]:
+    """The whole entries of a segment, in order."""
+    with path.open("rb") as lines:
+        for line in lines:
+            checksum, _, entry = line.rstrip(b"\n").partition(b" ")
+            if line.endswith(b"\n") and len(checksum) == 8 and checksum == b"%08x" % zlib.crc32(entry):
+                yield entry

@@ -1,0 +1,242 @@
+"""What was used: journaled at once, written behind in batches, read back.
+
+Every admitted request leaves an intent before a provider is called and a record afterwards. Both go to the
+journal first; a task of ours ships the records to the metadata store. What a crash left open is settled at
+the next start: an intent without a record becomes a record with outcome `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from llmhub_core.contracts.errors import Unavailable
+from llmhub_core.contracts.exchange import Exchange, Record
+from llmhub_core.contracts.metadata_store import MetadataStore
+from llmhub_core.contracts.usage import tokens_of_bytes
+from llmhub_core.hub.journal import Journal, Segment, read_entries
+
+log = logging.getLogger("llmhub.ledger")
+
+SHIP_EVERY = 0.5  # seconds
+SYNC_EVERY = 0.1
+BATCH = 500
+RETRY_AT_MOST = 10.0
+CAP = 1024 * 1024 * 1024
+"""Bytes of journal that may wait for the store; beyond it new requests are refused with `meter_full`."""
+
+
+class Intent(msgspec.Struct, tag="intent"):
+    """Enough to make an honest record if nothing else is ever heard of the request."""
+
+    id: str
+    arrived_at: float
+    caller: str
+    dialect: str
+    operation: str
+    model: str
+    stream: bool
+    input_tokens: int
+
+
+class Outcome(msgspec.Struct, tag="outcome"):
+    record: Record
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Intent | Outcome).decode
+
+
+class Ledger:
+    """`price` completes a record's cost when it is known; called before a record is shipped, never before."""
+
+    def __init__(self, folder: Path, store: MetadataStore, price: Callable[[Sequence[Record]], None]) -> None:
+        self._folder = folder
+        self._store = store
+        self._price = price
+        self._open: dict[str, Segment] = {}
+        self._records: list[Record] = []
+        self._segments: list[Segment] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._behind = 0  # bytes in segments that wait for the store
+        self.broken: str | None = None
+        """Why the journal cannot be written, if it cannot."""
+
+    async def start(self) -> None:
+        self._journal = Journal(self._folder)
+        self._recover()
+        self._tasks = [asyncio.create_task(self._ship_all(), name="ledger-ship")]
+        self._tasks.append(asyncio.create_task(self._sync_all(), name="ledger-sync"))
+
+    async def stop(self) -> None:
+        """Ship what is there, for ten seconds at most; the rest waits in the journal for the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._tasks:
+            ship, sync = self._tasks
+            sync.cancel()
+            _, late = await asyncio.wait([ship], timeout=10)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._journal.sync()
+        self._journal.close()
+
+    @property
+    def backlog(self) -> int:
+        """Records that are not in the store yet."""
+        return len(self._records)
+
+    # the hot path: no await, two writes to the page cache a request
+
+    def intend(self, exchange: Exchange) -> None:
+        """Before a provider is called. Unavailable (`meter_full`) if it cannot be noted: then nothing is called."""
+        head = exchange.head
+        intent = Intent(
+            exchange.id,
+            exchange.arrived_at,
+            exchange.caller.name,
+            exchange.dialect.name,
+            head.operation,
+            head.model,
+            head.stream,
+            tokens_of_bytes(len(exchange.body)),
+        )
+        if self._behind + self._journal.size > CAP:
+            raise Unavailable("The usage journal is full because the database is away; try again later.",
+                              code="meter_full", retry_after=30)  # fmt: skip
+        try:
+            self._journal.write(_encode(intent))
+        except OSError as error:
+            self._note_broken(error)
+            raise Unavailable("Usage cannot be recorded at the moment, so no request is taken; try again later.",
+                              code="meter_full", retry_after=30) from None  # fmt: skip
+        self.broken = None
+        segment = self._journal.segment
+        segment.waiting += 1
+        self._open[exchange.id] = segment
+
+    def close(self, record: Record) -> None:
+        """When the exchange is over. A record without an intent (refused before any call) is taken as well."""
+        segment = self._open.pop(record.id, None)
+        if segment is not None:
+            segment.waiting -= 1
+        try:
+            self._journal.write(_encode(Outcome(record)))
+        except OSError as error:
+            self._note_broken(error)  # the record still goes to the store, from memory
+        self._records.append(record)
+        if len(self._records) >= BATCH:
+            self._wake.set()
+
+    def _note_broken(self, error: OSError) -> None:
+        if self.broken is None:
+            log.error("the usage journal cannot be written: %s", error.strerror or error)
+        self.broken = error.strerror or str(error)
+
+    # behind the caller's back
+
+    async def flushed(self) -> None:
+        """Wait until everything closed so far is in the store."""
+        while self._records:
+            self._wake.set()
+            await asyncio.sleep(0.005)
+
+    async def _sync_all(self) -> None:
+        while True:
+            await asyncio.sleep(SYNC_EVERY)
+            try:
+                await asyncio.to_thread(self._journal.sync)
+            except OSError as error:
+                self._note_broken(error)
+                self._seal()
+
+    def _seal(self) -> None:
+        self._segments.append(self._journal.rotate())
+
+    async def _ship_all(self) -> None:
+        pause = SHIP_EVERY
+        while True:
+            if not self._stopping:
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+            self._wake.clear()
+            try:
+                await self._ship()
+                pause = SHIP_EVERY
+            except Exception as error:
+                pause = min(pause * 2, RETRY_AT_MOST)
+                log.warning("%d records wait for the database: %s", len(self._records), type(error).__name__)
+                if self._stopping:
+                    return
+                await asyncio.sleep(pause)
+            if self._stopping and not self._records:
+                return
+
+    async def _ship(self) -> None:
+        while self._records:
+            batch = self._records[:BATCH]
+            # A segment may go once everything written to it before now is in the store.
+            last = len(batch) == len(self._records)
+            if last:
+                self._behind += self._journal.size
+                self._seal()
+                sealed = list(self._segments)
+            self._price(batch)
+            await self._store.append(batch)
+            del self._records[: len(batch)]
+            if last:
+                for segment in sealed:
+                    segment.shipped = True
+        for segment in [each for each in self._segments if each.shipped and each.waiting == 0]:
+            self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+        if not self._segments:
+            self._behind = 0
+
+    def _recover(self) -> None:
+        intents: dict[str, Intent] = {}
+        earlier = self._journal.earlier()
+        for segment in earlier:
+            for entry in read_entries(segment.path):
+                try:
+                    found = _decode(entry)
+                except msgspec.DecodeError:
+                    log.warning("an entry of %s is of another version and was passed over", segment.path.name)
+                    continue
+                if isinstance(found, Intent):
+                    intents[found.id] = found
+                else:
+                    intents.pop(found.record.id, None)
+                    self._records.append(found.record)
+        self._segments.extend(earlier)
+        for intent in intents.values():
+            self._records.append(_unknown(intent))
+        if intents:
+            log.warning("%d requests were open when the hub was killed; they are recorded as unknown", len(intents))
+
+
+def _unknown(intent: Intent) -> Record:
+    return Record(
+        id=intent.id,
+        arrived_at=intent.arrived_at,
+        caller=intent.caller,
+        dialect=intent.dialect,
+        operation=intent.operation,
+        model=intent.model,
+        stream=intent.stream,
+        outcome="unknown",
+        code="hub_killed",
+        source="gateway",
+        input_tokens=intent.input_tokens,
+        usage_estimated=True,
+    )

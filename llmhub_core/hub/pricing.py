@@ -1,0 +1,140 @@
+"""What an exchange cost, in 10⁻⁹ USD. A price that nobody knows is unknown, never 0."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from llmhub_core.contracts.candidate import Deployment
+from llmhub_core.contracts.exchange import Record
+
+log = logging.getLogger("llmhub.pricing")
+
+NANO = 1_000_000_000
+PER_MILLION = NANO // 1_000_000  # 10⁻⁹ USD a token for a price of 1 USD a million tokens
+CACHED_MODELS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """A model's price as plain numbers (USD per million tokens), good for inputs of fewer than `up_to` tokens:
+    asking the table costs a quarter of a millisecond, which is more than everything else a request costs."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cached: float = 0.0
+    written: float = 0.0
+    written_1h: float = 0.0
+    up_to: int = 0
+
+    @classmethod
+    def of(cls, prices: Any) -> _Rates:
+        fields = getattr(prices, "__dict__", None)
+        if fields is None:  # prices that change with the time of day are asked for each time
+            return cls()
+        up_to = 1 << 62
+        numbers: dict[str, float] = {}
+        for name, price in fields.items():
+            tiers = getattr(price, "tiers", None)
+            if tiers:
+                up_to = min(up_to, *(tier.start for tier in tiers))
+                price = price.base
+            numbers[name] = float(price)
+        if "input_mtok" not in numbers or "output_mtok" not in numbers:
+            return cls()
+        paid, written = numbers["input_mtok"], numbers.get("cache_write_mtok", numbers["input_mtok"])
+        return cls(
+            input=paid,
+            output=numbers["output_mtok"],
+            cached=numbers.get("cache_read_mtok", paid),
+            written=written,
+            written_1h=numbers.get("cache_write_1h_mtok", written),
+            up_to=up_to,
+        )
+
+    def cost(self, record: Record) -> int:
+        short = record.cache_write_tokens - record.cache_write_1h_tokens
+        fresh = record.input_tokens - record.cached_tokens - record.cache_write_tokens
+        total = (
+            max(fresh, 0) * self.input
+            + record.cached_tokens * self.cached
+            + max(short, 0) * self.written
+            + record.cache_write_1h_tokens * self.written_1h
+            + record.output_tokens * self.output
+        )
+        return round(total * PER_MILLION)
+
+
+class Pricing:
+    """`prices` are the operator's own (USD per million tokens); all others come from the genai-prices table."""
+
+    def __init__(self, prices: Mapping[tuple[str, str], Deployment], kinds: Mapping[str, str]) -> None:
+        self._own = prices
+        self._kinds = kinds
+        self._library: Any = None
+        self._unknown: set[tuple[str, str]] = set()
+        self._rates: dict[tuple[str, str], _Rates] = {}
+
+    async def load(self) -> None:
+        """Import the table: it is large, so it happens beside the start and not before it."""
+
+        def load() -> Any:
+            import genai_prices
+
+            return genai_prices
+
+        self._library = await asyncio.to_thread(load)
+
+    def price(self, records: Sequence[Record]) -> None:
+        """Write the cost into each record that has none and whose price is known."""
+        for record in records:
+            if record.cost is None and record.provider:
+                record.cost = self.cost(record)
+
+    def cost(self, record: Record) -> int | None:
+        pair = (record.provider, record.served_model)
+        own = self._own.get(pair)
+        if own is not None and own.input_price is not None and own.output_price is not None:
+            return round(
+                (record.input_tokens * own.input_price + record.output_tokens * own.output_price) * PER_MILLION
+            )
+        if record.input_tokens == record.output_tokens == 0:
+            return 0 if record.outcome != "served" else None
+        if self._library is None or pair in self._unknown:
+            return None
+        return self._from_table(record, pair)
+
+    def _from_table(self, record: Record, pair: tuple[str, str]) -> int | None:
+        rates = self._rates.get(pair)
+        plain = not (record.audio_input_tokens or record.audio_output_tokens or record.server_tool_calls)
+        if rates is not None and plain and record.input_tokens < rates.up_to:
+            return rates.cost(record)
+        library = self._library
+        try:
+            usage = library.Usage(
+                input_tokens=record.input_tokens,
+                output_tokens=record.output_tokens,
+                cache_read_tokens=record.cached_tokens,
+                cache_write_tokens=record.cache_write_tokens,
+                input_audio_tokens=record.audio_input_tokens,
+                output_audio_tokens=record.audio_output_tokens,
+            )
+            found = library.calc_price(usage, model_ref=record.served_model, provider_id=self._provider_id(record))
+        except LookupError:
+            if len(self._unknown) < CACHED_MODELS:
+                self._unknown.add(pair)
+            return None
+        except Exception as error:  # an odd entry of the table, or usage that contradicts itself: unknown, not 0
+            log.warning("no price for a request to %s/%s: %s", *pair, type(error).__name__)
+            return None
+        if len(self._rates) < CACHED_MODELS:
+            self._rates[pair] = _Rates.of(found.model.prices)
+        return int(Decimal(found.total_price) * NANO)
+
+    def _provider_id(self, record: Record) -> str | None:
+        kind = self._kinds.get(record.provider, "")
+        return {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}.get(kind, record.provider)

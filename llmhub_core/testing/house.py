@@ -1,0 +1,73 @@
+"""A whole hub for a test: real configuration, real stores in a temporary folder, a real socket."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+
+from llmhub_core.app import make_runner
+from llmhub_core.cli.common import known
+from llmhub_core.contracts.exchange import Record
+from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.settings_file import load
+
+
+class House:
+    """``async with House('[[providers]] …') as house:`` runs a hub with that configuration.
+
+    `url` is its address; `registry` may be given to try plugins that are not installed, `tune` is called with
+    the hub before it starts.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        environ: Mapping[str, str] | None = None,
+        registry: Registry | None = None,
+        folder: Path | None = None,
+        tune: Callable[[Hub], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._environ = dict(environ or {})
+        self._registry = registry
+        self._folder = folder
+        self._tune = tune
+        self._stack = AsyncExitStack()
+        self.hub: Hub
+        self.url: str
+
+    async def __aenter__(self) -> House:
+        folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="llmhub-")))
+        path = folder / "config.toml"
+        path.write_text(self._config, encoding="utf-8")
+        registry = self._registry or Registry().discover()
+        loaded = load(path, self._environ, known(registry))
+        self.hub = Hub(loaded.settings, registry, folder / "data", folder)
+        if self._tune is not None:
+            self._tune(self.hub)
+        runner = make_runner(self.hub)
+        self._stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def records(self) -> list[Record]:
+        """All records so far, oldest first, as they stand in the store. Waits for running requests to be settled."""
+        await self.hub.idle()
+        await self.hub.settled()
+        await self.hub.ledger.flushed()
+        return list(reversed(await self.hub.store.latest(10_000)))
