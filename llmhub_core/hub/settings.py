@@ -1,0 +1,297 @@
+"""All settings, each declared once: its name, its type, its default, and one sentence about it.
+
+A setting is a dataclass field made by `setting`. Reading (`settings_reader`), the documentation
+(`settings_reference`) and the checks of config.example.toml are driven by these fields alone, so a new
+setting is one new field here. Plugins declare theirs the same way, with plain dataclass fields whose
+`metadata` knows these words:
+
+    help        the sentence that the documentation shows
+    unit        "seconds" (5, 2.5, "5 s", "2 min", "") or "bytes" (65536, "64 KiB")
+    minimum     smallest number allowed
+    maximum     largest number allowed
+    parse       Callable[[value], value]; raises ValueError with half a sentence ("must be …")
+    required    True where a default stands only so that the field has a value
+    blank       True where a required value may be "" all the same
+    hidden      True for a field that no table sets
+"""
+
+# ruff: noqa: RUF009 — `setting` returns dataclasses.field, which is what a default may be
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llmhub_core.contracts import Timeouts
+from llmhub_core.hub.settings_values import Budget, a_budget, a_hash, a_model, a_name, a_pattern, a_web_address, a_zone
+
+DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores", "quota_stores")
+"""Tables that configure plugins by name: ``[observers.prometheus]``. Providers have tables of their own."""
+
+FALLBACK_REASONS = ("context_length", "content_filter")
+"""What `fallbacks_on` can tell apart."""
+
+MOST = 10**12
+"""No limit is larger: the stores count in 64 bits."""
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: Literal["seconds", "bytes", ""] = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    parse: Callable[[Any], Any] | None = None,
+    required: bool = False,
+    blank: bool = False,
+    secret: bool = False,
+) -> Any:
+    """A dataclass field with everything that reading and documenting it need; a `secret` one is not in the repr."""
+    metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "parse": parse}
+    metadata |= {"required": required, "blank": blank}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
+
+
+def limit(help: str) -> Any:
+    return setting(None, help, minimum=1, maximum=MOST)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all networks.")
+    port: int = setting(8080, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
+    workers: int = setting(
+        1, "Processes; more than one needs a quota store that they can share.", minimum=1, maximum=256
+    )
+    public_url: str = setting(
+        "", "What browsers see, such as https://hub.example.com; needed behind a proxy.", parse=a_web_address
+    )
+    max_body: int = setting(8 * 1024 * 1024, "Largest request body that is accepted.", unit="bytes", minimum=1)
+    drain: float = setting(30.0, "How long requests may still run when the hub stops.", unit="seconds", minimum=0)
+    served_by_header: bool = setting(
+        True, "Whether answers tell who gave them, in x-llmhub-served-by and x-llmhub-attempts."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
+    log_format: Literal["text", "json"] = setting("text", "Log lines for people, or one JSON object a line.")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Both are addresses that may hold a password, so neither is ever shown."""
+
+    metadata: str = setting(
+        "sqlite:///llm-hub.db",
+        "Database for everything that must last; a relative path begins in the data folder.",
+        secret=True,
+    )
+    quota: str = setting(
+        "memory:",
+        "Where quotas are counted; memory: is for a single process, and its journal survives restarts.",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    api: Literal["open", "token"] = setting("open", "Whether callers need a client token (token) or not (open).")
+    allow_open_network: bool = setting(
+        False, "Allows an open API on an address that other machines can reach; anybody there can spend your money."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSettings:
+    keys: tuple[str, ...] = setting(
+        (),
+        "Keys that seal stored secrets, as env:NAME or file:/path: the first seals, all open; "
+        "without any, LLMHUB_SECRET_KEY is used if set, else a key made in the data folder.",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    attempts: int = setting(3, "Attempts a request may take in all, the first included.", minimum=1, maximum=100)
+    cooldown: float = setting(
+        10.0, "How long a key rests after a 429 that does not say for how long.", unit="seconds", minimum=0
+    )
+    max_cooldown: float = setting(600.0, "The longest rest that a provider may order.", unit="seconds", minimum=0)
+    breaker_failures: int = setting(5, "Failures in a row that take a deployment out.", minimum=1, maximum=1000)
+    breaker_pause: float = setting(
+        10.0, "How long it stays out before one request may try it again.", unit="seconds", minimum=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    connections: int = setting(1000, "Connections to one host at most.", minimum=1, maximum=1_000_000)
+    idle: float = setting(30.0, "How long an unused connection is kept.", unit="seconds", minimum=0)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutSettings(Timeouts):
+    """The contracts' `Timeouts`, as settings; None means without limit."""
+
+    connect: float | None = setting(5.0, "Until the connection stands, TLS included.", unit="seconds", minimum=0.001)
+    first_token: float | None = setting(
+        120.0, "From sending the request to the first byte of the answer.", unit="seconds", minimum=0.001
+    )
+    stall: float | None = setting(90.0, "Silence in the middle of an answer.", unit="seconds", minimum=0.001)
+    total: float | None = setting(
+        None, 'The whole call, from connecting to the last byte; "" is without limit.', unit="seconds", minimum=0.001
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """None means that there is no such limit."""
+
+    rpm: int | None = limit("Requests a minute.")
+    rpd: int | None = limit("Requests a day.")
+    tpm: int | None = limit("Tokens a minute.")
+    tpd: int | None = limit("Tokens a day.")
+    concurrency: int | None = limit("Requests at the same time.")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits(LimitSettings):
+    budget: Budget | None = setting(
+        None, "Money in a period: minute, hour, day, week or month (30 days), as in 20 USD/month.", parse=a_budget
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """`secret` is a reference as it stands in the file; `vault.resolve` makes a Secret of it."""
+
+    name: str = setting("", "Name of this key; unique within the provider.", required=True, parse=a_name)
+    secret: str = setting(
+        "",
+        "env:NAME, file:/path, or the secret itself (warned about); empty where the place needs none.",
+        required=True,
+        blank=True,
+        secret=True,
+    )
+    priority: int = setting(1, "Keys with a lower number are used first.", minimum=0, maximum=MOST)
+    weight: int = setting(1, "Share among keys of equal priority; 0 gets none.", minimum=0, maximum=MOST)
+    group: str = setting("", "Keys of one account share limits and cooldowns: give them the same group.")
+    models: tuple[str, ...] = setting(
+        ("*",), "Models that this key may be used for; * stands for anything.", parse=a_pattern
+    )
+    limits: LimitSettings = setting(LimitSettings(), "Limits of this key's account at the provider.")
+    reset: str = setting("UTC", "Time zone in which this provider's day begins, such as Europe/Paris.", parse=a_zone)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """`options` is an instance of the kind's own Settings, made of the rest of the table."""
+
+    name: str = setting(
+        "", "Name of this provider; unique, and the first half of provider/model.", required=True, parse=a_name
+    )
+    kind: str = setting(
+        "", "What it is: openai, anthropic, gemini, openai_compatible, echo, or any plugin's.", required=True
+    )
+    keys: tuple[KeySettings, ...] = setting((), "Its API keys; none where the place needs none.")
+    models: tuple[str, ...] = setting(
+        (), "Models that it lists: callers may ask for them without a route.", parse=a_model
+    )
+    timeouts: TimeoutSettings | None = setting(None, "How long to wait for this provider.")
+    options: Any = dataclasses.field(default=None, repr=False, metadata={"hidden": True})
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSettings:
+    provider: str = setting("", "Name of the provider.", required=True)
+    model: str = setting("", "Name of the model there.", required=True, parse=a_model)
+    priority: int = setting(1, "Deployments with a lower number are asked first.", minimum=0, maximum=MOST)
+    weight: int = setting(1, "Share among deployments of equal priority; 0 gets none.", minimum=0, maximum=MOST)
+    input_price: float | None = setting(
+        None, "USD for a million input tokens; left out, the price table says.", minimum=0, maximum=MOST
+    )
+    output_price: float | None = setting(
+        None, "USD for a million output tokens; left out, the price table says.", minimum=0, maximum=MOST
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    model: str = setting("", "The name that callers ask for.", required=True, parse=a_model)
+    strategy: str = setting(
+        "priority",
+        "How its deployments are put in order: priority, round_robin, weighted, least_busy, lowest_latency, "
+        "cheapest, most_quota_left, or any plugin's.",
+    )
+    deployments: tuple[DeploymentSettings, ...] = setting((), "Who answers.", required=True)
+    fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")
+    fallbacks_on: dict[str, tuple[str, ...]] = setting(
+        {}, "Other routes for special cases: context_length (too long for these) and content_filter (blocked)."
+    )
+    timeouts: TimeoutSettings = setting(TimeoutSettings(), "How long to wait for this route's deployments.")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    name: str = setting("", "Name of this client token; unique.", required=True, parse=a_name)
+    hash: str = setting(
+        "", "sha256: and the SHA-256 of the token in 64 hexadecimal digits.", required=True, secret=True, parse=a_hash
+    )
+    models: tuple[str, ...] = setting(("*",), "Models that it may ask for; * stands for anything.", parse=a_pattern)
+    limits: TokenLimits = setting(TokenLimits(), "Limits of this token.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything. `plugins` has every door: {"observers": {"prometheus": <its Settings>}}, for tables given."""
+
+    server: ServerSettings = setting(ServerSettings(), "Where the hub listens and how it runs.")
+    storage: StorageSettings = setting(StorageSettings(), "Where things rest.")
+    auth: AuthSettings = setting(AuthSettings(), "Who may call.")
+    secrets: SecretsSettings = setting(SecretsSettings(), "What seals the secrets in the database.")
+    routing: RoutingSettings = setting(RoutingSettings(), "What happens when a provider fails.")
+    upstream: UpstreamSettings = setting(UpstreamSettings(), "Connections to providers.")
+    providers: tuple[ProviderSettings, ...] = setting((), "Places that serve models.")
+    routes: tuple[RouteSettings, ...] = setting((), "Public models and who answers for them.")
+    tokens: tuple[TokenSettings, ...] = setting((), "Client tokens that are known from the file.")
+    plugins: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: {door: {} for door in DOORS}, metadata={"hidden": True}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the plugins brought, each name with its Settings class.
+
+    `missing` has what could not be loaded, and why; its names are plain (``redis``) or with the door or the
+    plugin folder in front (``quota_stores.redis``, ``stores.redis``).
+    """
+
+    provider_kinds: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    strategies: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    dialects: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    interceptors: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    observers: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    metadata_stores: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    quota_stores: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`path` is None without a file; `found` tells in words which providers the environment offered."""
+
+    settings: Settings
+    path: Path | None
+    warnings: list[str]
+    found: list[str]
+
+
+def scheme_of(address: str) -> str:
+    """``sqlite`` of ``sqlite:///llm-hub.db``: the name of the store that an address is for."""
+    return address.partition(":")[0] if ":" in address else ""
