@@ -1,0 +1,389 @@
+"""Quotas counted in memory: exact for one process, forgotten with it.
+
+What a reservation takes from a window counts from the moment of the reservation, which is when providers count
+it; what turns out to be used beyond the reservation counts from the settlement on. Whatever is admitted within
+any `window` seconds is therefore never more than the limit, and no use escapes because its stream was long.
+
+A sliding window is a short queue of buckets: uses that come within 1/60 of the window share one, and a bucket
+leaves when its latest use has left the window. That errs only towards counting too long, by 1/60 at the most,
+and costs the same whether a limit is ten a minute or a million.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
+from itertools import count
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from llmhub_core.contracts import Amount, Level, Limit, LimitReached, QuotaStore, Reservation, hookimpl
+
+DAY = 86_400
+BUCKETS = 60
+IDLE_COUNTERS = 1024
+"""Above so many counters those with nothing in them are thrown away, so that limits of the past cost nothing."""
+ROUNDING = 1e-6
+"""Seconds added to a wait, so that a difference of floats never says a hair too little."""
+
+Clock = Callable[[], float]
+
+
+class _Bucket:
+    """Uses close in time, which leave their window together at `leaves`."""
+
+    __slots__ = ("leaves", "live", "opened", "reserved", "used")
+
+    def __init__(self, opened: float) -> None:
+        self.opened = opened
+        self.leaves = opened
+        self.used = 0
+        self.reserved = 0
+        self.live = True
+
+
+_NO_BUCKET = _Bucket(0.0)
+
+
+class _Lease(Reservation):
+    """A reservation, and what it holds: from which counter, how much, in which bucket."""
+
+    __slots__ = ("held",)
+    held: list[tuple[_Counter, int, _Bucket]]
+
+
+_Expiry = tuple[float, int, _Lease]
+"""When a lease expires, a number that tells equals apart, and the lease."""
+
+
+class _Counter:
+    """What of one limit is used and reserved now. `limit` is the latest one of this id.
+
+    Before `rolls_at` there is nothing to forget, so that the hot path need not ask.
+    """
+
+    __slots__ = ("buckets", "limit", "reserved", "rolls_at", "used")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.rolls_at = math.inf
+        self.buckets: deque[_Bucket] = deque()
+        self.used = 0
+        self.reserved = 0
+
+    def counts(self, limit: Limit) -> bool:
+        """Whether `limit` can go on with these numbers: its amount may have changed, its nature may not."""
+        mine = self.limit
+        return (mine.kind, mine.window, mine.zone) == (limit.kind, limit.window, limit.zone)
+
+    def roll(self, now: float) -> None:
+        """Forget what has left the window."""
+
+    def bucket(self, now: float) -> _Bucket:
+        """The bucket for a use at `now`."""
+        return _NO_BUCKET
+
+    def time_left(self, bucket: _Bucket, now: float) -> float:
+        return bucket.leaves - now
+
+    def take(self, amount: int, now: float, lease: _Lease) -> _Bucket:
+        bucket = self.bucket(now)
+        bucket.reserved += amount
+        self.reserved += amount
+        return bucket
+
+    def settle(self, amount: int, bucket: _Bucket, actual: int, now: float, lease: _Lease) -> None:
+        """Replace the reserved `amount` by `actual`, in its own bucket if that still counts."""
+        if bucket.live:
+            kept = actual if actual < amount else amount
+            bucket.reserved -= amount
+            bucket.used += kept
+            self.reserved -= amount
+            self.used += kept
+        if actual > amount:
+            self.charge(actual - amount, now)
+
+    def charge(self, amount: int, now: float) -> None:
+        """Count a use that nothing was reserved for."""
+        self.bucket(now).used += amount
+        self.used += amount
+
+    def resets_in(self, now: float) -> float:
+        return next((self.time_left(bucket, now) for bucket in self.buckets if bucket.used or bucket.reserved), 0.0)
+
+    def wait(self, excess: int, now: float, leases: list[_Expiry]) -> float:
+        """Seconds until `excess` will have come back: buckets leave, and open leases may expire before them."""
+        returns = [(self.time_left(bucket, now), bucket.used + bucket.reserved) for bucket in self.buckets]
+        seconds = _when_returned(excess, returns)
+        early = [lease for expires, _, lease in leases if expires - now < seconds] if self.reserved else ()
+        for lease in early:
+            for counter, amount, bucket in lease.held:
+                if counter is self and bucket.live and lease.expires - now < self.time_left(bucket, now):
+                    returns.append((lease.expires - now, amount))
+                    returns.append((self.time_left(bucket, now), -amount))
+        return _when_returned(excess, returns) if early else seconds
+
+
+class _Sliding(_Counter):
+    """A window that ends now, whenever now is."""
+
+    __slots__ = ("width", "window")
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit)
+        self.window = limit.window
+        self.width = limit.window / BUCKETS
+
+    def roll(self, now: float) -> None:
+        buckets = self.buckets
+        while buckets and buckets[0].leaves <= now:
+            bucket = buckets.popleft()
+            bucket.live = False
+            self.used -= bucket.used
+            self.reserved -= bucket.reserved
+        self.rolls_at = buckets[0].leaves if buckets else math.inf
+
+    def bucket(self, now: float) -> _Bucket:
+        buckets = self.buckets
+        if buckets and now < buckets[-1].opened + self.width:
+            bucket = buckets[-1]
+        else:
+            bucket = _Bucket(now)
+            buckets.append(bucket)
+        bucket.leaves = now + self.window
+        if bucket is buckets[0]:
+            self.rolls_at = bucket.leaves
+        return bucket
+
+
+class _Day(_Counter):
+    """A day from midnight to midnight in the limit's zone.
+
+    Days are told by the clock on the wall, everything else by one that cannot be set. A day that has begun
+    stays begun when the wall clock is set back.
+    """
+
+    __slots__ = ("wall", "zone")
+
+    def __init__(self, limit: Limit, wall: Clock) -> None:
+        super().__init__(limit)
+        self.rolls_at = -math.inf  # the other clock knows
+        self.wall = wall
+        self.zone = ZoneInfo(limit.zone or "UTC")
+        self.buckets.append(self._begin())
+
+    def _begin(self) -> _Bucket:
+        bucket = _Bucket(self.wall())
+        tomorrow = datetime.fromtimestamp(bucket.opened, self.zone).date() + timedelta(days=1)
+        bucket.leaves = datetime.combine(tomorrow, time_of_day(), self.zone).timestamp()
+        return bucket
+
+    def roll(self, now: float) -> None:
+        if self.wall() >= self.buckets[0].leaves:
+            self.buckets.popleft().live = False
+            self.buckets.append(self._begin())
+            self.used = self.reserved = 0
+
+    def bucket(self, now: float) -> _Bucket:
+        self.roll(now)
+        return self.buckets[0]
+
+    def time_left(self, bucket: _Bucket, now: float) -> float:
+        return bucket.leaves - self.wall()
+
+    def resets_in(self, now: float) -> float:
+        return self.time_left(self.buckets[0], now)
+
+
+class _Gate(_Counter):
+    """So many at once: each reservation is one, until it is settled."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit)
+        self.inside: set[_Lease] = set()
+
+    def take(self, amount: int, now: float, lease: _Lease) -> _Bucket:
+        self.inside.add(lease)
+        self.reserved += amount
+        return _NO_BUCKET
+
+    def settle(self, amount: int, bucket: _Bucket, actual: int, now: float, lease: _Lease) -> None:
+        self.inside.discard(lease)
+        self.reserved -= amount
+
+    def charge(self, amount: int, now: float) -> None:
+        """What is over takes no room."""
+
+    def resets_in(self, now: float) -> float:
+        return min((lease.expires - now for lease in self.inside), default=0.0)
+
+    def wait(self, excess: int, now: float, leases: list[_Expiry]) -> float:
+        return _when_returned(excess, [(lease.expires - now, 1) for lease in self.inside])
+
+
+def _needs(amount: Amount) -> dict[str, int]:
+    """What `amount` takes from a limit of each kind; never less than nothing, whatever a provider reported."""
+    requests, tokens, money = amount.requests, amount.tokens, amount.money
+    return {
+        "requests": requests if requests > 0 else 0,
+        "tokens": tokens if tokens > 0 else 0,
+        "money": money if money > 0 else 0,
+        "concurrency": 1,
+    }
+
+
+def _when_returned(excess: int, returns: list[tuple[float, int]]) -> float:
+    """In how many seconds at least `excess` of the (seconds, amount) in `returns` is back."""
+    returns.sort()
+    for seconds, amount in returns:
+        excess -= amount
+        if excess <= 0:
+            return seconds
+    return math.inf
+
+
+class MemoryQuotaStore(QuotaStore):
+    """Everything happens between two awaits, so that no lock is needed; use it from one event loop only.
+
+    `clock` measures windows and leases and must never go back; `wall` (seconds since 1970) says when days begin.
+    A limit with a zone and a window other than a day slides.
+    """
+
+    name = "memory"
+
+    def __init__(self, settings: Any, *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
+        super().__init__(settings)
+        self._clock = clock
+        self._wall = wall
+        self._numbers = count(1)
+        self._counters: dict[str, _Counter] = {}
+        self._forget_idle_at = IDLE_COUNTERS
+        self._leases: list[_Expiry] = []  # a heap: what expires first is first
+        self._open = 0
+
+    async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
+        now = self._clock()
+        self._expire(now)
+        if len(self._counters) >= self._forget_idle_at:
+            self._forget_idle(now)
+        taking: dict[_Counter, int] = {}
+        counters, needs = self._counters, _needs(amount)
+        for limit in limits:
+            counter = counters.get(limit.id)
+            if counter is None or (counter.limit is not limit and not self._goes_on(counter, limit)):
+                counter = self._new_counter(limit)
+            if counter.rolls_at <= now:
+                counter.roll(now)
+            needed = needs[limit.kind]
+            if counter.used + counter.reserved + needed > limit.amount:
+                raise self._limit_reached(limits, amount, now)
+            taking[counter] = needed
+        number = next(self._numbers)
+        taken = _Lease(f"memory-{number}", tuple(limits), amount, now + lease)
+        taken.held = [(counter, needed, counter.take(needed, now, taken)) for counter, needed in taking.items()]
+        if taking:
+            heapq.heappush(self._leases, (taken.expires, number, taken))
+            self._open += 1
+        return taken
+
+    async def settle(self, reservation: Reservation, actual: Amount) -> None:
+        if reservation.settled:
+            return
+        if not isinstance(reservation, _Lease):
+            raise TypeError("This reservation was made by another quota store.")
+        now = self._clock()
+        self._expire(now)
+        reservation.settled = True
+        used = _needs(actual)
+        if reservation.held:
+            for counter, needed, bucket in reservation.held:
+                counter.settle(needed, bucket, used[counter.limit.kind], now, reservation)
+            reservation.held = []
+            self._open -= 1
+        else:  # given back when the lease expired; what was used all the same is counted now
+            for counter in {self._counter(limit) for limit in reservation.limits}:
+                counter.charge(used[counter.limit.kind], now)
+        if len(self._leases) > 2 * self._open + BUCKETS:
+            self._leases = [entry for entry in self._leases if entry[2].held]
+            heapq.heapify(self._leases)
+
+    async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
+        now = self._clock()
+        self._expire(now)
+        levels = []
+        for limit in limits:
+            counter = self._counter(limit)
+            counter.roll(now)
+            levels.append(Level(limit, counter.used, counter.reserved, counter.resets_in(now)))
+        return levels
+
+    def _expire(self, now: float) -> None:
+        """Give back what the leases hold that are over."""
+        leases = self._leases
+        while leases and leases[0][0] <= now:
+            lease = heapq.heappop(leases)[2]
+            if lease.held:
+                for counter, needed, bucket in lease.held:
+                    counter.settle(needed, bucket, 0, now, lease)
+                lease.held = []
+                self._open -= 1
+
+    def _counter(self, limit: Limit) -> _Counter:
+        counter = self._counters.get(limit.id)
+        if counter is None or not self._goes_on(counter, limit):
+            counter = self._new_counter(limit)
+        return counter
+
+    def _goes_on(self, counter: _Counter, limit: Limit) -> bool:
+        if not counter.counts(limit):
+            return False
+        counter.limit = limit
+        return True
+
+    def _new_counter(self, limit: Limit) -> _Counter:
+        """A counter from zero: the limit is new, or its kind, window or zone is another one since a reload."""
+        counter = (
+            _Gate(limit)
+            if limit.kind == "concurrency"
+            else _Day(limit, self._wall)
+            if limit.zone is not None and limit.window == DAY
+            else _Sliding(limit)
+        )
+        self._counters[limit.id] = counter
+        return counter
+
+    def _forget_idle(self, now: float) -> None:
+        held = {counter for entry in self._leases for counter, _, _ in entry[2].held}
+        for counter in self._counters.values():
+            counter.roll(now)
+        self._counters = {
+            id: counter for id, counter in self._counters.items() if counter.used or counter.reserved or counter in held
+        }
+        self._forget_idle_at = max(IDLE_COUNTERS, 2 * len(self._counters))
+
+    def _limit_reached(self, limits: Sequence[Limit], amount: Amount, now: float) -> LimitReached:
+        """The limit that keeps this reservation waiting longest; waiting so long, all of them have room."""
+        slowest, longest = limits[0], -1.0
+        needs = _needs(amount)
+        for limit in limits:
+            counter = self._counter(limit)
+            counter.roll(now)
+            needed = needs[limit.kind]
+            excess = counter.used + counter.reserved + needed - limit.amount
+            if excess > 0:
+                wait = counter.wait(excess, now, self._leases) if needed <= limit.amount else math.inf
+                if wait > longest:
+                    slowest, longest = limit, wait
+        return LimitReached(slowest, None if longest == math.inf else longest + ROUNDING)
+
+
+@hookimpl
+def register_quota_stores() -> list[type[QuotaStore]]:
+    return [MemoryQuotaStore]
