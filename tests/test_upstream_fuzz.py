@@ -78,8 +78,8 @@ class Bench:
         finally:
             writer.close()
 
-    async def ask(self, method: str) -> tuple[object, ...]:
-        limits = Timeouts(connect=2, first_token=0.05, stall=0.05, total=0.5)
+    async def ask(self, method: str, patience: float) -> tuple[object, ...]:
+        limits = Timeouts(connect=2, first_token=patience, stall=patience)
         call = Call(self.url, {"authorization": "Bearer sk-canary"}, b"", method, limits)
         async with asyncio.timeout(3):  # else it hangs
             try:
@@ -109,9 +109,9 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     assert bench.seen == []
 
 
-def ask(bench: Bench, pieces: list[bytes], close: bool, method: str) -> tuple[object, ...]:
+def ask(bench: Bench, pieces: list[bytes], close: bool, method: str, patience: float = 0.05) -> tuple[object, ...]:
     bench.pieces, bench.close = pieces, close
-    outcome: Awaitable[tuple[object, ...]] = bench.ask(method)
+    outcome: Awaitable[tuple[object, ...]] = bench.ask(method, patience)
     return bench.runner.run(outcome)  # type: ignore[arg-type]
 
 
@@ -136,4 +136,4 @@ def test_a_provider_that_keeps_the_connection(bench: Bench, answer: bytes) -> No
     """Reuse after whatever it was must never give one call's answer to the next."""
     ask(bench, [answer], False, "POST")
     sound = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsound"
-    assert ask(bench, [sound], False, "POST")[-1] == b"sound"
+    assert ask(bench, [sound], False, "POST", patience=2)[-1] == b"sound"
