@@ -1,0 +1,46 @@
+"""Anthropic's own API, and places that speak the Messages API with an `x-api-key`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicSettings:
+    """Where the API is."""
+
+    base_url: str = field(
+        default="https://api.anthropic.com",
+        metadata={"help": "Address below which /v1/messages lies."},
+    )
+
+
+class AnthropicProvider(Provider):
+    """api.anthropic.com. Keys look like `sk-ant-…` and go into `x-api-key`."""
+
+    name = "anthropic"
+    Settings = AnthropicSettings
+    speaks = ("anthropic",)
+
+    def __init__(self, settings: AnthropicSettings) -> None:
+        super().__init__(settings)
+        # Other APIs' base URLs end in /v1; here it is part of the paths, and many write it nevertheless.
+        self.base_url = settings.base_url.rstrip("/").removesuffix("/v1")
+
+    async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
+        headers = dict(call.headers)
+        if secret:
+            headers["x-api-key"] = secret
+        return replace(call, url=self.base_url + call.url, headers=headers)
+
+    def models_call(self) -> Call:
+        return Call("/v1/models?limit=1000", {"anthropic-version": "2023-06-01"}, b"", method="GET")
+
+
+@hookimpl
+def register_providers() -> Iterable[type[Provider]]:
+    """Anthropic."""
+    return [AnthropicProvider]

@@ -1,0 +1,126 @@
+"""The anthropic dialect: errors of providers understood, ours said."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from llmhub_plugins.dialects.anthropic import Anthropic, AnthropicSettings
+
+from llmhub_core.contracts import (
+    BadRequest,
+    HubError,
+    NoCandidateLeft,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+
+DIALECT = Anthropic(AnthropicSettings())
+
+
+def answer(status: int, kind: str = "", message: str = "", **headers: str) -> UpstreamError:
+    body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_body"}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return DIALECT.decode_error(status, named, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "meant", "code"),
+    [
+        (400, "invalid_request_error", "bad", UpstreamRefused, "upstream_rejected"),
+        (400, "invalid_request_error", "prompt is too long: 9 > 8", UpstreamRefused, "context_length_exceeded"),
+        (400, "invalid_request_error", "Your credit balance is too low", UpstreamLimited, "insufficient_quota"),
+        (401, "authentication_error", "invalid x-api-key", UpstreamDenied, "no_upstream_available"),
+        (402, "billing_error", "pay", UpstreamLimited, "insufficient_quota"),
+        (403, "permission_error", "no", UpstreamDenied, "no_upstream_available"),
+        (404, "not_found_error", "model: claude-0", UpstreamModelMissing, "model_not_found"),
+        (404, "not_found_error", "no such file", UpstreamRefused, "upstream_rejected"),
+        (413, "request_too_large", "big", UpstreamRefused, "upstream_rejected"),
+        (429, "rate_limit_error", "slow", UpstreamLimited, "rate_limit_exceeded"),
+        (500, "api_error", "oops", UpstreamOverloaded, "overloaded"),
+        (504, "timeout_error", "late", UpstreamTimeout, "upstream_timeout"),
+        (529, "overloaded_error", "Overloaded", UpstreamOverloaded, "overloaded"),
+        (418, "teapot_error", "?", UpstreamRefused, "upstream_rejected"),
+    ],
+)
+def test_a_providers_error_is_understood(
+    status: int, kind: str, message: str, meant: type[UpstreamError], code: str
+) -> None:
+    error = answer(status, kind, message, request_id="req_1")
+    assert type(error) is meant
+    assert (error.code, error.provider_status, error.provider_code) == (code, status, kind)
+    assert (error.provider_request_id, error.detail) == ("req_1", message)
+    if isinstance(error, UpstreamLimited):
+        assert error.scope == "group"
+        assert error.exhausted is (code == "insufficient_quota")
+    if isinstance(error, UpstreamRefused):
+        assert (error.status, error.message) == (status, message)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>sk-ant-secret</html>", b"upstream connect error", b"[1]", b'{"error":1}']
+)
+@pytest.mark.parametrize(
+    ("status", "meant"), [(502, UpstreamOverloaded), (413, UpstreamRefused), (403, UpstreamDenied)]
+)
+def test_errors_without_json_are_understood(status: int, meant: type[UpstreamError], body: bytes) -> None:
+    error = DIALECT.decode_error(status, {}, body)
+    assert type(error) is meant
+    assert "<" not in error.message
+    assert "sk-ant-secret" not in error.detail
+
+
+def test_the_wait_is_the_headers_or_the_resets() -> None:
+    def at(seconds: int) -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    assert answer(429, "rate_limit_error", retry_after="505").retry_after == 505
+    both = {"anthropic_ratelimit_requests_reset": at(10), "anthropic_ratelimit_requests_remaining": "3"}
+    spent = {"anthropic_ratelimit_input_tokens_reset": at(40), "anthropic_ratelimit_input_tokens_remaining": "0"}
+    assert answer(429, "rate_limit_error", **both, **spent).retry_after == pytest.approx(40, abs=2)
+    more = {"anthropic_ratelimit_output_tokens_reset": at(70), "anthropic_ratelimit_output_tokens_remaining": "0"}
+    assert answer(429, "rate_limit_error", **spent, **more).retry_after == pytest.approx(70, abs=2)
+    assert answer(429, "rate_limit_error", **both).retry_after == pytest.approx(10, abs=2)
+    past = {"anthropic_ratelimit_requests_reset": "2024-03-26T20:00:00Z"}
+    assert answer(429, "rate_limit_error", **past).retry_after is None
+    assert answer(529, "overloaded_error", **both).retry_after is None
+    day = datetime.now(UTC) + timedelta(days=2)
+    text = f"You have reached your specified API usage limits. You will regain access on {day:%Y-%m-%d} at 00:00 UTC."
+    error = answer(400, "invalid_request_error", text)
+    assert isinstance(error, UpstreamLimited)
+    assert error.exhausted
+    assert 86_000 < (error.retry_after or 0) <= 2 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BadRequest("m", param="messages[0]"), "invalid_request_error"),
+        (HubError("m", status=401), "authentication_error"),
+        (HubError("m", status=402), "billing_error"),
+        (HubError("m", status=403), "permission_error"),
+        (HubError("m", status=404), "not_found_error"),
+        (HubError("m", status=413), "request_too_large"),
+        (HubError("m", status=415), "invalid_request_error"),
+        (HubError("m", status=429), "rate_limit_error"),
+        (HubError("m", status=500), "api_error"),
+        (HubError("m", status=502), "api_error"),
+        (NoCandidateLeft("m"), "overloaded_error"),
+        (HubError("m", status=504), "timeout_error"),
+        (HubError("m", status=529), "overloaded_error"),
+    ],
+)
+def test_our_errors_have_the_formats_shape(error: HubError, kind: str) -> None:
+    said = json.loads(DIALECT.encode_error(error, "req_1"))
+    assert (said["type"], said["request_id"]) == ("error", "req_1")
+    param = {"param": error.param} if error.param else {}
+    assert said["error"] == {"type": kind, "message": "m", "code": error.code, "source": error.source, **param}
+    assert DIALECT.encode_stream_error(error, "req_1") == (
+        b"event: error\ndata: " + DIALECT.encode_error(error, "req_1") + b"\n\n"
+    )
