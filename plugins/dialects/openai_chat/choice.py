@@ -1,0 +1,240 @@
+"""One choice of an answer: deltas in, parts out.
+
+Chat has no marks where a part begins or ends; they are made here. Providers may also mix the deltas of parallel
+calls, while parts of one choice never overlap: so while a call's arguments are not yet whole, whatever else comes is
+held back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmhub_plugins.dialects.openai_chat.chunks import CallPiece, FunctionPiece, Piece
+from llmhub_plugins.dialects.openai_chat.words import NAME, finish_reason, invented_call_id
+
+from llmhub_core.contracts import (
+    Event,
+    Finished,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    UpstreamError,
+    UpstreamGarbled,
+    is_json,
+)
+
+GARBLED = "The provider's answer could not be understood."
+
+
+class _Part:
+    """A part on its way: waiting (`index` -1), open or ended. `texts` are what waits, and a call's arguments."""
+
+    __slots__ = ("body", "ended", "id", "index", "kind", "name", "texts")
+
+    def __init__(self, kind: PartKind, id: str = "", name: str = "", body: dict[str, Any] | None = None) -> None:
+        self.kind: PartKind = kind
+        self.id = id
+        self.name = name
+        self.body = body
+        self.index = -1
+        self.ended = False
+        self.texts: list[str] = []
+
+    def whole(self) -> bool:
+        """Whether it may end for another to begin."""
+        return self.kind != "tool_call" or is_json("".join(self.texts).encode("utf-8", "replace"))
+
+
+class Output:
+    """Where the choices of one answer put their events, and what counts the parts over all of them."""
+
+    __slots__ = ("events", "parts")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.parts = 0
+
+
+class Choice:
+    """One of the answers asked for: its parts in order, at most one of them open."""
+
+    def __init__(self, number: int, output: Output) -> None:
+        self.number = number
+        self.output = output
+        self.fault: UpstreamError | None = None
+        self.open: _Part | None = None
+        self.waiting: list[_Part] = []
+        self.calls: dict[int, _Part] = {}
+        self.last_call: _Part | None = None
+        self.notes: dict[str, Any] = {}
+        self.native: str | None = None
+        self.seen = False
+
+    # what comes
+
+    def take(self, piece: Piece, logprobs: dict[str, Any] | None) -> None:
+        if self.native is not None:
+            return  # repeated or late: the first end counts
+        thoughts = piece.reasoning_content or piece.reasoning
+        if thoughts:
+            self._say("reasoning", thoughts)
+        content = piece.content
+        if content:
+            if isinstance(content, str):
+                self._say("text", content)
+            else:
+                self._list(content)
+        if piece.refusal:
+            self._say("refusal", piece.refusal)
+        if piece.tool_calls:
+            for call in piece.tool_calls:
+                self._call(call)
+        if piece.function_call is not None and (piece.function_call.name or piece.function_call.arguments):
+            self._call(CallPiece(index=-1, function=piece.function_call))
+        if piece.annotations or piece.audio or piece.reasoning_details or piece.images or logprobs:
+            self._note(piece, logprobs)
+
+    def finish(self, native: str) -> None:
+        self.native = native
+        self._advance(force=True)
+        self._end()
+        if self.notes:
+            self._open(_Part("opaque", body=self.notes))
+            self._end()
+
+    def finished(self) -> Finished:
+        native = self.native or ""
+        return Finished(finish_reason(native, bool(self.last_call)), self.number, native)
+
+    # parts
+
+    def _say(self, kind: PartKind, text: str) -> None:
+        current = self.waiting[-1] if self.waiting else self.open
+        if current is None or current.kind != kind:
+            current = self._begin(_Part(kind))
+        self._more(current, text)
+
+    def _begin(self, part: _Part) -> _Part:
+        self.waiting.append(part)
+        self._advance()
+        return part
+
+    def _more(self, part: _Part, text: str) -> None:
+        if part is self.open:
+            self.output.events.append(PartDelta(part.index, text))
+            if part.kind == "tool_call":
+                part.texts.append(text)
+                if self.waiting:
+                    self._advance()
+        elif not part.ended:
+            part.texts.append(text)
+        elif text.strip() and text != "".join(part.texts):  # blanks and repetitions lose nothing
+            self.fault = UpstreamGarbled(GARBLED).said(detail="more of a tool call came after its end")
+
+    def _advance(self, force: bool = False) -> None:
+        """Begin as many waiting parts as may; all of them if forced."""
+        while self.waiting:
+            part = self.waiting[0]
+            if not force:
+                if part.kind == "opaque" or (part.kind == "tool_call" and not part.name):
+                    return  # not yet known well enough to be begun
+                if self.open is not None and not self.open.whole():
+                    return
+            self._end()
+            del self.waiting[0]
+            self._open(part)
+
+    def _open(self, part: _Part) -> None:
+        output = self.output
+        part.index, output.parts = output.parts, output.parts + 1
+        if part.body is None:
+            output.events.append(PartStarted(part.index, part.kind, part.id, part.name, self.number))
+        else:
+            extras = {NAME: part.body}
+            output.events.append(PartStarted(part.index, part.kind, part.id, part.name, self.number, extras))
+        if part.texts and part.kind != "opaque":
+            output.events.append(PartDelta(part.index, "".join(part.texts)))
+        self.open = part
+
+    def _end(self) -> None:
+        if self.open is not None:
+            self.open.ended = True
+            self.output.events.append(PartEnded(self.open.index))
+            self.open = None
+
+    # calls
+
+    def _call(self, piece: CallPiece) -> None:
+        if piece.custom is not None:
+            self._custom(piece)
+            return
+        function = piece.function or FunctionPiece()
+        part = self._addressed(piece, function)
+        if part is None:
+            part = _Part("tool_call", piece.id or invented_call_id(), function.name or "")
+            self.calls[len(self.calls) if piece.index is None else piece.index] = self.last_call = part
+            self._begin(part)
+        elif not part.name and function.name:
+            part.name = function.name
+            self._advance()
+        if function.arguments:
+            self._more(part, function.arguments)
+
+    def _addressed(self, piece: CallPiece, function: FunctionPiece) -> _Part | None:
+        """The call that `piece` continues; None if it begins one. Some providers give no index, some give the same to
+        all calls and other ids."""
+        part = self.last_call if piece.index is None else self.calls.get(piece.index)
+        if part is None or part.kind != "tool_call":
+            return None
+        begins = bool(piece.id and function.name and piece.id != part.id)
+        return None if begins or (piece.index is None and function.name and piece.id != part.id) else part
+
+    def _custom(self, piece: CallPiece) -> None:
+        """A call of a free-form tool: no other dialect knows it, so it is opaque, and whole at the end."""
+        custom = piece.custom
+        index = len(self.calls) if piece.index is None else piece.index
+        part = self.calls.get(index)
+        if part is None or part.body is None:
+            id = piece.id or invented_call_id()
+            body = {"id": id, "type": "custom", "custom": {"name": "", "input": ""}}
+            part = self.calls[index] = self.last_call = _Part("opaque", id, body={"tool_call": body})
+            self.waiting.append(part)
+        if custom is not None and part.body is not None:
+            said = part.body["tool_call"]["custom"]
+            said["name"] = said["name"] or custom.name or ""
+            said["input"] += custom.input or ""
+
+    # the rest
+
+    def _list(self, content: list[Any]) -> None:
+        """Mistral's reasoning models: thoughts and text as parts."""
+        for part in content:
+            if not isinstance(part, dict):
+                continue
+            if part.get("type") == "thinking" and isinstance(part.get("thinking"), list):
+                inner = part["thinking"]
+                thoughts = "".join(more["text"] for more in inner if isinstance(more, dict) and _is_text(more))
+                if thoughts:
+                    self._say("reasoning", thoughts)
+            elif _is_text(part) and part["text"]:
+                self._say("text", part["text"])
+
+    def _note(self, piece: Piece, logprobs: dict[str, Any] | None) -> None:
+        """What only Chat's own clients can use is gathered and goes out as one opaque part at the end."""
+        for name in ("annotations", "images", "reasoning_details"):
+            more = getattr(piece, name)
+            if more:
+                self.notes.setdefault(name, []).extend(more)
+        if piece.audio:
+            audio = self.notes.setdefault("audio", {})
+            for name, value in piece.audio.items():
+                joins = name in ("data", "transcript") and isinstance(value, str)
+                audio[name] = audio.get(name, "") + value if joins else value
+        for name, tokens in (logprobs or {}).items():
+            if isinstance(tokens, list) and tokens:
+                self.notes.setdefault("logprobs", {}).setdefault(name, []).extend(tokens)
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return part.get("type") == "text" and isinstance(part.get("text"), str)

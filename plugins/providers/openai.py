@@ -1,0 +1,72 @@
+"""OpenAI's own platform.
+
+Source: https://platform.openai.com/docs/api-reference (bearer keys; `OpenAI-Organization` and `OpenAI-Project`
+choose what a key of several organizations or projects is billed to).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAISettings:
+    """What a ``[[providers]]`` table of kind ``openai`` may say."""
+
+    base_url: str = field(
+        default="https://api.openai.com/v1", metadata={"help": "Where the API's paths begin; a regional host, say."}
+    )
+    organization: str = field(default="", metadata={"help": "Organization to bill, where a key belongs to several."})
+    project: str = field(default="", metadata={"help": "Project to bill, where a key belongs to several."})
+
+
+class OpenAI(Provider):
+    """Prepares calls to OpenAI."""
+
+    name = "openai"
+    Settings = OpenAISettings
+    speaks = ("openai_chat",)
+
+    def __init__(self, settings: OpenAISettings) -> None:
+        super().__init__(settings)
+        self.base_url = _checked(settings.base_url)
+        self._headers = {
+            name: value
+            for name, value in (("openai-organization", settings.organization), ("openai-project", settings.project))
+            if value
+        }
+
+    async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
+        call.url = self.base_url + call.url
+        call.headers.update(self._headers)
+        if secret:
+            call.headers["authorization"] = f"Bearer {secret}"
+        return call
+
+    def models_call(self) -> Call | None:
+        return Call(url="/models", headers={}, body=b"", method="GET")
+
+
+def _checked(url: str) -> str:
+    """`url` without trailing slashes; ValueError with a sentence if calls cannot begin with it."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (a bad port is only found by asking for it)
+    except ValueError:
+        raise ValueError("base_url is not a URL; write it like https://api.openai.com/v1.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("base_url must begin with https:// or http:// and a host.")
+    if "@" in parts.netloc:
+        raise ValueError("base_url must not hold credentials; put the secret in a provider key.")
+    if "?" in url or "#" in url or any(char.isspace() for char in url):
+        raise ValueError("base_url must not hold a query, a fragment or spaces.")
+    return url.rstrip("/")
+
+
+@hookimpl
+def register_providers() -> Iterable[type[Provider]]:
+    return (OpenAI,)
