@@ -206,7 +206,8 @@ def _limited(headers: Mapping[str, str], text: str) -> UpstreamError:
 
 
 _TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ([\d.]+\s*[a-z]+(?:[\d.]+[a-z]+)*)")
-_SPAN = re.compile(r"([\d.]+)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)")
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)")
 _SECONDS = {"ms": 0.001, "mi": 60.0, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -229,14 +230,9 @@ def _wait(headers: Mapping[str, str], text: str) -> float | None:
 
 def duration(text: str) -> float | None:
     """Seconds of ``12ms``, ``8.64s``, ``6m0s``, ``1h2m3.5s`` or a bare number; None for anything else."""
-    try:
+    if _NUMBER.fullmatch(text):
         return float(text)
-    except ValueError:
-        pass
-    try:
-        spans = [float(number) * _unit(unit) for number, unit in _SPAN.findall(text)]
-    except ValueError:
-        return None
+    spans = [float(number) * _unit(unit) for number, unit in _SPAN.findall(text)]
     return sum(spans) if spans else None
 
 

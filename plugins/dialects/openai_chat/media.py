@@ -7,7 +7,7 @@ from mimetypes import guess_type
 
 from llmhub_core.contracts import Inline, Link
 
-_DATA = re.compile(r"data:([^,;]*)[^,]*;base64,", re.IGNORECASE)
+_DATA = re.compile(r"data:([^,;]{0,128})(?:;[^,;]{1,128}){0,8};base64,", re.IGNORECASE)
 _WEB = re.compile(r"https?://[^\s/]", re.IGNORECASE)
 _METADATA_HOST = re.compile(r"https?://(?:[^/@]*@)?(?:169\.254\.|\[fe80:|metadata\.google\.internal)", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*").fullmatch

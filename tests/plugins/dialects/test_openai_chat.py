@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from time import process_time
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -209,6 +211,15 @@ def test_the_head_tells_what_the_chain_must_know() -> None:
     # A pair of surrogates, and a backslash that only looks like half of one, are ordinary text.
     for text in (b"\\ud83d\\ude00", b"\\\\ud83d", b"\\n\\uD83D\\uDE00"):
         CHAT.read_head(body().replace(b"Hi", text), HERE)
+
+
+def test_a_picture_that_never_begins_costs_no_more_than_its_length() -> None:
+    for url in ("data:" + "a" * 2_000_000, "data:" + ";a" * 1_000_000, "http://" + "a" * 2_000_000):
+        raw = body(**pictured(url))
+        began = process_time()
+        with suppress(BadRequest):
+            CHAT.read_head(raw, HERE)
+        assert process_time() - began < 0.5
 
 
 def test_unknown_fields_pass_and_odd_keys_harm_nobody() -> None:
@@ -654,7 +665,16 @@ def test_limits_say_for_how_long_and_whose_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("12ms", 0.012), ("8.64s", 8.64), ("6m0s", 360), ("1h2m3.5s", 3723.5), ("20 seconds", 20), ("5", 5), ("", None)],
+    [
+        ("12ms", 0.012),
+        ("8.64s", 8.64),
+        ("6m0s", 360),
+        ("1h2m3.5s", 3723.5),
+        ("20 seconds", 20),
+        ("5", 5),
+        ("", None),
+        ("nan", None),
+    ],
 )
 def test_durations(text: str, seconds: float | None) -> None:
     assert duration(text) == (None if seconds is None else pytest.approx(seconds))
