@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from random import Random
 from time import process_time
 from typing import Any
 
@@ -555,7 +556,7 @@ options = st.none() | st.just("absent") | st.dictionaries(st.sampled_from(["incl
 @given(
     others, options, st.booleans(), st.booleans(), st.sampled_from([None, 1, "\t"]), st.text(min_size=1), st.randoms()
 )
-@example({"a": {"model": "m"}}, {"x": 1}, True, True, None, 'new "name"', __import__("random").Random(0))
+@example({"a": {"model": "m"}}, {"x": 1}, True, True, None, 'new "name"', Random(0))
 def test_the_outgoing_body_differs_in_model_and_usage_alone(
     rest: dict[str, Any], asked: Any, stream: bool, ascii: bool, indent: Any, model: str, draw: Any
 ) -> None:
