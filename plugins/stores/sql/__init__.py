@@ -1,0 +1,122 @@
+"""Everything that must last, in SQL: a file of SQLite's, or PostgreSQL.
+
+Rooms: `tables` (the schema), `rows` (records to rows and back), `usage_query` (sums), `database` (what both
+databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
+
+SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
+when a database really has to be migrated. This room imports neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from llmhub_core.contracts import (
+    MetadataStore,
+    Record,
+    SchemaState,
+    UsageQuestion,
+    UsageRow,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from llmhub_plugins.stores.sql.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteSettings:
+    """`url` as in ``sqlite:////absolute/path.db`` or ``sqlite:///relative.db``."""
+
+    url: str = field(
+        default="sqlite:///llm-hub.db",
+        metadata={"help": "The database file: sqlite:////absolute/path.db, or sqlite:///relative.db."},
+    )
+    busy_timeout: float = field(
+        default=5.0, metadata={"help": "Seconds to wait while another process writes to the same file."}
+    )
+    synchronous: Literal["full", "normal"] = field(
+        default="full",
+        metadata={
+            "help": "full: what is recorded survives a power cut; normal saves a disk sync for each batch of records, "
+            "and a power cut may cost the latest ones."
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """`url` as in ``postgresql://user:password@host:5432/database``."""
+
+    url: str = field(
+        default="postgresql://localhost/llm-hub",
+        metadata={"help": "The database: postgresql://user:password@host:5432/database."},
+    )
+    pool_size: int = field(default=5, metadata={"help": "Connections kept open by each process."})
+    timeout: float = field(
+        default=15.0, metadata={"help": "Seconds after which a database that does not answer is given up."}
+    )
+
+
+class _SqlStore(MetadataStore):
+    """Hands everything on to the database that `start` opens.
+
+    Errors of the database come through as they are (sqlite3's, SQLAlchemy's, OSError); nothing was stored then,
+    and the same call may be made again.
+    """
+
+    _database: Database
+
+    async def stop(self) -> None:
+        await self._database.close()
+
+    async def schema(self) -> SchemaState:
+        return await self._database.schema()
+
+    async def migrate(self) -> SchemaState:
+        return await self._database.migrate()
+
+    async def append(self, records: Sequence[Record]) -> None:
+        await self._database.append(records)
+
+    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
+        """Exact also where `since` or `until` falls within an hour. Sorted by group; hours and days are UTC,
+        as ``2026-11-22T14:00:00Z`` and ``2026-11-22``."""
+        return await self._database.usage(question)
+
+    async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:
+        return await self._database.latest(limit, before)
+
+    async def find_record(self, id: str) -> Record | None:
+        return await self._database.find_record(id)
+
+
+class SqliteStore(_SqlStore):
+    """One file, for one machine; several processes may share it."""
+
+    name = "sqlite"
+    Settings = SqliteSettings
+
+    async def start(self) -> None:
+        from llmhub_plugins.stores.sql.sqlite import SqliteDatabase
+
+        self._database = await SqliteDatabase.open(self.settings)
+
+
+class PostgresStore(_SqlStore):
+    """For several machines, or where a PostgreSQL is at hand. Needs the driver: ``pip install llm-hub[postgres]``."""
+
+    name = "postgresql"
+    Settings = PostgresSettings
+
+    async def start(self) -> None:
+        from llmhub_plugins.stores.sql.postgres import PostgresDatabase
+
+        self._database = await PostgresDatabase.open(self.settings)
+
+
+@hookimpl
+def register_metadata_stores() -> list[type[MetadataStore]]:
+    return [SqliteStore, PostgresStore]

@@ -1,0 +1,110 @@
+"""What both databases share: the schema's revision, migrating, and reading. Writing is each one's own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from llmhub_plugins.stores.sql.migrations import REVISIONS
+from llmhub_plugins.stores.sql.rows import COLUMNS, record_of
+from llmhub_plugins.stores.sql.tables import metadata, records
+from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
+from sqlalchemy import Connection, Row, Select, inspect, select, text, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from llmhub_core.contracts import Record, SchemaState, StartError, UsageQuestion, UsageRow
+
+_WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
+
+
+class Database(ABC):
+    """`shown` is how messages call it: never with a password."""
+
+    def __init__(self, engine: AsyncEngine, shown: str) -> None:
+        self._engine = engine
+        self.shown = shown
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @abstractmethod
+    async def append(self, batch: Sequence[Record]) -> None: ...
+
+    @abstractmethod
+    def alone(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction beside which no other process migrates; committed at the end, undone by an exception."""
+
+    async def keep_copy(self, revision: str) -> str:
+        """Copy a database with something in it before it is brought to `revision`; says where to, or ""."""
+        return ""
+
+    # --- the schema
+
+    async def schema(self) -> SchemaState:
+        async with self._engine.connect() as connection:
+            return SchemaState(await connection.run_sync(_revision), REVISIONS[-1])
+
+    async def migrate(self) -> SchemaState:
+        async with self.alone() as connection:
+            current = await connection.run_sync(_revision)
+            if current != REVISIONS[-1]:
+                await self._migrate(connection, current)
+        return SchemaState(REVISIONS[-1], REVISIONS[-1])
+
+    async def _migrate(self, connection: AsyncConnection, current: str) -> None:
+        if current and current not in REVISIONS:
+            raise StartError(
+                f"{self.shown} has schema {current!r}, which this version of llm-hub does not know: it goes up to "
+                f"{REVISIONS[-1]!r}. A newer version made it. Run that one, or go back to the copy from before it "
+                f"(for SQLite beside the database, *.before-{current})."
+            )
+        if not current and (strangers := await connection.run_sync(_our_names)):
+            raise StartError(
+                f"{self.shown} has tables ({', '.join(strangers)}) that llm-hub did not make; name an empty database."
+            )
+        copy = await self.keep_copy(REVISIONS[-1])
+        from llmhub_plugins.stores.sql.upgrade import upgrade
+
+        try:
+            await connection.run_sync(upgrade)
+        except SQLAlchemyError as error:
+            raise StartError(
+                f"{self.shown} could not be brought to schema {REVISIONS[-1]!r} and is as it was"
+                f"{f' (a copy is at {copy})' if copy else ''}: {type(error).__name__}: {error}"
+            ) from error
+
+    # --- reading
+
+    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
+        statement = usage_statement(question)
+        return [] if statement is None else [usage_row(question, row) for row in await self._read(statement)]
+
+    async def latest(self, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
+        place = tuple_(records.c.arrived_at, records.c.id)
+        statement = _WHOLE_RECORD.order_by(records.c.arrived_at.desc(), records.c.id.desc()).limit(max(0, limit))
+        if before is not None:
+            statement = statement.where(place < before)
+        return [record_of(row) for row in await self._read(statement)]
+
+    async def find_record(self, id: str) -> Record | None:
+        rows = await self._read(_WHOLE_RECORD.where(records.c.id == id))
+        return record_of(rows[0]) if rows else None
+
+    async def _read(self, statement: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
+        async with self._engine.connect() as connection:
+            rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(statement)).all()
+        return rows
+
+
+def _revision(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return ",".join(sorted(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()))
+
+
+def _our_names(connection: Connection) -> list[str]:
+    """Tables named like ours."""
+    return sorted(set(inspect(connection).get_table_names()) & set(metadata.tables))

@@ -1,0 +1,118 @@
+"""Records to rows and back, and the sums of a batch. Knows no database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import msgspec
+
+from llmhub_core.contracts import Attempt, Record, UsageRow
+
+HOUR = 3600
+DAY = 86_400
+
+JSON_COLUMNS = ("attempts", "left_out", "adapted", "tags")
+SCALAR_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in JSON_COLUMNS)
+COLUMNS = SCALAR_COLUMNS + JSON_COLUMNS
+"""The order of a row's values, which is that of the table's columns."""
+
+GROUP = ("hour", "caller", "model", "provider", "served_model", "key")
+SUMS = tuple(field.name for field in fields(UsageRow) if field.name != "group")
+
+_LARGEST = 2**53 - 1  # leaves room for the sums of many
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+_scalars = attrgetter(*SCALAR_COLUMNS)
+_encode = msgspec.json.Encoder().encode
+_attempts = msgspec.json.Decoder(list[Attempt]).decode
+_left_out = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_adapted = msgspec.json.Decoder(list[str]).decode
+_tags = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def row_of(record: Record) -> Row:
+    """The values of `COLUMNS`. UnicodeEncodeError for text that is not text (see `storable`)."""
+    return (
+        *_scalars(record),
+        _encode(record.attempts).decode() if record.attempts else "[]",
+        _encode(record.left_out).decode() if record.left_out else "[]",
+        _encode(record.adapted).decode() if record.adapted else "[]",
+        _encode(record.tags).decode() if record.tags else "{}",
+    )
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    values = dict(zip(COLUMNS, row, strict=True))
+    values["attempts"] = _attempts(values["attempts"])
+    values["left_out"] = _left_out(values["left_out"])
+    values["adapted"] = _adapted(values["adapted"])
+    values["tags"] = _tags(values["tags"])
+    return Record(**values)
+
+
+def hour_of(arrived_at: float) -> int:
+    """When the hour of `arrived_at` began."""
+    return int(arrived_at // HOUR) * HOUR
+
+
+def summed(records: Iterable[Record]) -> list[Row]:
+    """The sums of a batch, as rows of `GROUP` and `SUMS`; sorted, so that two processes that write the same rows
+    lock them in the same order."""
+    sums: dict[Row, list[int]] = {}
+    for record in records:
+        group = (
+            hour_of(record.arrived_at),
+            record.caller,
+            record.model,
+            record.provider,
+            record.served_model,
+            record.key,
+        )
+        total = sums.get(group)
+        if total is None:
+            total = sums[group] = [0] * 9
+        total[0] += 1
+        if record.outcome == "served":
+            total[1] += 1
+            if record.cost is None:
+                total[8] += 1
+        elif record.outcome == "failed":
+            total[2] += 1
+        total[3] += record.input_tokens
+        total[4] += record.output_tokens
+        total[5] += record.cached_tokens
+        total[6] += record.reasoning_tokens
+        total[7] += record.cost or 0
+    return [(*group, *sums[group]) for group in sorted(sums)]
+
+
+def storable(record: Record) -> Record:
+    """`record` with what no database takes made harmless: half characters, NUL, numbers beyond 64 bits or none at
+    all. Some provider sends such a thing one day, and one bad record must not dam up all that come after it."""
+    return replace(record, **{name: _storable(getattr(record, name)) for name in COLUMNS})
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case bool() | None:
+            return value
+        case str():
+            return value.encode("utf-8", "replace").decode().replace("\0", "�")
+        case int():
+            return max(-_LARGEST, min(_LARGEST, value))
+        case float():
+            return value if math.isfinite(value) else 0.0
+        case dict():
+            return {_storable(key): _storable(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(_storable(each) for each in value)
+        case Attempt():
+            return replace(value, **{field.name: _storable(getattr(value, field.name)) for field in fields(value)})
+        case _:
+            return value

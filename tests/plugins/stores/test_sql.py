@@ -1,0 +1,651 @@
+"""The metadata store in SQL: one suite that both databases pass, and what is SQLite's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from llmhub_plugins.stores.sql import PostgresSettings, PostgresStore, SqliteSettings, SqliteStore
+from llmhub_plugins.stores.sql import database as database_room
+from llmhub_plugins.stores.sql.migrations import REVISIONS
+from llmhub_plugins.stores.sql.rows import COLUMNS
+from llmhub_plugins.stores.sql.tables import metadata, records
+from llmhub_plugins.stores.sql.upgrade import alembic_config
+from sqlalchemy import Connection
+
+from llmhub_core.contracts import (
+    Attempt,
+    MetadataStore,
+    Record,
+    SchemaState,
+    StartError,
+    UsageGroup,
+    UsageQuestion,
+    UsageRow,
+)
+
+HOUR = 3600.0
+TEN = datetime(2026, 11, 22, 10, tzinfo=UTC).timestamp()
+Store = SqliteStore | PostgresStore
+
+
+def record(number: int, **changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "id": f"req_{number:06}",
+        "arrived_at": TEN + number,
+        "caller": "game-server",
+        "dialect": "openai_chat",
+        "operation": "chat",
+        "model": "fast",
+        "stream": True,
+        "route": "fast",
+        "outcome": "served",
+        "status": 200,
+        "provider": "openai",
+        "served_model": "gpt-4o-mini",
+        "key": "main",
+        "lane": "verbatim",
+        "finish": "stop",
+        "attempts": [Attempt("openai", "gpt-4o-mini", "main", 0.25, "ok", 200, 80.5, 300.0)],
+        "first_byte_ms": 81.0,
+        "total_ms": 301.5,
+        "input_tokens": 100,
+        "output_tokens": 20,
+        "cached_tokens": 64,
+        "reasoning_tokens": 5,
+        "cost": 12_345,
+        **changes,
+    }
+    return Record(**values)
+
+
+def some_records(amount: int, seed: int = 1, span: float = 5 * HOUR) -> list[Record]:
+    """Many kinds of records, in order of arrival, some of them at the very edges of hours."""
+    draw = random.Random(seed)
+    moments = sorted(
+        draw.choice(
+            (TEN + draw.random() * span, TEN + draw.randrange(6) * HOUR, TEN + draw.randrange(1, 6) * HOUR - 2**-20)
+        )
+        for _ in range(amount)
+    )
+    return [
+        record(
+            number,
+            id=f"req_{draw.getrandbits(64):016x}",
+            arrived_at=moment,
+            caller=draw.choice(("ann", "bob", "Łukasz")),
+            model=draw.choice(("fast", "slow")),
+            provider=draw.choice(("openai", "anthropic", "")),
+            key=draw.choice(("main", "spare")),
+            outcome=draw.choice(("served", "served", "served", "failed", "refused", "cancelled", "unknown")),
+            input_tokens=draw.randrange(10_000),
+            output_tokens=draw.randrange(1000),
+            cost=draw.choice((None, 0, draw.randrange(10**9))),
+        )
+        for number, moment in enumerate(moments)
+    ]
+
+
+def added_up(all_records: Sequence[Record], question: UsageQuestion) -> list[UsageRow]:
+    """What `usage` must answer, the slow way."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for one in all_records:
+        if question.since <= one.arrived_at < question.until:
+            moment = datetime.fromtimestamp(one.arrived_at // HOUR * HOUR, UTC)
+            shown = {"hour": moment.strftime("%Y-%m-%dT%H:%M:%SZ"), "day": moment.strftime("%Y-%m-%d")}
+            group = tuple(shown[name] if name in shown else str(getattr(one, name)) for name in question.by)
+            groups.setdefault(group, []).append(one)
+    return [
+        UsageRow(
+            group,
+            requests=len(members),
+            served=sum(one.outcome == "served" for one in members),
+            failed=sum(one.outcome == "failed" for one in members),
+            input_tokens=sum(one.input_tokens for one in members),
+            output_tokens=sum(one.output_tokens for one in members),
+            cached_tokens=sum(one.cached_tokens for one in members),
+            reasoning_tokens=sum(one.reasoning_tokens for one in members),
+            cost=sum(one.cost or 0 for one in members),
+            unpriced=sum(one.outcome == "served" and one.cost is None for one in members),
+        )
+        for group, members in groups.items()
+    ]
+
+
+ALL_TIME = UsageQuestion(0.0, float("inf"), ("provider", "model", "key", "caller", "hour"))
+
+
+async def assert_usage(store: MetadataStore, all_records: Sequence[Record], question: UsageQuestion = ALL_TIME) -> None:
+    answer = await store.usage(question)
+    assert {row.group: row for row in answer} == {row.group: row for row in added_up(all_records, question)}
+    assert len({row.group for row in answer}) == len(answer)
+
+
+# --- the databases
+
+
+def sqlite_store(path: Path, **settings: Any) -> SqliteStore:
+    return SqliteStore(SqliteSettings(url=f"sqlite:///{path}", **settings))
+
+
+@contextlib.asynccontextmanager
+async def opened(store: Store, migrate: bool = True) -> AsyncIterator[Store]:
+    await store.start()
+    try:
+        if migrate:
+            await store.migrate()
+        yield store
+    finally:
+        await store.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of its own for each test."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'hub.db'}"
+    return str(request.getfixturevalue("postgres").new_database())
+
+
+def store_of(url: str) -> Store:
+    return (
+        SqliteStore(SqliteSettings(url=url)) if url.startswith("sqlite") else PostgresStore(PostgresSettings(url=url))
+    )
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    async with opened(store_of(url)) as store:
+        yield store
+
+
+class Postgres:
+    """A server for this test run only, in a folder of its own, on a port that was free."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.programs, self.made = folder, programs, 0
+        self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self.as_user:
+            subprocess.run(["chown", "postgres", str(folder)], check=True)
+        self.run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        self.run("pg_ctl", "-D", f"{folder}/data", "-o", options, "-w", "-l", f"{folder}/log", "start")
+
+    def run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*self.as_user, str(self.programs / program), *arguments],
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            timeout=50,
+        )
+
+    def new_database(self) -> str:
+        self.made += 1
+        name = f"hub{self.made}"
+        self.run("createdb", "-h", str(self.folder), "-U", "postgres", name)
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    pytest.importorskip("asyncpg")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    with tempfile.TemporaryDirectory(prefix="llmhub-pg-", dir="/tmp") as folder:
+        server = Postgres(Path(folder), found[-1].parent)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+# --- what is kept
+
+
+async def test_a_record_comes_back_as_it_went(store: Store) -> None:
+    whole = record(
+        1,
+        left_out=[("openai/gpt-4o#spare", "cooling until 10:05")],
+        adapted=["seed=dropped"],
+        tags={"team": "röd", "x": '"quoted"'},
+        attempts=[
+            Attempt("a", "m", "k", 1.5, detail="429: slow down"),
+            Attempt("b", "m", "k", 9.75, "ok", 200, 1.0, 2.0),
+        ],
+        cost=None,
+        first_byte_ms=None,
+        usage_estimated=True,
+        stream=False,
+        cache_write_tokens=3,
+        cache_write_1h_tokens=2,
+        audio_input_tokens=7,
+        audio_output_tokens=8,
+        server_tool_calls=1,
+        client_request_id="c-1",
+        arrived_at=1_763_800_000.123456,
+    )
+    bare = Record("req_bare", TEN, "ann", "anthropic", "chat", "m", False)
+    await store.append([whole, bare])
+    assert await store.find_record(whole.id) == whole
+    assert await store.find_record("req_bare") == bare
+    assert await store.find_record("req_none") is None
+    assert await store.find_record("' OR 1=1 --") is None
+
+
+async def test_pages_follow_each_other_without_a_gap_also_where_times_are_equal(store: Store) -> None:
+    batch = [record(number, arrived_at=TEN + number // 5, id=f"{'aB-_'[number % 4]}{number}") for number in range(57)]
+    await store.append(batch)
+    wanted = sorted(batch, key=lambda one: (one.arrived_at, one.id), reverse=True)
+    pages: list[Record] = []
+    before: tuple[float, str] | None = None
+    while page := await store.latest(10, before):
+        pages += page
+        before = (page[-1].arrived_at, page[-1].id)
+    assert pages == wanted
+    assert await store.latest(3) == wanted[:3]
+    assert await store.latest(0) == []
+
+
+async def test_nothing_is_appended_by_an_empty_batch(store: Store) -> None:
+    await store.append([])
+    assert await store.latest(10) == []
+
+
+async def test_resending_changes_nothing(store: Store) -> None:
+    batch = some_records(50)
+    await store.append(batch)
+    await store.append(batch)
+    await store.append([replace(batch[3], cost=999, caller="someone else")])
+    fresh = record(9999)
+    await store.append([batch[0], fresh, batch[7], fresh])
+    assert await store.find_record(batch[3].id) == batch[3]
+    await assert_usage(store, [*batch, fresh])
+    assert len(await store.latest(1000)) == 51
+
+
+async def test_what_no_database_can_hold_does_not_hold_up_the_rest(store: Store) -> None:
+    odd = record(
+        1,
+        caller="a\ud800b\0c",
+        input_tokens=2**70,
+        total_ms=float("nan"),
+        tags={"k\ud800": "v\0"},
+        left_out=[("x", "\ud800")],
+        attempts=[Attempt("openai", "m", "k", 0.0, detail="\udfff\0")],
+    )
+    await store.append([record(0), odd, record(2)])
+    found = await store.find_record(odd.id)
+    assert found is not None
+    assert (found.caller, found.input_tokens, found.total_ms) == ("a?b�c", 2**53 - 1, 0.0)
+    assert found.tags == {"k?": "v�"}
+    assert found.attempts[0].detail == "?�"
+    assert [one.id for one in await store.latest(10)] == ["req_000002", "req_000001", "req_000000"]
+
+
+# --- sums
+
+
+@pytest.mark.parametrize(
+    "by", [(), ("model",), ("provider", "key"), ("caller", "day"), ("hour",), ("day",), ("model", "hour")]
+)
+async def test_sums_are_exact_wherever_the_span_begins_and_ends(store: Store, by: tuple[UsageGroup, ...]) -> None:
+    batch = some_records(400)
+    await store.append(batch)
+    draw = random.Random(7)
+    edges = [TEN + draw.random() * 5 * HOUR for _ in range(6)] + [TEN + hour * HOUR for hour in range(6)]
+    edges += [batch[50].arrived_at, TEN - 5.0, 0.0, float("inf"), TEN + 2 * HOUR + 1, TEN + 2 * HOUR + 2]
+    for _ in range(40):
+        since, until = draw.choice(edges), draw.choice(edges)
+        question = UsageQuestion(since, until, by)
+        if by == () and not added_up(batch, question):
+            assert sum(row.requests for row in await store.usage(question)) == 0
+        else:
+            await assert_usage(store, batch, question)
+
+
+async def test_sums_come_in_order(store: Store) -> None:
+    await store.append(some_records(200))
+    groups = [row.group for row in await store.usage(UsageQuestion(TEN, TEN + 5 * HOUR, ("hour", "key")))]
+    assert groups == sorted(groups)
+    assert groups[0] == ("2026-11-22T10:00:00Z", "main")
+
+
+async def test_twenty_thousand_records_add_up(store: Store) -> None:
+    batch = some_records(20_000, seed=3)
+    random.Random(5).shuffle(batch)
+    for begin in range(0, len(batch), 500):
+        await store.append(batch[begin : begin + 500])
+    await assert_usage(store, batch)
+    await assert_usage(store, batch, UsageQuestion(TEN + 1234.5, TEN + 3 * HOUR + 17, ("caller", "model")))
+
+
+async def test_reading_and_writing_at_once(store: Store) -> None:
+    batch = some_records(2000)
+    reading = True
+    seen: list[int] = []
+
+    async def read() -> None:
+        while reading:
+            rows = await store.usage(UsageQuestion(TEN - 1, TEN + 2.5 * HOUR, ("model",)))
+            seen.append(sum(row.requests for row in rows))
+            await store.latest(5)
+
+    readers = [asyncio.create_task(read()) for _ in range(4)]
+    for begin in range(0, len(batch), 50):
+        await store.append(batch[begin : begin + 50])
+    reading = False
+    await asyncio.gather(*readers)
+    assert len(seen) > 4
+    await assert_usage(store, batch)
+
+
+async def test_two_stores_on_one_database(url: str, store: Store) -> None:
+    batch = some_records(600)
+    async with opened(store_of(url)) as other:
+        await asyncio.gather(
+            *(store.append(batch[begin : begin + 40]) for begin in range(0, 500, 20)),
+            *(other.append(batch[begin : begin + 40]) for begin in range(100, 600, 20)),
+        )
+        await assert_usage(other, batch)
+        await assert_usage(store, batch)
+        assert len(await other.latest(1000)) == 600
+
+
+async def test_a_cancelled_append_leaves_the_store_usable(store: Store) -> None:
+    batch = some_records(300)
+    for begin in range(0, 300, 30):
+        appending = asyncio.create_task(store.append(batch[begin : begin + 30]))
+        await asyncio.sleep(0.0005 * (begin / 30))
+        appending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await appending
+    await store.append(batch)
+    await assert_usage(store, batch)
+
+
+# --- the schema
+
+
+async def test_an_empty_database_is_brought_to_the_schema_once(url: str) -> None:
+    async with opened(store_of(url), migrate=False) as store:
+        assert await store.schema() == SchemaState("", REVISIONS[-1])
+        assert (await store.migrate()).is_current
+        await store.append([record(1)])
+        assert await store.migrate() == await store.schema() == SchemaState(REVISIONS[-1], REVISIONS[-1])
+        assert len(await store.latest(5)) == 1
+
+
+async def test_two_may_migrate_at_once(url: str) -> None:
+    async with opened(store_of(url), migrate=False) as one, opened(store_of(url), migrate=False) as other:
+        states = await asyncio.gather(one.migrate(), other.migrate(), one.migrate())
+        assert all(state.is_current for state in states)
+        await other.append([record(1)])
+
+
+async def test_the_migrations_lead_to_the_tables(store: Store) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+    async with store._database._engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def test_the_revisions_are_those_of_the_files() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert tuple(script.revision for script in reversed(list(scripts.walk_revisions()))) == REVISIONS
+    assert scripts.get_current_head() == REVISIONS[-1]
+
+
+def test_every_field_of_a_record_has_its_column() -> None:
+    assert set(COLUMNS) == {field.name for field in fields(Record)}
+    assert tuple(records.columns.keys()) == COLUMNS
+
+
+async def test_a_newer_schema_is_refused_with_a_way_out(store: Store) -> None:
+    async with store._database._engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert (await store.schema()).current == "9999"
+    with pytest.raises(StartError, match=r"schema '9999'.*newer version.*before-9999"):
+        await store.migrate()
+
+
+async def test_tables_of_somebody_else_are_left_alone(url: str) -> None:
+    async with opened(store_of(url), migrate=False) as store:
+        async with store._database._engine.begin() as connection:
+            await connection.exec_driver_sql("CREATE TABLE records (mine TEXT)")
+        with pytest.raises(StartError, match=r"\(records\) that llm-hub did not make"):
+            await store.migrate()
+
+
+async def test_a_migration_that_fails_undoes_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmhub_plugins.stores.sql import upgrade as upgrade_room
+
+    whole = upgrade_room.upgrade
+
+    def breaks_off(connection: Connection) -> None:
+        whole(connection)
+        connection.exec_driver_sql("SELECT nothing FROM nowhere")
+
+    async with opened(store_of(url), migrate=False) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(upgrade_room, "upgrade", breaks_off)
+            with pytest.raises(StartError, match="is as it was"):
+                await store.migrate()
+        assert await store.schema() == SchemaState("", REVISIONS[-1])
+        assert (await store.migrate()).is_current
+        await store.append([record(1)])
+
+
+# --- SQLite's own
+
+
+async def test_a_new_file_is_private_and_logs_ahead(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    old = os.umask(0)
+    try:
+        async with opened(sqlite_store(path)) as store:
+            await store.append([record(1)])
+            for file in tmp_path.iterdir():
+                assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+            assert {file.name for file in tmp_path.iterdir()} == {"hub.db", "hub.db-wal", "hub.db-shm"}
+    finally:
+        os.umask(old)
+
+
+@pytest.mark.parametrize(("setting", "pragma"), [("full", 2), ("normal", 1)])
+async def test_a_commit_is_synced_unless_told_otherwise(tmp_path: Path, setting: str, pragma: int) -> None:
+    async with opened(sqlite_store(tmp_path / "hub.db", synchronous=setting)) as store:
+        writer = store._database._writer  # type: ignore[attr-defined]
+        assert writer.execute("PRAGMA synchronous").fetchone() == (pragma,)
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert writer.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+async def test_a_database_with_something_in_it_is_copied_before_it_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+        connection.execute("INSERT INTO notes VALUES ('keep me')")
+        connection.commit()
+    copy = tmp_path / f"hub.db.before-{REVISIONS[-1]}"
+    async with opened(sqlite_store(path)):
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("SELECT text FROM notes").fetchall() == [("keep me",)]
+            assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob("*.part"))
+
+
+async def test_an_empty_database_is_not_copied(tmp_path: Path) -> None:
+    async with opened(sqlite_store(tmp_path / "hub.db")):
+        assert not list(tmp_path.glob("*.before-*"))
+
+
+async def test_a_relative_path_begins_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened(SqliteStore(SqliteSettings(url="sqlite:///a b%20c.db"))):
+        assert (tmp_path / "a b%20c.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite://host/x.db", "mysql:///x", "what"]
+)
+async def test_an_address_that_names_no_file_is_refused(url: str) -> None:
+    with pytest.raises(StartError, match="does not name a database file"):
+        await SqliteStore(SqliteSettings(url=url)).start()
+
+
+async def test_what_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear reader, this is no database at all." * 50)
+    for path in (tmp_path / "letter.txt", tmp_path / "no" / "folder.db", tmp_path):
+        with pytest.raises(StartError, match="cannot be opened"):
+            await sqlite_store(path).start()
+
+
+async def test_a_writer_elsewhere_is_waited_for_and_then_reported(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    async with opened(sqlite_store(path, busy_timeout=0.2)) as store:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                await store.append([record(1)])
+            assert await store.latest(5) == []
+            other.execute("ROLLBACK")
+        await store.append([record(1)])
+        await assert_usage(store, [record(1)])
+
+
+def surroundings() -> dict[str, str]:
+    """For a Python of its own that imports what this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+WRITER = """
+    import asyncio, sys
+    sys.path[:0] = [{path!r}]
+    from test_sql import SqliteSettings, SqliteStore, record
+
+    async def main():
+        store = SqliteStore(SqliteSettings(url={url!r}))
+        await store.start()
+        await store.migrate()
+        number = 0
+        while True:
+            await store.append([record(number + each, arrived_at=1e9 + 7 * (number + each)) for each in range(25)])
+            number += 25
+            print(number, flush=True)
+
+    asyncio.run(main())
+"""
+
+
+async def test_kill_9_in_the_middle_of_appends(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'hub.db'}"
+    program = textwrap.dedent(WRITER).format(path=str(Path(__file__).parent), url=url)
+    acknowledged = 0
+    for wait in (0.05, 0.11):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            stdout=asyncio.subprocess.PIPE,
+            env=surroundings(),
+        )
+        assert process.stdout is not None
+        acknowledged = max(acknowledged, int(await process.stdout.readline()))
+        await asyncio.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        said = [int(line) for line in (await process.stdout.read()).splitlines(keepends=True) if line.endswith(b"\n")]
+        acknowledged = max([acknowledged, *said])
+        await process.wait()
+
+    async with opened(SqliteStore(SqliteSettings(url=url))) as store:
+        with contextlib.closing(sqlite3.connect(tmp_path / "hub.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        kept = await store.latest(10**6)
+        assert {one.id for one in kept} >= {f"req_{number:06}" for number in range(acknowledged)}
+        assert len(kept) % 25 == 0
+        await assert_usage(store, kept)
+        await store.append([record(10**6)])
+
+
+def test_importing_the_plugin_imports_no_database_library() -> None:
+    program = textwrap.dedent("""
+        import asyncio, sys, tempfile
+        from llmhub_plugins.stores.sql import SqliteSettings, SqliteStore
+        assert not {"sqlalchemy", "alembic", "aiosqlite", "asyncpg"} & set(sys.modules)
+
+        async def main(url):
+            for again in (False, True):
+                store = SqliteStore(SqliteSettings(url=url))
+                await store.start()
+                if again:
+                    assert (await store.schema()).is_current
+                    assert await store.migrate() == await store.schema()
+                    print("alembic" in sys.modules, "asyncpg" in sys.modules)
+                else:
+                    await store.migrate()
+                    for name in [name for name in sys.modules if name.split(".")[0] == "alembic"]:
+                        del sys.modules[name]
+                await store.stop()
+
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(main(f"sqlite:///{folder}/hub.db"))
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=surroundings(),
+    )
+    assert (done.stdout, done.returncode) == ("False False\n", 0), done.stderr
+
+
+# --- PostgreSQL's own
+
+
+async def test_a_postgres_that_is_not_there_is_reported_without_its_password() -> None:
+    settings = PostgresSettings(url="postgresql://hub:s3cret@127.0.0.1:1/hub", timeout=2.0)
+    with pytest.raises(StartError, match="cannot be reached") as caught:
+        await PostgresStore(settings).start()
+    assert "s3cret" not in str(caught.value)
+    assert "hub:***@127.0.0.1" in str(caught.value)
+
+
+async def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmhub_plugins.stores.sql import postgres as postgres_room
+
+    monkeypatch.setattr(postgres_room, "find_spec", lambda name: None)
+    with pytest.raises(StartError, match=r"llm-hub\[postgres\]"):
+        await PostgresStore(PostgresSettings()).start()
+
+
+def test_both_are_brought_to_the_door() -> None:
+    from llmhub_plugins.stores import sql
+
+    assert [each.name for each in sql.register_metadata_stores()] == ["sqlite", "postgresql"]
+    assert database_room.Database.__abstractmethods__ == {"append", "alone"}
