@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from llmhub_plugins.stores.sql.migrations import REVISIONS
-from llmhub_plugins.stores.sql.rows import COLUMNS, record_of
+from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
 from sqlalchemy import Connection, Row, Select, inspect, select, text, tuple_
@@ -86,10 +86,13 @@ class Database(ABC):
         place = tuple_(records.c.arrived_at, records.c.id)
         statement = _WHOLE_RECORD.order_by(records.c.arrived_at.desc(), records.c.id.desc()).limit(max(0, limit))
         if before is not None:
-            statement = statement.where(place < before)
+            arrived_at, id = before
+            statement = statement.where(place < (arrived_at, storable_text(id)))
         return [record_of(row) for row in await self._read(statement)]
 
     async def find_record(self, id: str) -> Record | None:
+        if id != storable_text(id):  # nothing is stored under such a name, and the drivers choke on it
+            return None
         rows = await self._read(_WHOLE_RECORD.where(records.c.id == id))
         return record_of(rows[0]) if rows else None
 

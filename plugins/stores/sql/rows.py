@@ -98,12 +98,16 @@ def storable(record: Record) -> Record:
     return replace(record, **{name: _storable(getattr(record, name)) for name in COLUMNS})
 
 
+def storable_text(value: str) -> str:
+    return value.encode("utf-8", "replace").decode().replace("\0", "�")
+
+
 def _storable(value: Any) -> Any:
     match value:
         case bool() | None:
             return value
         case str():
-            return value.encode("utf-8", "replace").decode().replace("\0", "�")
+            return storable_text(value)
         case int():
             return max(-_LARGEST, min(_LARGEST, value))
         case float():

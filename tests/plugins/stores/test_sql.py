@@ -303,6 +303,8 @@ async def test_what_no_database_can_hold_does_not_hold_up_the_rest(store: Store)
     assert found.tags == {"k?": "v�"}
     assert found.attempts[0].detail == "?�"
     assert [one.id for one in await store.latest(10)] == ["req_000002", "req_000001", "req_000000"]
+    assert await store.find_record("\ud800\0") is None
+    assert len(await store.latest(10, (TEN + 1, "\ud800\0"))) == 1
 
 
 # --- sums
