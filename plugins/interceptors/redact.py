@@ -65,8 +65,8 @@ class RedactSettings:
     patterns: tuple[str, ...] = field(
         default=(EMAIL, API_KEY, CARD_NUMBER),
         metadata={
-            "help": "Regular expressions (Python's) of what is taken out. What a group named `luhn` matches must "
-            "also have the check digit of a card number.",
+            "help": "Regular expressions (Python's) of what is taken out; those built in find e-mail addresses, API "
+            "keys and card numbers. What a group named `luhn` matches must also have a card number's check digit.",
             "parse": _a_regex,
         },
     )

@@ -2,8 +2,8 @@
 
 (https://prometheus.io/docs/instrumenting/exposition_formats/)
 
-Everything is a plain number in a dict until somebody asks. No label holds what a caller made up: models appear only
-as the routes of the configuration, and a metric that has `MOST_SERIES` label sets counts the next ones as "other".
+Everything is a plain number in a dict until somebody asks. No label holds what a caller made up: a route is named once
+it has answered, until then it is "other", and so is everything new in a metric that has `MOST_SERIES` label sets.
 Each process counts for itself.
 """
 
@@ -131,13 +131,14 @@ class States(Metric):
 
 
 class Prometheus(Observer):
-    """See docs/plugins/observers.md for how to switch it on; the metrics are listed in `__init__`."""
+    """The metrics are those of `__init__`; docs/plugins/observers.md explains them."""
 
     name = "prometheus"
 
     def __init__(self, settings: object) -> None:
         super().__init__(settings)
         provider = ("provider",)
+        self._routes: set[str] = set()
         self._requests = Counter(
             "llmhub_requests_total", "Finished requests.", ("outcome", "dialect", "route", "provider"), closed=1
         )
@@ -153,7 +154,7 @@ class Prometheus(Observer):
 
     def finished(self, record: Record) -> None:
         provider = record.provider or "none"
-        self._requests.add((record.outcome, record.dialect, record.route or "none", provider))
+        self._requests.add((record.outcome, record.dialect, self._route(record), provider))
         self._seconds.observe((provider,), record.total_ms / 1000.0)
         if record.first_byte_ms is not None:
             self._first_byte.observe((provider,), record.first_byte_ms / 1000.0)
@@ -165,6 +166,13 @@ class Prometheus(Observer):
             self._cost.add((provider,), record.cost)
         for attempt in record.attempts:
             self._attempts.add((attempt.provider, attempt.reason))
+
+    def _route(self, record: Record) -> str:
+        # With a single provider any model's name leads to it, also one that does not exist: nobody serves that.
+        route = record.route
+        if record.outcome == "served" and route and len(self._routes) < MOST_SERIES:
+            self._routes.add(route)
+        return route if route in self._routes else "other" if route else "none"
 
     def health_changed(self, change: HealthChange) -> None:
         self._changes.add((change.now, change.provider))

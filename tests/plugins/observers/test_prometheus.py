@@ -39,9 +39,13 @@ def test_everything_about_a_request_is_counted() -> None:
 
 def test_a_request_that_nobody_served_has_no_provider() -> None:
     _, refused, *_ = records()
-    samples = counted(refused)
+    samples = counted(a_record(), refused)
     assert samples['llmhub_requests_total{outcome="refused",dialect="openai_chat",route="fast",provider="none"}'] == 1
-    assert not [name for name in samples if name.startswith(("llmhub_tokens", "llmhub_cost", "llmhub_first_byte"))]
+    nobodys = {name.partition("{")[0] for name in samples if 'provider="none"' in name}
+    assert nobodys == {
+        "llmhub_requests_total",
+        *(f"llmhub_request_seconds_{end}" for end in ("bucket", "sum", "count")),
+    }
     assert samples['llmhub_request_seconds_count{provider="none"}'] == 1
 
 
@@ -60,11 +64,23 @@ def test_the_callers_model_is_no_label() -> None:
     assert not [name for name in counted(a_record(model="made-up-by-a-caller")) if "made-up" in name]
 
 
+def test_a_route_has_a_name_once_it_answered() -> None:
+    failed = a_record("1", route="made-up", outcome="failed", provider="")
+    other = 'llmhub_requests_total{outcome="failed",dialect="openai_chat",route="other",provider="none"}'
+    named = other.replace("other", "made-up")
+    assert counted(failed, failed)[other] == 2
+    samples = counted(failed, a_record("2", route="made-up"), failed)
+    assert (samples[other], samples[named]) == (1, 1)
+    nowhere = counted(a_record(route="", outcome="refused", provider=""))
+    assert 'llmhub_requests_total{outcome="refused",dialect="openai_chat",route="none",provider="none"}' in nowhere
+
+
 def test_series_are_bounded_and_none_is_lost() -> None:
     observer = Prometheus(NoSettings())
     for number in range(3 * MOST_SERIES):
-        observer.finished(a_record(str(number), route=f"route-{number}", outcome="served" if number % 2 else "failed"))
-    observer.finished(a_record("again", route="route-1"))
+        outcome = "served" if number % 2 else "failed"
+        observer.finished(a_record(str(number), provider=f"provider-{number}", outcome=outcome))
+    observer.finished(a_record("again", provider="provider-1"))
     samples = check_metrics(observer.metrics())
     requests = {name: count for name, count in samples.items() if name.startswith("llmhub_requests_total")}
     assert len(requests) <= MOST_SERIES + 5
@@ -72,7 +88,7 @@ def test_series_are_bounded_and_none_is_lost() -> None:
     for outcome in ("served", "failed"):
         others = f'llmhub_requests_total{{outcome="{outcome}",dialect="other",route="other",provider="other"}}'
         assert requests[others] == MOST_SERIES
-    known = 'llmhub_requests_total{outcome="served",dialect="openai_chat",route="route-1",provider="b"}'
+    known = 'llmhub_requests_total{outcome="served",dialect="openai_chat",route="fast",provider="provider-1"}'
     assert requests[known] == 2
 
 
