@@ -12,6 +12,7 @@ from llmhub_core.contracts.chat_request import Where
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.gateway.auth import recognise
+from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.meter import metered, note_refusal
 from llmhub_core.gateway.normalize import read_body, understand
 from llmhub_core.gateway.refusal import new_id, refuse
@@ -59,8 +60,10 @@ async def normalize(request: web.Request, handler: Handler) -> Reply:
 
 
 async def route(request: web.Request, handler: Handler) -> Reply:
-    exchange = request[EXCHANGE]
-    exchange.plan = plan(exchange, request.app[HUB])
+    exchange, app = request[EXCHANGE], request.app
+    if app[HUB].catalog.find(exchange.head.model) is None:
+        await list_models(app[HUB], app[UPSTREAM])
+    exchange.plan = plan(exchange, app[HUB])
     return await handler(request)
 
 

@@ -33,6 +33,8 @@ def add_gateway(app: web.Application, hub: Hub) -> None:
         handler: Any = chained(dialect)  # aiohttp asks for its own response class, and takes any with its face
         for path in dialect.paths:
             router.add_post(path, handler)
+            # Said here, for a path of one dialect may look like a model's name to another.
+            router.add_get(path, _only_post, allow_head=False)
     for path in sorted({path for dialect in hub.dialects.values() for path in dialect.models_paths}):
         router.add_get(path, _models, allow_head=False)
         router.add_get(path + "/{model:.+}", _model, allow_head=False)
@@ -53,6 +55,10 @@ def _dialect_of(hub: Hub, request: web.BaseRequest) -> Dialect:
         if dialect.claims(request.headers, path):
             return dialect
     return hub.dialects.get(FALLBACK_DIALECT) or next(iter(hub.dialects.values()))
+
+
+async def _only_post(request: web.Request) -> Any:
+    raise web.HTTPMethodNotAllowed("GET", ["POST"])
 
 
 async def write_error(hub: Hub, request: web.BaseRequest, error: HubError) -> Reply:

@@ -45,6 +45,11 @@ class Place:
     models: tuple[str, ...] = ()
     listed: frozenset[str] | None = None
 
+    def lists(self, model: str) -> bool:
+        """Also by an alias: providers list ``claude-haiku-4-5-20251001`` and answer to ``claude-haiku-4-5``."""
+        listed = self.listed or ()
+        return model in self.models or model in listed or any(name.startswith(model + "-") for name in listed)
+
 
 class Catalog:
     """Built from the configuration. Live numbers are kept a candidate, whatever routes it stands in."""
@@ -98,13 +103,10 @@ class Catalog:
         return Deployment(name, rest) if slash and rest and name in self.places else None
 
     def _listed_once(self, model: str) -> Deployment | None:
-        having = [
-            place.name
-            for place in self.places.values()
-            if model in place.models or (place.listed and model in place.listed)
-        ]
+        having = [place.name for place in self.places.values() if place.lists(model)]
         if not having and len(self.places) == 1:
-            having = list(self.places)  # one provider alone: whatever is asked for can only be there
+            # A provider alone that lists nothing: what is asked for can only be there.
+            having = [place.name for place in self.places.values() if not (place.models or place.listed)]
         return Deployment(having[0], model) if len(having) == 1 else None
 
     def unknown(self, model: str) -> UnknownModel:
