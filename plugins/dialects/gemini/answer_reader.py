@@ -1,0 +1,304 @@
+"""A provider's answer, whole or streamed, as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from llmhub_plugins.dialects.gemini.errors import error_in_answer
+from llmhub_plugins.dialects.gemini.framing import EventSplitter, ObjectSplitter
+from llmhub_plugins.dialects.gemini.partial_args import PartialArguments
+from llmhub_plugins.dialects.gemini.words import (
+    SIGNATURE,
+    finish_reason,
+    invented_id,
+    is_finish,
+    own,
+    tells_usage,
+    usage_of,
+)
+
+from llmhub_core.contracts import (
+    Event,
+    Failed,
+    Finished,
+    FrameTooLarge,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    ResponseDecoder,
+    Started,
+    UpstreamError,
+    UpstreamGarbled,
+    Used,
+    dump_json,
+    load_json,
+)
+
+ANSWER_MEMBERS = frozenset({"candidates", "promptFeedback", "usageMetadata"})
+"""An object with none of these is no answer, whatever its status said."""
+
+_TEXTUAL = frozenset({"text", "thought", SIGNATURE})
+
+_BROKE_OFF = "The provider's answer broke off before it was complete; try again."
+_GARBLED = "The provider's answer could not be understood; try again."
+
+
+class AnswerDecoder(ResponseDecoder):
+    """Chunks of an answer to events; `close` says how it ended.
+
+    The same object reads a whole document, server-sent events and a streamed array: each is a row of
+    GenerateContentResponse objects. Finish and usage are told at the end only, because older models repeat
+    both in every chunk.
+    """
+
+    def __init__(self, stream: bool) -> None:
+        self._stream = stream
+        self._split: ObjectSplitter | EventSplitter | None = None
+        self._whole: list[bytes] = []
+        self._answer = _Answer(whole=not stream)
+
+    def feed(self, chunk: bytes) -> Sequence[Event]:
+        if self._answer.failed:
+            return ()
+        if not self._stream:
+            self._whole.append(chunk)
+            return ()
+        if self._split is None:
+            # Space before the first frame decides nothing; the first byte of weight tells the framing.
+            chunk = b"".join([*self._whole, chunk]).lstrip()
+            self._whole = [chunk]
+            if not chunk:
+                return ()
+            self._split = ObjectSplitter() if chunk[:1] in b"[{" else EventSplitter()
+        try:
+            return self._take(self._split.feed(chunk))
+        except FrameTooLarge:
+            return self._answer.fail(UpstreamGarbled(_GARBLED))
+
+    def close(self) -> Sequence[Event]:
+        if self._answer.failed:
+            return ()
+        events: list[Event] = []
+        if not self._stream:
+            events += self._take([b"".join(self._whole)])
+        elif self._split is not None:
+            events += self._take(self._split.rest())
+        return events if self._answer.failed else [*events, *self._answer.close()]
+
+    def _take(self, documents: Sequence[bytes]) -> list[Event]:
+        events: list[Event] = []
+        for document in documents:
+            try:
+                value = load_json(document)
+            except ValueError:
+                return [*events, *self._answer.fail(UpstreamGarbled(_GARBLED))]
+            if isinstance(value, list):
+                self._answer.whole = False  # the chunks of a stream, whose last one tells that it is the last
+            for chunk in value if isinstance(value, list) else (value,):
+                events += self._answer.chunk(chunk)
+                if self._answer.failed:
+                    return events
+        return events
+
+
+class _Candidate:
+    """What is known of one candidate (choice) so far.
+
+    `open` is the index of its part that has not ended; a `sealed` one takes no more. It ends when the next one
+    begins or the answer is over: what the candidate tells beside its content (sources, ratings) comes last, and
+    goes with the last part.
+    """
+
+    __slots__ = ("arguments", "begun", "beside", "called", "extras", "finish", "kind", "open", "sealed", "signature")
+
+    def __init__(self) -> None:
+        self.open = -1
+        self.kind: PartKind = "text"
+        self.sealed = False
+        self.signature: str | None = None
+        self.begun: dict[str, Any] = {}
+        self.extras: dict[str, Any] = {}
+        self.arguments: PartialArguments | None = None
+        self.called = False
+        self.finish = ""
+        self.beside: dict[str, Any] = {}
+
+
+class _Answer:
+    """GenerateContentResponse objects to events."""
+
+    def __init__(self, whole: bool) -> None:
+        self.whole = whole
+        self._started = False
+        self._parts = 0
+        self._candidates: dict[int, _Candidate] = {}
+        self._usage: dict[str, Any] = {}
+        self._blocked = ""
+        self.failed = False
+
+    def chunk(self, chunk: object) -> list[Event]:
+        if not isinstance(chunk, dict):
+            return self.fail(UpstreamGarbled(_GARBLED))
+        if chunk.get("error"):
+            return self.fail(error_in_answer(chunk["error"]))
+        if not self._started and not ANSWER_MEMBERS & chunk.keys():
+            return self.fail(UpstreamGarbled(_GARBLED)) if self.whole else []
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            events.append(_started(chunk))
+        feedback = chunk.get("promptFeedback")
+        if isinstance(feedback, dict) and feedback.get("blockReason"):
+            self._blocked = str(feedback["blockReason"])
+        usage = chunk.get("usageMetadata")
+        if isinstance(usage, dict) and tells_usage(usage):
+            self._usage = usage
+        candidates = chunk.get("candidates")
+        if isinstance(candidates, list):
+            for place, candidate in enumerate(candidates):
+                if isinstance(candidate, dict):
+                    self._candidate(candidate, place, events)
+        return events
+
+    def close(self) -> list[Event]:
+        """The ends of all candidates; Failed if one of them has none."""
+        known = self._candidates
+        complete = known and all(candidate.finish for candidate in known.values())
+        if not (complete or self._blocked or (self.whole and self._started)):
+            return self.fail(UpstreamGarbled(_BROKE_OFF))
+        events: list[Event] = []
+        for candidate in known.values():
+            if candidate.open >= 0:
+                if candidate.beside:
+                    # Extras of a part's end replace those of its beginning, so these are said again.
+                    candidate.extras = {**candidate.begun, **candidate.extras, "candidate": candidate.beside}
+                self._end(candidate, events)
+        events = self._with_usage(events)
+        for choice, candidate in known.items() if known else ((0, _Candidate()),):
+            reason = finish_reason(candidate.finish, candidate.called)
+            if self._blocked and not candidate.finish:
+                reason, candidate.finish = "content_filter", self._blocked
+            events.append(Finished(reason, choice, candidate.finish))
+        return events
+
+    def fail(self, error: UpstreamError) -> list[Event]:
+        self.failed = True
+        return [*self._with_usage([]), Failed(error)]
+
+    def _with_usage(self, events: list[Event]) -> list[Event]:
+        if self._usage:
+            events.append(Used(usage_of(self._usage)))
+        return events
+
+    def _candidate(self, candidate: Mapping[str, Any], place: int, events: list[Event]) -> None:
+        index = candidate.get("index", place)
+        choice = index if isinstance(index, int) else place
+        known = self._candidates.get(choice)
+        if known is None:
+            known = self._candidates[choice] = _Candidate()
+        content = candidate.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        if isinstance(parts, list):
+            for part in parts:
+                if isinstance(part, dict):
+                    self._part(part, choice, known, events)
+        if is_finish(candidate.get("finishReason")):
+            known.finish = candidate["finishReason"]
+        for name, value in candidate.items():
+            if name not in ("content", "finishReason", "index") and value is not None:
+                known.beside[name] = value
+
+    def _part(self, part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]) -> None:
+        call, text = part.get("functionCall"), part.get("text")
+        if isinstance(call, dict):
+            self._call(call, part, choice, known, events)
+        elif isinstance(text, str) or part.keys() <= _TEXTUAL:
+            self._text(text or "", part, choice, known, events)
+        else:
+            self._begin("opaque", choice, known, events, extras=part)
+            known.sealed = True
+
+    def _text(self, text: str, part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]) -> None:
+        """Texts of one kind flow together until one bears a signature, which seals its part."""
+        kind: PartKind = "reasoning" if part.get("thought") is True else "text"
+        rest = {name: value for name, value in part.items() if name not in ("text", "thought")}
+        if not text and not rest:
+            return
+        if known.open < 0 or known.sealed or known.kind != kind:
+            self._begin(kind, choice, known, events)
+        if text:
+            events.append(PartDelta(known.open, text))
+        if rest:
+            known.sealed, known.extras = True, rest
+            known.signature = rest.get(SIGNATURE) if kind == "reasoning" else None
+
+    def _call(
+        self, call: dict[str, Any], part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]
+    ) -> None:
+        """A call comes whole, or is opened with ``willContinue``, filled, and ended by one without it."""
+        if known.arguments is None or "name" in call:
+            if not call:
+                return
+            rest = {name: value for name, value in part.items() if name != "functionCall"}
+            call_id = str(call.get("id") or "") or invented_id()
+            self._begin("tool_call", choice, known, events, call_id, str(call.get("name") or ""), rest)
+            known.called = True
+            known.arguments = PartialArguments()
+        arguments = known.arguments
+        if isinstance(args := call.get("args"), dict):
+            arguments.value.update(args)
+        if isinstance(pieces := call.get("partialArgs"), list):
+            for piece in pieces:
+                if isinstance(piece, dict):
+                    arguments.add(piece)
+        if call.get("willContinue") is not True:
+            _seal_call(known, events)
+
+    def _begin(
+        self,
+        kind: PartKind,
+        choice: int,
+        known: _Candidate,
+        events: list[Event],
+        call_id: str = "",
+        name: str = "",
+        extras: dict[str, Any] | None = None,
+    ) -> None:
+        if known.open >= 0:
+            self._end(known, events)
+        known.open, known.kind, known.begun = self._parts, kind, extras or {}
+        self._parts += 1
+        events.append(PartStarted(known.open, kind, call_id, name, choice, own(known.begun)))
+
+    def _end(self, known: _Candidate, events: list[Event]) -> None:
+        _seal_call(known, events)
+        events.append(PartEnded(known.open, known.signature, extras=own(known.extras)))
+        known.open, known.sealed, known.signature, known.extras = -1, False, None, {}
+
+
+def _seal_call(known: _Candidate, events: list[Event]) -> None:
+    """The arguments are complete; they are told at once, in one piece."""
+    if known.arguments is not None:
+        events.append(PartDelta(known.open, dump_json(known.arguments.value).decode()))
+        known.arguments = None
+        known.sealed = True
+
+
+def _started(chunk: Mapping[str, Any]) -> Started:
+    feedback = chunk.get("promptFeedback")
+    return Started(
+        str(chunk.get("responseId") or ""),
+        str(chunk.get("modelVersion") or ""),
+        _seconds(chunk.get("createTime")),
+        own({"promptFeedback": feedback}) if feedback else {},
+    )
+
+
+def _seconds(moment: object) -> int:
+    try:
+        return int(datetime.fromisoformat(moment).timestamp()) if isinstance(moment, str) else 0
+    except (ValueError, OverflowError):
+        return 0

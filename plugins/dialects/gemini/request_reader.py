@@ -1,0 +1,238 @@
+"""A request in the format, as the neutral request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from typing import Any
+
+from llmhub_plugins.dialects.gemini.head import ROLES
+from llmhub_plugins.dialects.gemini.sampling import read_sampling
+from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
+from llmhub_plugins.dialects.gemini.words import (
+    NAME,
+    SAME_TURN,
+    SIGNATURE,
+    as_list,
+    as_object,
+    as_text,
+    own,
+)
+
+from llmhub_core.contracts import (
+    Audio,
+    BadRequest,
+    ChatRequest,
+    ContentPart,
+    File,
+    Image,
+    Inline,
+    Link,
+    MediaSource,
+    Message,
+    Opaque,
+    OpaqueTool,
+    Reasoning,
+    RequestHead,
+    Role,
+    Stored,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    dump_json,
+    load_json,
+)
+
+_OWN_STORES = ("https://generativelanguage.googleapis.com/", "gs://", "files/")
+"""Where `fileUri` names a file in Google's own stores; any other address is one that anybody may fetch."""
+
+
+def read_request(body: bytes, head: RequestHead) -> ChatRequest:
+    """The whole request. Raises BadRequest with `param` for what is malformed."""
+    try:
+        members = as_object(load_json(body), "body")
+    except ValueError:
+        raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
+    config = as_object(members.pop("generationConfig", {}), "generationConfig")
+    tool_config = as_object(members.pop("toolConfig", {}), "toolConfig")
+    sampling, rest = read_sampling(config, tool_config)
+    turns = _Turns()
+    messages = turns.system(members.pop("systemInstruction", None))
+    for number, content in enumerate(as_list(members.pop("contents", None), "contents")):
+        messages += turns.content(as_object(content, f"contents[{number}]"), f"contents[{number}]")
+    tools = _tools(members.pop("tools", []))
+    return ChatRequest(
+        dialect=NAME,
+        model=head.model,
+        messages=tuple(messages),
+        tools=tuple(tools),
+        sampling=sampling,
+        stream=head.stream,
+        framing=head.framing,
+        asked_usage=head.asked_usage,
+        extras={**members, **rest},
+    )
+
+
+class _Turns:
+    """Contents to messages, and which result answers which call: older models give calls no ids, and results
+    then belong to the calls of their name in order."""
+
+    def __init__(self) -> None:
+        self._open: defaultdict[str, deque[str]] = defaultdict(deque)
+
+    def system(self, value: object) -> list[Message]:
+        if value is None:
+            return []
+        content = {"parts": [{"text": value}]} if isinstance(value, str) else as_object(value, "systemInstruction")
+        parts = self._parts(content, "systemInstruction")
+        return [Message("system", tuple(parts))]
+
+    def content(self, content: dict[str, Any], where: str) -> list[Message]:
+        """The messages of one content: results stand in messages of their own. Those after the first bear a
+        mark, so that one content comes out again when they are written back."""
+        written = as_text(content.get("role") or "user", f"{where}.role")
+        if written not in ROLES:
+            raise BadRequest(f"`{where}.role` must be `user` or `model`.", param=f"{where}.role")
+        role: Role = "assistant" if written == "model" else "user"
+        groups: list[tuple[Role, list[ContentPart]]] = []
+        for part in self._parts(content, where):
+            speaker: Role = "tool" if isinstance(part, ToolResult) else role
+            if not groups or groups[-1][0] != speaker:
+                groups.append((speaker, []))
+            groups[-1][1].append(part)
+        if not groups:
+            groups.append((role, []))
+        return [
+            Message(speaker, tuple(parts), extras=own({SAME_TURN: True}) if number else {})
+            for number, (speaker, parts) in enumerate(groups)
+        ]
+
+    def _parts(self, content: dict[str, Any], where: str) -> list[ContentPart]:
+        return [
+            self._part(as_object(part, f"{where}.parts[{number}]"), f"{where}.parts[{number}]")
+            for number, part in enumerate(as_list(content.get("parts", []), f"{where}.parts"))
+        ]
+
+    def _part(self, part: dict[str, Any], where: str) -> ContentPart:
+        if "functionCall" in part:
+            return self._call(part, where)
+        if "functionResponse" in part:
+            return self._result(part, where)
+        if "inlineData" in part or "fileData" in part:
+            return _media(part, where)
+        if "text" in part or (SIGNATURE in part and part.keys() <= {SIGNATURE, "thought"}):
+            return _text(part, where)
+        return Opaque(NAME, next((name for name in part if name != SIGNATURE), "part"), part)
+
+    def _call(self, part: dict[str, Any], where: str) -> ToolCall:
+        call = as_object(part.pop("functionCall"), f"{where}.functionCall")
+        name = as_text(call.pop("name", ""), f"{where}.functionCall.name")
+        arguments = as_object_untouched(call.pop("args", {}), f"{where}.functionCall.args")
+        call_id = as_text(call.pop("id", ""), f"{where}.functionCall.id") or _id_of(where)
+        self._open[name].append(call_id)
+        extras = {**part, **({"functionCall": call} if call else {})}
+        return ToolCall(call_id, name, dump_json(arguments).decode(), own(extras))
+
+    def _result(self, part: dict[str, Any], where: str) -> ToolResult:
+        response = as_object(part.pop("functionResponse"), f"{where}.functionResponse")
+        name = as_text(response.pop("name", ""), f"{where}.functionResponse.name")
+        call_id = as_text(response.pop("id", ""), f"{where}.functionResponse.id")
+        waiting = self._open[name]
+        if not call_id:
+            call_id = waiting.popleft() if waiting else _id_of(where)
+        elif call_id in waiting:
+            waiting.remove(call_id)
+        value = as_object_untouched(response.pop("response", {}), f"{where}.functionResponse.response")
+        text, failed = _result_text(value)
+        media = as_list(response.pop("parts", []), f"{where}.functionResponse.parts")
+        content: list[ContentPart] = [Text(text)]
+        for number, entry in enumerate(media):
+            inside = f"{where}.functionResponse.parts[{number}]"
+            content.append(self._part(as_object(entry, inside), inside))
+        extras = {**part, **({"functionResponse": response} if response else {})}
+        return ToolResult(call_id, tuple(content), failed, name or None, own(extras))
+
+
+def as_object_untouched(value: object, where: str) -> dict[str, Any]:
+    """The caller's own data: its names are not the format's and stay as they are."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"`{where}` must be an object.", param=where)
+    return value
+
+
+def _id_of(where: str) -> str:
+    """An id for a call that has none: the same whenever the conversation is sent again, for caches' sake."""
+    return "call_" + hashlib.blake2s(where.encode(), digest_size=12).hexdigest()
+
+
+def _result_text(response: dict[str, Any]) -> tuple[str, bool]:
+    """The text of a result, and whether it reports a failure. Only what the writer would wrap is unwrapped,
+    so that reading and writing cancel out."""
+    if len(response) == 1:
+        ((name, value),) = response.items()
+        if name == "error" and isinstance(value, str):
+            return value, True
+        if name == "result" and isinstance(value, str) and not value.lstrip().startswith("{"):
+            return value, False
+    return dump_json(response).decode(), False
+
+
+def _text(part: dict[str, Any], where: str) -> Text | Reasoning:
+    text = as_text(part.pop("text", ""), f"{where}.text")
+    if part.pop("thought", False) is True:
+        return Reasoning(text, part.pop(SIGNATURE, None), origin=NAME, extras=own(part))
+    return Text(text, own(part))
+
+
+def _media(part: dict[str, Any], where: str) -> ContentPart:
+    source: MediaSource
+    if "inlineData" in part:
+        data = as_object(part.pop("inlineData"), f"{where}.inlineData")
+        media_type = as_text(data.pop("mimeType", ""), f"{where}.inlineData.mimeType")
+        source = Inline(media_type, as_text(data.pop("data", ""), f"{where}.inlineData.data"))
+        name = "inlineData"
+    else:
+        data = as_object(part.pop("fileData"), f"{where}.fileData")
+        media_type = as_text(data.pop("mimeType", ""), f"{where}.fileData.mimeType")
+        uri = as_text(data.pop("fileUri", ""), f"{where}.fileData.fileUri")
+        source = (Stored if uri.startswith(_OWN_STORES) else Link)(uri, media_type or None)
+        name = "fileData"
+    extras = own({**part, **({name: data} if data else {})})
+    if media_type.startswith("image/"):
+        return Image(source, extras=extras)
+    if media_type.startswith("audio/"):
+        return Audio(source, extras=extras)
+    return File(source, extras=extras)
+
+
+def _tools(value: object) -> list[Tool | OpaqueTool]:
+    tools: list[Tool | OpaqueTool] = []
+    for number, entry in enumerate(as_list(value, "tools")):
+        where = f"tools[{number}]"
+        for kind, body in as_object(entry, where).items():
+            if kind != "functionDeclarations":
+                tools.append(OpaqueTool(NAME, kind, {kind: body}))
+                continue
+            for place, declaration in enumerate(as_list(body, f"{where}.{kind}")):
+                inside = f"{where}.{kind}[{place}]"
+                tools.append(_tool(as_object(declaration, inside), inside))
+    return tools
+
+
+def _tool(declaration: dict[str, Any], where: str) -> Tool:
+    """`parameters` stays in the extras too where JSON Schema cannot say all of it."""
+    name = as_text(declaration.pop("name", None), f"{where}.name")
+    description = declaration.pop("description", None)
+    if description is not None:
+        as_text(description, f"{where}.description")
+    schema = declaration.pop("parametersJsonSchema", None)
+    if schema is None and "parameters" in declaration:
+        original = as_object_untouched(declaration["parameters"], f"{where}.parameters")
+        schema = json_schema(original)
+        if not is_more_than_json_schema(original):
+            del declaration["parameters"]
+    return Tool(name, description, schema, extras=own(declaration))

@@ -1,0 +1,289 @@
+"""`generationConfig` and `toolConfig`: read into the neutral settings, and written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
+from llmhub_plugins.dialects.gemini.words import as_object, as_text, model_version
+
+from llmhub_core.contracts import AnswerFormat, BadRequest, Effort, Sampling, ToolChoice
+
+_MAX_STOPS = 5
+_MAX_TEMPERATURE = 2.0
+_INT32 = 2**31
+
+_EFFORTS = frozenset(get_args(Effort))
+
+_BUDGETS: Mapping[Effort, int] = {
+    "none": 0,
+    "minimal": 1024,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24576,
+    "xhigh": 24576,
+}
+"""Thinking tokens for models that take no level: the values of Google's own OpenAI compatibility layer."""
+
+_LEVELS: Mapping[Effort, str] = {
+    "none": "MINIMAL",
+    "minimal": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "high": "HIGH",
+    "xhigh": "HIGH",
+}
+
+
+# Reading.
+
+
+def read_sampling(config: dict[str, Any], tool_config: dict[str, Any]) -> tuple[Sampling, dict[str, Any]]:
+    """The neutral settings, and what only this dialect knows (``generationConfig`` and ``toolConfig`` with what
+    is left of them). Takes what it understands out of `config`."""
+    rest: dict[str, Any] = {}
+    budget, effort, thinking = _read_thinking(config.pop("thinkingConfig", None))
+    choice, tools_rest = _read_tool_choice(tool_config)
+    sampling = Sampling(
+        max_output=_integer(config, "maxOutputTokens"),
+        temperature=_number(config, "temperature"),
+        top_p=_number(config, "topP"),
+        top_k=_integer(config, "topK"),
+        stop=_texts(config, "stopSequences"),
+        seed=_integer(config, "seed"),
+        presence_penalty=_number(config, "presencePenalty"),
+        frequency_penalty=_number(config, "frequencyPenalty"),
+        n=_integer(config, "candidateCount") or 1,
+        logprobs=config.pop("responseLogprobs", None),
+        top_logprobs=_integer(config, "logprobs"),
+        effort=effort,
+        reasoning_tokens=budget,
+        answer_format=_read_format(config),
+        tool_choice=choice,
+    )
+    if thinking:
+        config["thinkingConfig"] = thinking
+    if config:
+        rest["generationConfig"] = config
+    if tools_rest:
+        rest["toolConfig"] = tools_rest
+    return sampling, rest
+
+
+def _number(config: dict[str, Any], name: str) -> float | None:
+    value = config.pop(name, None)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise _wrong(name, "a number") from None
+
+
+def _integer(config: dict[str, Any], name: str) -> int | None:
+    value = config.pop(name, None)
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _wrong(name, "an integer") from None
+
+
+def _texts(config: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = config.pop(name, None)
+    if value is None:
+        return ()
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _wrong(name, "an array of strings")
+    return tuple(texts)
+
+
+def _wrong(name: str, kind: str) -> BadRequest:
+    param = f"generationConfig.{name}"
+    return BadRequest(f"`{param}` must be {kind}.", param=param)
+
+
+def _read_thinking(value: object) -> tuple[int | None, Effort | None, dict[str, Any]]:
+    if value is None:
+        return None, None, {}
+    thinking = as_object(value, "generationConfig.thinkingConfig")
+    budget = _integer(thinking, "thinkingBudget")
+    level = thinking.get("thinkingLevel")
+    for effort in _EFFORTS:
+        if isinstance(level, str) and level.lower() == effort:
+            del thinking["thinkingLevel"]
+            return budget, effort, thinking
+    return budget, None, thinking
+
+
+def _read_format(config: dict[str, Any]) -> AnswerFormat | None:
+    """What shape the answer shall have. `responseSchema` stays in `config` too where JSON Schema cannot say
+    all of it."""
+    media_type = config.get("responseMimeType")
+    if media_type == "text/plain":
+        del config["responseMimeType"]
+        return AnswerFormat("text")
+    if media_type != "application/json":
+        return None
+    del config["responseMimeType"]
+    if "responseJsonSchema" in config:
+        return AnswerFormat("json_schema", config.pop("responseJsonSchema"))
+    schema = config.get("responseSchema")
+    if not isinstance(schema, dict):
+        return AnswerFormat("json_object")
+    if not is_more_than_json_schema(schema):
+        del config["responseSchema"]
+    return AnswerFormat("json_schema", json_schema(schema))
+
+
+def _read_tool_choice(tool_config: dict[str, Any]) -> tuple[ToolChoice | None, dict[str, Any]]:
+    value = tool_config.pop("functionCallingConfig", None)
+    if value is None:
+        return None, tool_config
+    calling = as_object(value, "toolConfig.functionCallingConfig")
+    mode = as_text(calling.pop("mode", "AUTO"), "toolConfig.functionCallingConfig.mode").upper()
+    names = calling.get("allowedFunctionNames")
+    choice = ToolChoice("auto")
+    if mode == "NONE":
+        choice = ToolChoice("none")
+    elif mode == "ANY" and isinstance(names, list) and len(names) == 1 and isinstance(names[0], str):
+        choice = ToolChoice("named", names[0])
+        del calling["allowedFunctionNames"]
+    elif mode == "ANY":
+        choice = ToolChoice("required")
+    elif mode != "AUTO":
+        calling["mode"] = mode
+    if calling:
+        tool_config["functionCallingConfig"] = calling
+    return choice, tool_config
+
+
+# Writing.
+
+
+def write_config(
+    sampling: Sampling, rest: Mapping[str, Any], model: str, native: bool, adapted: list[str]
+) -> dict[str, Any]:
+    """`generationConfig` for `model`. `native` means that the request came in this dialect: then nothing is
+    changed, and `rest` (what was left when it was read) goes back."""
+    wanted = {
+        "maxOutputTokens": sampling.max_output,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "topK": sampling.top_k,
+        "stopSequences": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "presencePenalty": sampling.presence_penalty,
+        "frequencyPenalty": sampling.frequency_penalty,
+        "candidateCount": sampling.n if sampling.n != 1 else None,
+    }
+    config: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    if native:
+        _write_native(config, sampling)
+    else:
+        _clamp(config, adapted)
+        _write_foreign(config, sampling, model, adapted)
+    _write_format(config, sampling.answer_format, rest, native)
+    return _overlaid(config, rest)
+
+
+def _write_native(config: dict[str, Any], sampling: Sampling) -> None:
+    if sampling.logprobs is not None:
+        config["responseLogprobs"] = sampling.logprobs
+    if sampling.top_logprobs is not None:
+        config["logprobs"] = sampling.top_logprobs
+    thinking: dict[str, Any] = {}
+    if sampling.reasoning_tokens is not None:
+        thinking["thinkingBudget"] = sampling.reasoning_tokens
+    if sampling.effort is not None:
+        thinking["thinkingLevel"] = sampling.effort.upper()
+    if thinking:
+        config["thinkingConfig"] = thinking
+
+
+def _write_foreign(config: dict[str, Any], sampling: Sampling, model: str, adapted: list[str]) -> None:
+    """What the format lacks is listed: the neutral events have no place for log probabilities either."""
+    for name, value in (
+        ("logprobs", sampling.logprobs),
+        ("top_logprobs", sampling.top_logprobs),
+        ("user", sampling.user),
+    ):
+        if value:
+            adapted.append(f"{name}=dropped")
+    if sampling.parallel_tools is False:
+        adapted.append("parallel_tools=dropped")
+    thinking = _thinking(sampling, model, adapted)
+    if thinking:
+        config["thinkingConfig"] = thinking
+
+
+def _clamp(config: dict[str, Any], adapted: list[str]) -> None:
+    if config.get("temperature", 0.0) > _MAX_TEMPERATURE:
+        config["temperature"] = _MAX_TEMPERATURE
+        adapted.append("temperature=clamped")
+    if len(config.get("stopSequences", ())) > _MAX_STOPS:
+        config["stopSequences"] = config["stopSequences"][:_MAX_STOPS]
+        adapted.append("stop=clamped")
+    if not -_INT32 <= config.get("seed", 0) < _INT32:
+        config["seed"] %= _INT32
+        adapted.append("seed=clamped")
+
+
+def _thinking(sampling: Sampling, model: str, adapted: list[str]) -> dict[str, Any]:
+    """Budget or level, never both, by what the generation of `model` takes: levels from 3 on, budgets in 2.5,
+    nothing before."""
+    budget, effort = sampling.reasoning_tokens, sampling.effort
+    if budget is None and effort is None:
+        return {}
+    version = model_version(model)
+    if (version is not None and version < (2, 5)) or "gemma" in model:
+        adapted.append("effort=dropped" if budget is None else "reasoning_tokens=dropped")
+        return {}
+    if budget is None and effort is not None and version is not None and version < (3, 0):
+        budget = _BUDGETS[effort]
+        adapted.append("effort=renamed")
+    if budget is not None:
+        return {"thinkingBudget": budget, **({"includeThoughts": True} if budget else {})}
+    return {"thinkingLevel": _level(effort or "medium", model, adapted), "includeThoughts": effort != "none"}
+
+
+def _level(effort: Effort, model: str, adapted: list[str]) -> str:
+    level = _LEVELS[effort]
+    if "pro" in model:
+        # Pro models always think at least a little; the first of them know only two levels.
+        level = {"MINIMAL": "LOW", "MEDIUM": "HIGH" if "gemini-3-pro" in model else "MEDIUM"}.get(level, level)
+    if level != effort.upper():
+        adapted.append("effort=clamped")
+    return level
+
+
+def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, rest: Mapping[str, Any], native: bool) -> None:
+    if wanted is None:
+        return
+    if wanted.kind == "text":
+        if native:
+            config["responseMimeType"] = "text/plain"
+        return
+    config["responseMimeType"] = "application/json"
+    original = rest.get("responseSchema")
+    if wanted.schema is not None and not (isinstance(original, dict) and json_schema(original) == wanted.schema):
+        config["responseJsonSchema"] = wanted.schema
+
+
+def write_tool_config(
+    choice: ToolChoice | None, rest: Mapping[str, Any], native: bool, callable_tools: bool
+) -> dict[str, Any]:
+    """`toolConfig`. A choice without functions to choose from is an error to the API, and means nothing."""
+    config: dict[str, Any] = {}
+    if choice is not None and (native or callable_tools):
+        mode = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}[choice.mode]
+        config["functionCallingConfig"] = {"mode": mode}
+        if choice.mode == "named":
+            config["functionCallingConfig"]["allowedFunctionNames"] = [choice.name]
+    return _overlaid(config, rest)
+
+
+def _overlaid(config: dict[str, Any], rest: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in rest.items():
+        mine = config.get(name)
+        config[name] = {**mine, **value} if isinstance(mine, dict) and isinstance(value, dict) else value
+    return config

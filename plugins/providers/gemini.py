@@ -1,0 +1,44 @@
+"""Google's Gemini API (Google AI Studio keys)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+
+_BASE_URL = "https://generativelanguage.googleapis.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeminiSettings:
+    """The table of a provider of kind ``gemini``."""
+
+    base_url: str = field(
+        default=_BASE_URL,
+        metadata={"help": "Where the API is; the version (/v1beta) belongs to the paths and may be left out."},
+    )
+
+
+class Gemini(Provider):
+    """The key travels in a header, never in the address, where logs and proxies would see it."""
+
+    name = "gemini"
+    Settings = GeminiSettings
+    speaks = ("gemini",)
+
+    def __init__(self, settings: GeminiSettings) -> None:
+        super().__init__(settings)
+        self.base_url = settings.base_url.rstrip("/").removesuffix("/v1beta")
+
+    async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
+        headers = {**call.headers, "x-goog-api-key": secret} if secret else dict(call.headers)
+        return replace(call, url=self.base_url + call.url, headers=headers)
+
+    def models_call(self) -> Call | None:
+        return Call("/v1beta/models?pageSize=1000", {}, b"", method="GET")
+
+
+@hookimpl
+def register_providers() -> Iterable[type[Provider]]:
+    return (Gemini,)
