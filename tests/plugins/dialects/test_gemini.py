@@ -169,6 +169,8 @@ def test_tools_and_choice() -> None:
     assert b == Tool("b", parameters={"type": "object"})
     assert request.sampling.tool_choice == ToolChoice("named", "a")
     assert normal(written(request)) == normal(body)
+    plain = read({**said("Hi"), "tools": [{"functionDeclarations": [{"name": "c", "parameters": {"type": "OBJECT"}}]}]})
+    assert plain.tools == (Tool("c", parameters={"type": "object"}),), "nothing is lost, so nothing is kept twice"
     changed = replace(request, tools=(replace(a, parameters={"type": "object"}),))
     assert written(changed)["tools"] == [
         {"functionDeclarations": [{"name": "a", "description": "A.", "parametersJsonSchema": {"type": "object"}}]}

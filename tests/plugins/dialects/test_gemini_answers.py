@@ -180,6 +180,12 @@ def test_a_stream_without_its_end_is_an_error(raw: bytes) -> None:
         assert isinstance(last.error, UpstreamGarbled)
 
 
+def test_an_array_read_whole_is_a_stream_all_the_same() -> None:
+    good = [candidate({"text": "a"}), candidate({"text": "b"}, finish="STOP")]
+    assert whole(good).text == "ab"
+    assert isinstance(whole(good[:1]).failed, UpstreamGarbled)
+
+
 @pytest.mark.parametrize("raw", [b"", b"busy", b"{}", b'{"this": 1}', b"[]", b"3", b'{"candidates": ['])
 def test_a_document_that_is_no_answer_is_an_error(raw: bytes) -> None:
     last = decoded(raw, False)[-1]
