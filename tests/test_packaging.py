@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,37 @@ def test_the_entry_points_are_the_plugin_files() -> None:
         if path.name not in ("__init__.py", "__pycache__") and (path.suffix == ".py" or path.is_dir())
     ]
     assert listed == {module.removeprefix("llmhub_plugins."): module for module in modules}
+
+
+def imported(folder: Path) -> set[str]:
+    """Top-level names of everything that the code in `folder` imports, wherever in it."""
+    names: set[str] = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(str(node.module).partition(".")[0])
+    return names - sys.stdlib_module_names - set(FOLDERS.values())
+
+
+def test_what_is_imported_is_required() -> None:
+    # In a developer's environment the tools bring half the world along, so nobody notices there.
+    distributions = packages_distributions()
+    lists = [
+        SETUP["options"]["install_requires"],
+        *(SETUP["options.extras_require"][name] for name in ("postgres", "redis")),
+    ]
+    required = {
+        re.split(r"[\[>=;\s]", line)[0].lower() for lines in lists for line in lines.split("\n") if line.strip()
+    }
+    missing = {
+        name
+        for folder in FOLDERS
+        for name in imported(ROOT / folder)
+        if not {each.lower() for each in distributions.get(name, ())} & required
+    }
+    assert missing == {"pytest"}, "pytest is for the suites, and whoever runs these has it"
 
 
 # the wheel
