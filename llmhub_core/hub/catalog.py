@@ -15,6 +15,9 @@ from llmhub_core.contracts.strategy import Strategy
 AD_HOC_ROUTES = 1000
 """Names of the form provider/model are the caller's to choose: no more than these are remembered."""
 
+LONGEST_NAME = 256
+"""… and no longer ones are looked for."""
+
 
 @dataclass(slots=True, eq=False)
 class Route:
@@ -88,15 +91,26 @@ class Catalog:
         route = self.routes.get(model) or self._ad_hoc.get(model)
         if route is not None:
             return route
+        if len(model) > LONGEST_NAME:
+            return None
         deployment = self._written_out(model) or self._listed_once(model)
         if deployment is None:
             return None
         place = self.places[deployment.provider]
         route = Route(model, self._default_strategy, self.candidates(deployment), place.timeouts)
         if len(self._ad_hoc) >= AD_HOC_ROUTES:
-            self._ad_hoc.pop(next(iter(self._ad_hoc)))
+            self._forget(self._ad_hoc.pop(next(iter(self._ad_hoc))))
         self._ad_hoc[model] = route
         return route
+
+    def _forget(self, route: Route) -> None:
+        """Let go of the numbers of candidates that only a made-up name led to."""
+        kept = {id(stats) for each in self.routes.values() for stats in each.standing}
+        for stats in route.standing:
+            deployment = stats.candidate.deployment
+            identity = (deployment.provider, deployment.model, stats.candidate.key.name)
+            if id(stats) not in kept and self._stats.get(identity) is stats:
+                del self._stats[identity]
 
     def _written_out(self, model: str) -> Deployment | None:
         name, slash, rest = model.partition("/")

@@ -22,6 +22,9 @@ COUNTS = (UpstreamOverloaded, UpstreamUnreachable, UpstreamTimeout, UpstreamGarb
 """What counts against a deployment; a refused key or a spent quota does not."""
 
 LONGEST_PAUSE = 300.0
+MOST_BREAKERS = 10_000
+"""Callers may ask a provider for any name: no more deployments than these are remembered."""
+
 SMOOTHING = 0.2
 
 
@@ -84,12 +87,18 @@ class Health:
                 breaker.probing = False
 
     def _count(self, candidate: Candidate, error: UpstreamError) -> None:
-        breaker = self._breakers.setdefault(_key(candidate), Breaker())
+        breaker = self._breakers.get(_key(candidate))
+        if breaker is None:
+            if len(self._breakers) >= MOST_BREAKERS:
+                del self._breakers[next(iter(self._breakers))]
+            breaker = self._breakers[_key(candidate)] = Breaker()
         breaker.failures += 1
         breaker.probing = False
-        if breaker.failures >= self._failures:
+        now = time.monotonic()
+        # Requests that began before it opened and fail together are one failure, not reasons to double.
+        if breaker.failures >= self._failures and now >= breaker.open_until:
             breaker.pause = min(breaker.pause * 2 or self._pause, LONGEST_PAUSE)
-            breaker.open_until = time.monotonic() + breaker.pause
+            breaker.open_until = now + breaker.pause
             log.warning(
                 "%s/%s failed %d times in a row (%s); left alone for %.0f s",
                 *_key(candidate), breaker.failures, error.code, breaker.pause,

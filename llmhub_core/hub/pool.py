@@ -85,9 +85,7 @@ class Pool:
     def reset(self, key: ProviderKey) -> None:
         """Forget what is held against a key and its group."""
         for subject in [*self._marks]:
-            if subject in (f"key:{key.id}", f"group:{key.provider}/{key.group}") or subject.startswith(
-                f"model:{key.provider}/{key.group or key.name}/"
-            ):
+            if subject in (f"key:{key.id}", _account(key)) or subject.startswith(f"model:{_account(key)}/"):
                 self._lift(subject, self._marks[subject], key)
 
     def _mark(self, subject: str, mark: Mark, key: ProviderKey) -> None:
@@ -115,14 +113,20 @@ def _subject(candidate: Candidate, scope: str) -> str:
     if scope == "provider":
         return f"provider:{key.provider}"
     if scope == "model":
-        return f"model:{key.provider}/{key.group or key.name}/{candidate.deployment.model}"
+        return f"model:{_account(key)}/{candidate.deployment.model}"
+    return _account(key)
+
+
+def _account(key: ProviderKey) -> str:
+    """What the key's limits belong to; a group may be named like a key that is in none."""
     return f"group:{key.provider}/{key.group}" if key.group else f"key:{key.id}"
 
 
 def _subjects(candidate: Candidate) -> tuple[str, ...]:
     key = candidate.key
     own = f"key:{key.id}"
-    model = f"model:{key.provider}/{key.group or key.name}/{candidate.deployment.model}"
+    account = _account(key)
+    model = f"model:{account}/{candidate.deployment.model}"
     if key.group:
-        return own, f"group:{key.provider}/{key.group}", model, f"provider:{key.provider}"
+        return own, account, model, f"provider:{key.provider}"
     return own, model, f"provider:{key.provider}"

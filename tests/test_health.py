@@ -1,0 +1,164 @@
+"""Deployments that keep failing are left alone, and one request at a time looks whether they are well again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from llmhub_core.contracts import (
+    Candidate,
+    CandidateStats,
+    Deployment,
+    ProviderKey,
+    UpstreamDenied,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamLimited,
+    UpstreamModelMissing,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from llmhub_core.hub.health import LONGEST_PAUSE, MOST_BREAKERS, Health
+
+FAILURE = UpstreamOverloaded("failing")
+
+
+class Clock:
+    """Stands in for the time module inside the room that is tested."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("llmhub_core.hub.health.time", clock)
+    return clock
+
+
+def stats(model: str = "m", key: str = "k1") -> CandidateStats:
+    return CandidateStats(Candidate(Deployment("p", model), ProviderKey("p", key)))
+
+
+def attempt(health: Health, one: CandidateStats, error: BaseException | None, first_byte: float | None = None) -> None:
+    health.begin(one)
+    health.end(one, error, first_byte)
+
+
+def pause_of(health: Health, one: CandidateStats, clock: Clock) -> float | None:
+    until = health.blocked(one.candidate, clock.now)
+    return None if until is None else until - clock.now
+
+
+@pytest.mark.parametrize(
+    "kind", [UpstreamOverloaded, UpstreamUnreachable, UpstreamTimeout, UpstreamGarbled, UpstreamModelMissing]
+)
+def test_failures_in_a_row_take_a_deployment_out(clock: Clock, kind: type[UpstreamError]) -> None:
+    health, one = Health(3, 10.0), stats()
+    for failures in (1, 2):
+        attempt(health, one, kind("x"))
+        assert pause_of(health, one, clock) is None
+        assert one.failures == failures
+    attempt(health, one, kind("x"))
+    assert pause_of(health, one, clock) == 10.0
+    assert pause_of(health, stats(key="k2"), clock) == 10.0  # the deployment, whatever the key
+    assert pause_of(health, stats("other"), clock) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamDenied("x"), UpstreamLimited("x"), UpstreamRefused("x"), asyncio.CancelledError(), RuntimeError("x")],
+)
+def test_what_says_nothing_of_a_deployment_is_not_counted(clock: Clock, error: BaseException) -> None:
+    health, one = Health(1, 10.0), stats()
+    for _ in range(3):
+        attempt(health, one, error)
+    assert pause_of(health, one, clock) is None
+    assert one.in_flight == 0
+
+
+def test_a_success_between_failures_begins_the_count_anew(clock: Clock) -> None:
+    health, one = Health(2, 10.0), stats()
+    for error in (FAILURE, None, FAILURE, None, FAILURE):
+        attempt(health, one, error)
+    assert pause_of(health, one, clock) is None
+    assert one.failures == 1
+
+
+def test_reading_takes_no_probe_and_only_one_goes_at_a_time(clock: Clock) -> None:
+    health, one = Health(1, 10.0), stats()
+    attempt(health, one, FAILURE)
+    clock.now += 10.0
+    for _ in range(3):
+        assert pause_of(health, one, clock) is None
+    health.begin(one)
+    assert pause_of(health, one, clock) is not None
+    health.end(one, None, 0.2)
+    assert pause_of(health, one, clock) is None
+
+
+@pytest.mark.parametrize("error", [UpstreamLimited("x"), asyncio.CancelledError()])
+def test_a_probe_that_tells_nothing_leaves_the_way_to_the_next(clock: Clock, error: BaseException) -> None:
+    health, one = Health(1, 10.0), stats()
+    attempt(health, one, FAILURE)
+    clock.now += 10.0
+    attempt(health, one, error)
+    assert pause_of(health, one, clock) is None
+
+
+def test_each_failed_probe_doubles_the_pause_up_to_the_longest(clock: Clock) -> None:
+    health, one = Health(1, 10.0), stats()
+    for expected in (10.0, 20.0, 40.0, 80.0, 160.0, LONGEST_PAUSE, LONGEST_PAUSE):
+        attempt(health, one, FAILURE)
+        assert pause_of(health, one, clock) == expected
+        clock.now += expected
+    attempt(health, one, None)
+    attempt(health, one, FAILURE)
+    assert pause_of(health, one, clock) == 10.0  # a success forgets the pauses as well
+
+
+def test_requests_that_fail_together_open_the_breaker_once(clock: Clock) -> None:
+    health, one = Health(3, 10.0), stats()
+    for _ in range(20):
+        health.begin(one)
+    for _ in range(20):
+        health.end(one, FAILURE, None)
+    assert pause_of(health, one, clock) == 10.0
+    assert one.in_flight == 0
+
+
+def test_numbers_of_a_candidate(clock: Clock) -> None:
+    health, one = Health(5, 10.0), stats()
+    health.begin(one)
+    health.begin(one)
+    assert (one.in_flight, one.picks, one.last_pick) == (2, 2, clock.now)
+    health.end(one, None, 1.0)
+    assert (one.in_flight, one.first_token) == (1, 1.0)
+    health.end(one, None, 2.0)
+    assert one.first_token == pytest.approx(1.2)
+    attempt(health, one, None, None)
+    assert one.first_token == pytest.approx(1.2)
+
+
+def test_made_up_models_are_not_remembered_without_end(clock: Clock) -> None:
+    health = Health(1, 10.0)
+    for number in range(MOST_BREAKERS + 10):
+        attempt(health, stats(f"m{number}"), UpstreamModelMissing("x"))
+    assert pause_of(health, stats("m0"), clock) is None
+    assert pause_of(health, stats(f"m{MOST_BREAKERS + 9}"), clock) == 10.0
+
+
+def test_the_real_clock_is_monotonic() -> None:
+    health, one = Health(1, 10.0), stats()
+    attempt(health, one, FAILURE)
+    until = health.blocked(one.candidate, time.monotonic())
+    assert until is not None
+    assert until - time.monotonic() == pytest.approx(10.0, abs=0.5)
