@@ -129,7 +129,7 @@ class Registry:
         """All installed plugins, ours and theirs alike."""
         found = entry_points(group=hookspecs.ENTRY_POINTS)
         # Ours first, so that a name is kept by the built-in and not by whoever sorts earlier.
-        for entry in sorted(found, key=lambda entry: (_distribution(entry)[0] != "llm-hub", entry.name)):
+        for entry in sorted(found, key=lambda entry: (_distribution(entry)[0] != "llm-hub", entry.name, entry.value)):
             self.admit_entry(entry)
         return self
 
@@ -139,12 +139,12 @@ class Registry:
         try:
             plugin = entry.load()
         except ModuleNotFoundError as error:
-            if error.name and entry.module.startswith(error.name):
+            if error.name and f"{entry.module}.".startswith(f"{error.name}."):
                 report.state, report.reason = "refused", f"its own module {error.name} is not there; reinstall it"
             else:
                 report.state, report.reason = "unavailable", f"the package {error.name} is not installed"
-        except Exception as error:  # whatever a plugin's import raises must not stop the others
-            report.state, report.reason = "refused", f"it failed to import: {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # whatever a plugin's import raises must not stop the others
+            report.state, report.reason = "refused", f"it failed to import: {_on_one_line(error)}"
         else:
             self._admit(plugin, report)
         if report.state != "loaded":
@@ -159,15 +159,15 @@ class Registry:
 
     def _admit(self, plugin: Any, report: PluginReport) -> None:
         try:
-            for door, classes in self._offers(plugin, report.entry):
+            for door, classes in self._offers(plugin, f"{report.distribution}:{report.entry}"):
                 for cls in classes:
                     name = getattr(self, door).admit(cls, report.entry)
                     report.brought.append(f"{door}.{name}")
             if not report.brought:
                 raise PluginError("it brings nothing: no hook of it returned a class")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             report.state = "refused"
-            report.reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            report.reason = str(error) if isinstance(error, PluginError) else _on_one_line(error)
 
     def _offers(self, plugin: Any, name: str) -> Iterable[tuple[str, list[Any]]]:
         marked = [hook for hook in dir(plugin) if self._manager.parse_hookimpl_opts(plugin, hook) is not None]
@@ -187,6 +187,10 @@ class Registry:
         for door in doors:
             if door in DOORS and name:
                 getattr(self, door).missing[name] = report.reason
+
+
+def _on_one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
