@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from llmhub_core.contracts import BadRequest, RequestHead
+from llmhub_core.contracts import BadRequest, RequestHead, is_json
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Line = r"^[^\x00-\x1f\x7f]+$"
@@ -64,7 +64,8 @@ def read_head(body: bytes) -> RequestHead:
             body.decode()
         said = _decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        # A wrong type is met before the rest is read, which may show that this is no JSON at all.
+        raise _invalid(str(error)) if is_json(body) else _malformed(body) from None
     except UnicodeDecodeError:
         raise BadRequest("The body is not valid UTF-8.", code="invalid_encoding") from None
     except (msgspec.DecodeError, RecursionError):

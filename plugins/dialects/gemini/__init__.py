@@ -80,7 +80,7 @@ class Gemini(Dialect):
         """Streams are always asked for as events, however the caller reads them."""
         resource = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
         if ".." in resource.split("/"):
-            raise BadRequest("The model's name must not have `..` in it.", param="model")
+            raise BadRequest("The model's name must not have `..` in it.", code="invalid_value", param="model")
         verb = "streamGenerateContent?alt=sse" if head.stream else "generateContent"
         return f"/v1beta/{quote(resource, safe='/@')}:{verb}"
 

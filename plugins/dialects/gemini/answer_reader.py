@@ -155,7 +155,8 @@ class _Answer:
             self._blocked = str(feedback["blockReason"])
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict) and tells_usage(usage):
-            self._usage = usage
+            # Chunks count anew as a whole, and what is missing then is 0; one without the prompt only adds.
+            self._usage = usage if "promptTokenCount" in usage else {**self._usage, **usage}
         candidates = chunk.get("candidates")
         if isinstance(candidates, list):
             for place, candidate in enumerate(candidates):

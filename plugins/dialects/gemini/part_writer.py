@@ -125,6 +125,7 @@ class PartWriter:
         if name is None:
             raise BadRequest(
                 f"`{where}` answers a call that no earlier message makes; send the assistant's turn with it.",
+                code="invalid_value",
                 param=where,
             )
         response: dict[str, Any] = {"name": name, "response": self._response(part, where)}
@@ -196,6 +197,7 @@ def _arguments(part: ToolCall, where: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise BadRequest(
             f"`{where}`: the arguments of `{part.name}` are not a JSON object, which Gemini requires; correct them.",
+            code="invalid_value",
             param=where,
         )
     return arguments

@@ -11,7 +11,7 @@ from llmhub_plugins.dialects.gemini.words import is_finish, tells_usage, usage_o
 
 from llmhub_core.contracts import FrameInfo, load_json
 
-TELLING = re.compile(rb'"(?:finishReason|blockReason|error|(?:prompt|candidates|total)TokenCount)"\s*:')
+TELLING = re.compile(rb'"(?:finishReason|blockReason|error|\w+TokenCount)"\s*:')
 
 
 class _Candidate(msgspec.Struct):

@@ -17,6 +17,7 @@ from llmhub_plugins.dialects.gemini.words import (
     as_object,
     as_text,
     own,
+    wrong_type,
 )
 
 from llmhub_core.contracts import (
@@ -94,7 +95,7 @@ class _Turns:
         mark, so that one content comes out again when they are written back."""
         written = as_text(content.get("role") or "user", f"{where}.role")
         if written not in ROLES:
-            raise BadRequest(f"`{where}.role` must be `user` or `model`.", param=f"{where}.role")
+            raise BadRequest(f"`{where}.role` must be `user` or `model`.", code="invalid_value", param=f"{where}.role")
         role: Role = "assistant" if written == "model" else "user"
         groups: list[tuple[Role, list[ContentPart]]] = []
         for part in self._parts(content, where):
@@ -160,7 +161,7 @@ def as_object_untouched(value: object, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise BadRequest(f"`{where}` must be an object.", param=where)
+        raise wrong_type(where, "an object")
     return value
 
 
@@ -225,7 +226,9 @@ def _tools(value: object) -> list[Tool | OpaqueTool]:
 
 def _tool(declaration: dict[str, Any], where: str) -> Tool:
     """`parameters` stays in the extras too where JSON Schema cannot say all of it."""
-    name = as_text(declaration.pop("name", None), f"{where}.name")
+    if "name" not in declaration:
+        raise BadRequest(f"`{where}.name` is required.", code="missing_field", param=f"{where}.name")
+    name = as_text(declaration.pop("name"), f"{where}.name")
     description = declaration.pop("description", None)
     if description is not None:
         as_text(description, f"{where}.description")

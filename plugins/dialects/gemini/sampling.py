@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
-from llmhub_plugins.dialects.gemini.words import as_object, as_text, model_version
+from llmhub_plugins.dialects.gemini.words import as_object, as_text, model_version, wrong_type
 
 from llmhub_core.contracts import AnswerFormat, BadRequest, Effort, Sampling, ToolChoice
 
@@ -98,8 +98,7 @@ def _texts(config: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _wrong(name: str, kind: str) -> BadRequest:
-    param = f"generationConfig.{name}"
-    return BadRequest(f"`{param}` must be {kind}.", param=param)
+    return wrong_type(f"generationConfig.{name}", kind)
 
 
 def _read_thinking(value: object) -> tuple[int | None, Effort | None, dict[str, Any]]:

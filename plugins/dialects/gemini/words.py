@@ -89,10 +89,14 @@ def camel(members: Mapping[str, Any]) -> dict[str, Any]:
     return {_camel_name(name) if "_" in name else name: value for name, value in members.items() if value is not None}
 
 
+def wrong_type(where: str, wanted: str) -> BadRequest:
+    return BadRequest(f"`{where}` must be {wanted}.", code="invalid_type", param=where)
+
+
 def as_object(value: object, where: str) -> dict[str, Any]:
     """`value` with names in camelCase; BadRequest naming `where` if it is no object."""
     if not isinstance(value, dict):
-        raise BadRequest(f"`{where}` must be an object.", param=where)
+        raise wrong_type(where, "an object")
     return camel(value)
 
 
@@ -101,13 +105,13 @@ def as_list(value: object, where: str) -> list[Any]:
     if isinstance(value, dict):
         return [value]
     if not isinstance(value, list):
-        raise BadRequest(f"`{where}` must be an array.", param=where)
+        raise wrong_type(where, "an array")
     return value
 
 
 def as_text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise BadRequest(f"`{where}` must be a string.", param=where)
+        raise wrong_type(where, "a string")
     return value
 
 
@@ -164,9 +168,8 @@ def _audio(details: object) -> int:
 
 
 def tells_usage(metadata: Mapping[str, Any]) -> bool:
-    """Whether it counts anything: chunks in the middle may only name the kind of traffic. What counts replaces
-    what came before as a whole; a count that is missing then is 0."""
-    return "promptTokenCount" in metadata or "candidatesTokenCount" in metadata or "totalTokenCount" in metadata
+    """Whether it counts anything: chunks in the middle may only name the kind of traffic."""
+    return any(name.endswith("TokenCount") for name in metadata)
 
 
 def usage_of(metadata: Mapping[str, Any]) -> Usage:

@@ -15,7 +15,7 @@ from llmhub_plugins.dialects.openai_chat.media import fault_of
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS
 from msgspec import Meta, Raw, Struct
 
-from llmhub_core.contracts import BadRequest, RequestHead, Where, find_value
+from llmhub_core.contracts import BadRequest, RequestHead, Where, find_value, is_json
 
 _ABSENT = Raw()
 _Words = Annotated[str, Meta(min_length=1)]
@@ -176,7 +176,10 @@ def _parse(body: bytes) -> _Body:
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
+        if is_json(body):
+            raise _explained(str(error)) from None
+        # A wrong type was met before the place that shows that this is no JSON at all.
+        raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     except RecursionError:

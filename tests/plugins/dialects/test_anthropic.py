@@ -138,6 +138,7 @@ def test_required_fields_are_required(name: str) -> None:
         (b"{'a':1}", "invalid_json"),
         (b"\xef\xbb\xbf{}", "invalid_json"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json"),
+        (b'{"messages":"a wrong type before","a":[[[', "invalid_json"),
         (b'{"a":NaN}', "invalid_json"),
         (b'{"a":"\xff"}', "invalid_encoding"),
         (json.dumps(SMALLEST).replace("hi", "\\ud83d").encode(), "invalid_encoding"),

@@ -40,6 +40,8 @@ from llmhub_core.contracts import (
 
 # The head.
 
+_COUNT = "generationConfig.candidateCount"
+
 
 @pytest.mark.parametrize(
     ("stream", "query", "framing"),
@@ -52,32 +54,48 @@ def test_head_takes_model_and_framing_from_the_address(stream: bool, query: dict
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "code", "param"),
     [
-        ("[]", None),
-        ("{}", "contents"),
-        ('{"contents": []}', "contents"),
-        ('{"contents": "Hi"}', "contents"),
-        ('{"contents": [{"parts": []}, {"role": "assistant", "parts": []}]}', "contents[1].role"),
-        ('{"contents": [{"role": 3}]}', "contents[0].role"),
-        ('{"contents": [{}], "generationConfig": 3}', "generationConfig"),
-        ('{"contents": [{}], "generationConfig": {"temperature": 3}}', "generationConfig.temperature"),
-        ('{"contents": [{}], "generation_config": {"top_p": "much"}}', "generationConfig.topP"),
-        ('{"contents": [{}], "generationConfig": {"maxOutputTokens": -1}}', "generationConfig.maxOutputTokens"),
-        ('{"contents": [{}], "generationConfig": {"candidateCount": 0}}', "generationConfig.candidateCount"),
+        ("[3]", "invalid_body", None),
+        ("{}", "missing_field", "contents"),
+        ('{"contents": null}', "missing_field", "contents"),
+        ('{"contents": []}', "invalid_value", "contents"),
+        ('{"contents": "Hi"}', "invalid_type", "contents"),
+        ('{"contents": [{"parts": []}, {"role": "assistant", "parts": []}]}', "invalid_value", "contents[1].role"),
+        ('{"contents": [{"role": 3}]}', "invalid_type", "contents[0].role"),
+        ('{"contents": [{}], "generationConfig": 3}', "invalid_type", "generationConfig"),
+        ('{"contents": [{}], "generationConfig": {"temperature": 3}}', "invalid_value", "generationConfig.temperature"),
+        ('{"contents": [{}], "generation_config": {"top_p": "much"}}', "invalid_type", "generationConfig.topP"),
+        ('{"contents": [{}], "generationConfig": {"candidateCount": 0}}', "invalid_value", _COUNT),
+        ('{"contents": [{}], "generationConfig": {"candidateCount": 4294967296}}', "invalid_value", _COUNT),
+        ('{"contents": [{}], "base_url": "https://a.b"}', "unknown_field", "base_url"),
     ],
 )
-def test_head_names_what_is_wrong(body: str, param: str | None) -> None:
+def test_head_names_what_is_wrong(body: str, code: str, param: str | None) -> None:
     with pytest.raises(BadRequest) as caught:
         dialect.read_head(body.encode(), where())
-    assert caught.value.param == param
+    assert (caught.value.code, caught.value.param) == (code, param)
 
 
-def test_head_refuses_what_is_no_json_and_reads_half_surrogates() -> None:
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"contents": [', "invalid_json"),
+        (b'{"contents": "a wrong type before", "a": [[[', "invalid_json"),
+        (b'{"contents": ' + b"[" * 100_000, "invalid_json"),
+        (b'{"contents": [{"parts": [{"text": "\\ud800"}]}]}', "invalid_encoding"),
+        (b'{"contents": [{"parts": [{"text": "\xff"}]}]}', "invalid_encoding"),
+    ],
+)
+def test_head_refuses_what_is_no_json(body: bytes, code: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        dialect.read_head(b'{"contents": [', where())
-    assert caught.value.code == "invalid_json"
-    assert dialect.read_head(b'{"contents": [{"parts": [{"text": "\\ud800"}]}]}', where()).model == "gemini-2.5-flash"
+        dialect.read_head(body, where())
+    assert (caught.value.code, caught.value.param) == (code, None)
+
+
+def test_head_reads_whole_surrogate_pairs() -> None:
+    body = b'{"contents": [{"parts": [{"text": "\\ud83d\\ude00"}]}]}'
+    assert dialect.read_head(body, where()).model == "gemini-2.5-flash"
 
 
 # Requests read.
@@ -237,23 +255,28 @@ def test_generation_config_survives_and_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "param"),
+    ("body", "code", "param"),
     [
-        ({"contents": [{"parts": [3]}]}, "contents[0].parts[0]"),
-        ({"contents": [{"parts": [{"text": 3}]}]}, "contents[0].parts[0].text"),
+        ({"contents": [{"parts": [3]}]}, "invalid_type", "contents[0].parts[0]"),
+        ({"contents": [{"parts": [{"text": 3}]}]}, "invalid_type", "contents[0].parts[0].text"),
         (
             {"contents": [{"parts": [{"functionCall": {"name": "f", "args": "{}"}}]}]},
+            "invalid_type",
             "contents[0].parts[0].functionCall.args",
         ),
-        ({**said("Hi"), "tools": [3]}, "tools[0]"),
-        ({**said("Hi"), "tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
-        ({**said("Hi"), "generationConfig": {"stopSequences": [1]}}, "generationConfig.stopSequences"),
+        ({**said("Hi"), "tools": [3]}, "invalid_type", "tools[0]"),
+        (
+            {**said("Hi"), "tools": [{"functionDeclarations": [{}]}]},
+            "missing_field",
+            "tools[0].functionDeclarations[0].name",
+        ),
+        ({**said("Hi"), "generationConfig": {"stopSequences": [1]}}, "invalid_type", "generationConfig.stopSequences"),
     ],
 )
-def test_what_is_malformed_is_named(body: dict[str, Any], param: str) -> None:
+def test_what_is_malformed_is_named(body: dict[str, Any], code: str, param: str) -> None:
     with pytest.raises(BadRequest) as caught:
         read(body)
-    assert caught.value.param == param
+    assert (caught.value.code, caught.value.param) == (code, param)
 
 
 def test_callers_are_recognised() -> None:

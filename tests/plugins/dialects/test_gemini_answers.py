@@ -147,6 +147,14 @@ def test_usage_is_the_last_and_in_the_hubs_arithmetic() -> None:
     assert answer.usage == Usage(15, 10, cached_tokens=4, reasoning_tokens=3, audio_input_tokens=6)
 
 
+def test_a_count_of_thoughts_alone_takes_nothing_away() -> None:
+    events = streamed(
+        {**candidate({"text": "a"}), "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2}},
+        {**candidate({"text": "b"}, finish="STOP"), "usageMetadata": {"thoughtsTokenCount": 5}},
+    )
+    assert fold(events).usage == Usage(10, 7, reasoning_tokens=5)
+
+
 def test_candidates_may_interleave() -> None:
     def piece(index: int, text: str, **more: Any) -> dict[str, Any]:
         return {"candidates": [{"index": index, "content": {"parts": [{"text": text}]}, **more}]}

@@ -158,6 +158,9 @@ def test_what_frames_tell_in_passing() -> None:
         assert (info.finish, info.complete, info.usage) == ("STOP", True, Usage(3, 2))
     middle = dialect.inspect_frame(b'{"candidates":[{}],"usageMetadata":{"trafficType":"X"}}', head)
     assert (middle.finish, middle.complete, middle.usage) == (None, False, None)
+    thinking = b'{"candidates":[{}],"usageMetadata":{"thoughtsTokenCount":7}}'
+    assert dialect.telling.search(thinking)
+    assert dialect.inspect_frame(thinking, head).usage == Usage(0, 7, reasoning_tokens=7)
     blocked = b'{"promptFeedback": {"blockReason": "OTHER"}}'
     assert dialect.telling.search(blocked)
     assert dialect.inspect_frame(blocked, head).complete
