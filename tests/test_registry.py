@@ -235,9 +235,9 @@ def test_a_hook_may_bring_nothing_where_another_brings_something() -> None:
 
 def test_asking_for_what_is_not_there_names_the_nearest() -> None:
     registry = Registry().discover()
-    with pytest.raises(PluginError, match="there is no round_robbin; did you mean round_robin?"):
+    with pytest.raises(PluginError, match=r"there is no round_robbin; did you mean round_robin\?"):
         registry.strategies.get("round_robbin")
-    with pytest.raises(PluginError, match="there is no zzz; there are: .*priority"):
+    with pytest.raises(PluginError, match=r"there is no zzz; there are: .*priority"):
         registry.strategies.get("zzz")
 
 

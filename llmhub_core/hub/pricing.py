@@ -16,34 +16,45 @@ log = logging.getLogger("llmhub.pricing")
 
 NANO = 1_000_000_000
 PER_MILLION = NANO // 1_000_000  # 10⁻⁹ USD a token for a price of 1 USD a million tokens
+FINE = 1_000_000  # parts of 10⁻⁹ USD in which prices of single tokens are whole numbers
 CACHED_MODELS = 2000
+
+_HALF = Decimal("0.5")
+_BY_OTHERS = frozenset({"requests_kcount", "output_reasoning_mtok"})
+"""Prices that depend on more than the numbers that _Rates looks at."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """A model's price as plain numbers (USD per million tokens), good for inputs of fewer than `up_to` tokens:
-    asking the table costs a quarter of a millisecond, which is more than everything else a request costs."""
+    """A model's prices a token, in millionths of 10⁻⁹ USD, good for inputs of fewer than `up_to` tokens: asking
+    the table costs a quarter of a millisecond, which is more than everything else a request costs."""
 
-    input: float = 0.0
-    output: float = 0.0
-    cached: float = 0.0
-    written: float = 0.0
-    written_1h: float = 0.0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    written: int = 0
+    written_1h: int = 0
     up_to: int = 0
 
     @classmethod
     def of(cls, prices: Any) -> _Rates:
+        """What the table says, or rates that are good for nothing where it says more than these numbers can."""
         fields = getattr(prices, "__dict__", None)
         if fields is None:  # prices that change with the time of day are asked for each time
             return cls()
         up_to = 1 << 62
-        numbers: dict[str, float] = {}
+        numbers: dict[str, int] = {}
         for name, price in fields.items():
+            if price is None:
+                continue
             tiers = getattr(price, "tiers", None)
             if tiers:
                 up_to = min(up_to, *(tier.start for tier in tiers))
                 price = price.base
-            numbers[name] = float(price)
+            exact = price * PER_MILLION * FINE
+            if name in _BY_OTHERS or exact != int(exact):
+                return cls()
+            numbers[name] = int(exact)
         if "input_mtok" not in numbers or "output_mtok" not in numbers:
             return cls()
         paid, written = numbers["input_mtok"], numbers.get("cache_write_mtok", numbers["input_mtok"])
@@ -56,17 +67,21 @@ class _Rates:
             up_to=up_to,
         )
 
-    def cost(self, record: Record) -> int:
+    def cost(self, record: Record) -> int | None:
+        """None where the table has to be asked: long inputs, things with prices of their own, odd numbers."""
         short = record.cache_write_tokens - record.cache_write_1h_tokens
         fresh = record.input_tokens - record.cached_tokens - record.cache_write_tokens
+        special = record.audio_input_tokens or record.audio_output_tokens or record.server_tool_calls
+        if record.input_tokens >= self.up_to or special or fresh < 0 or short < 0:
+            return None
         total = (
-            max(fresh, 0) * self.input
+            fresh * self.input
             + record.cached_tokens * self.cached
-            + max(short, 0) * self.written
+            + short * self.written
             + record.cache_write_1h_tokens * self.written_1h
             + record.output_tokens * self.output
         )
-        return round(total * PER_MILLION)
+        return (total + FINE // 2) // FINE
 
 
 class Pricing:
@@ -110,9 +125,9 @@ class Pricing:
 
     def _from_table(self, record: Record, pair: tuple[str, str]) -> int | None:
         rates = self._rates.get(pair)
-        plain = not (record.audio_input_tokens or record.audio_output_tokens or record.server_tool_calls)
-        if rates is not None and plain and record.input_tokens < rates.up_to:
-            return rates.cost(record)
+        quick = None if rates is None else rates.cost(record)
+        if quick is not None:
+            return quick
         library = self._library
         try:
             usage = library.Usage(
@@ -120,6 +135,9 @@ class Pricing:
                 output_tokens=record.output_tokens,
                 cache_read_tokens=record.cached_tokens,
                 cache_write_tokens=record.cache_write_tokens,
+                cache_write_1h_tokens=record.cache_write_1h_tokens,
+                output_reasoning_tokens=record.reasoning_tokens,
+                web_searches=record.server_tool_calls,
                 input_audio_tokens=record.audio_input_tokens,
                 output_audio_tokens=record.audio_output_tokens,
             )
@@ -133,7 +151,7 @@ class Pricing:
             return None
         if len(self._rates) < CACHED_MODELS:
             self._rates[pair] = _Rates.of(found.model.prices)
-        return int(Decimal(found.total_price) * NANO)
+        return int(Decimal(found.total_price) * NANO + _HALF)
 
     def _provider_id(self, record: Record) -> str | None:
         kind = self._kinds.get(record.provider, "")
