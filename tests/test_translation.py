@@ -99,6 +99,7 @@ CASES = [
 
 Losses = Mapping[tuple[str, str, str], dict[str, Any]]
 
+THOUGHTS_SHOWN = "generationConfig.thinkingConfig.includeThoughts=dropped"
 REQUEST_LOSSES: Losses = {
     # Claude models of today refuse temperature and top_p together.
     ("sampling", "*", "anthropic"): {"top_p": None, "adapted": ("top_p=dropped",)},
@@ -107,7 +108,7 @@ REQUEST_LOSSES: Losses = {
     # OpenAI knows no budget, only effort in words; nor do the newest Claude models.
     ("reasoning", "*", "openai_chat"): {"adapted": ("reasoning_tokens=renamed",)},
     # … and `includeThoughts` is Gemini's alone.
-    ("reasoning", "gemini", "*"): {"adapted": ("reasoning_tokens=renamed", "generationConfig=dropped")},
+    ("reasoning", "gemini", "*"): {"adapted": ("reasoning_tokens=renamed", THOUGHTS_SHOWN)},
     # OpenAI has no mark for the result of a call that failed.
     ("tool_error_result", "anthropic", "openai_chat"): {"adapted": ("messages[2].content[0].is_error=dropped",)},
     ("tool_error_result", "gemini", "openai_chat"): {"adapted": ("messages[2].content[0].is_error=dropped",)},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmhub_plugins.dialects.gemini.words import NAME, SIGNATURE, is_invented, own_extras
+from llmhub_plugins.dialects.gemini.words import NAME, SIGNATURE, is_invented, own_extras, put_back
 
 from llmhub_core.contracts import (
     Audio,
@@ -97,10 +97,7 @@ class PartWriter:
         for owner, fields in part.extras.items():
             if owner != NAME and isinstance(fields, Mapping):
                 self._adapted += [f"{where}.{name}=dropped" for name in fields]
-        for name, value in own_extras(part.extras).items():
-            mine = written.get(name)
-            written[name] = {**mine, **value} if isinstance(mine, dict) and isinstance(value, dict) else value
-        return written
+        return put_back(written, own_extras(part.extras))
 
     def _reasoning(self, part: Reasoning, where: str) -> list[dict[str, Any]]:
         if part.origin != NAME:

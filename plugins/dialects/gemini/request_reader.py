@@ -11,11 +11,13 @@ from llmhub_plugins.dialects.gemini.sampling import read_sampling
 from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
 from llmhub_plugins.dialects.gemini.words import (
     NAME,
+    PARAMETERS_ORDER,
     SAME_TURN,
     SIGNATURE,
     as_list,
     as_object,
     as_text,
+    beneath,
     own,
     wrong_type,
 )
@@ -106,7 +108,7 @@ class _Turns:
         if not groups:
             groups.append((role, []))
         return [
-            Message(speaker, tuple(parts), extras=own({SAME_TURN: True}) if number else {})
+            Message(speaker, tuple(parts), extras=SAME_TURN if number else {})
             for number, (speaker, parts) in enumerate(groups)
         ]
 
@@ -133,7 +135,7 @@ class _Turns:
         arguments = as_object_untouched(call.pop("args", {}), f"{where}.functionCall.args")
         call_id = as_text(call.pop("id", ""), f"{where}.functionCall.id") or _id_of(where)
         self._open[name].append(call_id)
-        extras = {**part, **({"functionCall": call} if call else {})}
+        extras = {**part, **beneath("functionCall", call)}
         return ToolCall(call_id, name, dump_json(arguments).decode(), own(extras))
 
     def _result(self, part: dict[str, Any], where: str) -> ToolResult:
@@ -152,7 +154,7 @@ class _Turns:
         for number, entry in enumerate(media):
             inside = f"{where}.functionResponse.parts[{number}]"
             content.append(self._part(as_object(entry, inside), inside))
-        extras = {**part, **({"functionResponse": response} if response else {})}
+        extras = {**part, **beneath("functionResponse", response)}
         return ToolResult(call_id, tuple(content), failed, name or None, own(extras))
 
 
@@ -202,7 +204,7 @@ def _media(part: dict[str, Any], where: str) -> ContentPart:
         uri = as_text(data.pop("fileUri", ""), f"{where}.fileData.fileUri")
         source = (Stored if uri.startswith(_OWN_STORES) else Link)(uri, media_type or None)
         name = "fileData"
-    extras = own({**part, **({name: data} if data else {})})
+    extras = own({**part, **beneath(name, data)})
     if media_type.startswith("image/"):
         return Image(source, extras=extras)
     if media_type.startswith("audio/"):
@@ -225,7 +227,7 @@ def _tools(value: object) -> list[Tool | OpaqueTool]:
 
 
 def _tool(declaration: dict[str, Any], where: str) -> Tool:
-    """`parameters` stays in the extras too where JSON Schema cannot say all of it."""
+    """The function; its schema in the format's own language as JSON Schema."""
     if "name" not in declaration:
         raise BadRequest(f"`{where}.name` is required.", code="missing_field", param=f"{where}.name")
     name = as_text(declaration.pop("name"), f"{where}.name")
@@ -234,8 +236,8 @@ def _tool(declaration: dict[str, Any], where: str) -> Tool:
         as_text(description, f"{where}.description")
     schema = declaration.pop("parametersJsonSchema", None)
     if schema is None and "parameters" in declaration:
-        original = as_object_untouched(declaration["parameters"], f"{where}.parameters")
+        original = as_object_untouched(declaration.pop("parameters"), f"{where}.parameters")
         schema = json_schema(original)
-        if not is_more_than_json_schema(original):
-            del declaration["parameters"]
+        if is_more_than_json_schema(original):
+            declaration[PARAMETERS_ORDER] = original
     return Tool(name, description, schema, extras=own(declaration))

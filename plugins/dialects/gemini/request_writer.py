@@ -11,10 +11,13 @@ from llmhub_plugins.dialects.gemini.sampling import write_config, write_tool_con
 from llmhub_plugins.dialects.gemini.schema import json_schema
 from llmhub_plugins.dialects.gemini.words import (
     NAME,
+    PARAMETERS_ORDER,
+    RESPONSE_ORDER,
     SAME_TURN,
     SIGNATURE,
     model_version,
     own_extras,
+    put_back,
 )
 
 from llmhub_core.contracts import (
@@ -47,20 +50,15 @@ def write_request(request: ChatRequest, model: str) -> EncodedRequest:
         body["tools"] = tools
     rest = dict(request.extras) if native else {}
     adapted += [] if native else [f"{name}=dropped" for name in request.extras]
+    ordered = rest.pop(RESPONSE_ORDER, None)
     callable_tools = any(isinstance(tool, Tool) for tool in request.tools)
-    choice = request.sampling.tool_choice
-    tool_config = write_tool_config(choice, _object(rest.pop("toolConfig", None)), native, callable_tools)
+    tool_config = write_tool_config(request.sampling.tool_choice, native, callable_tools)
     if tool_config:
         body["toolConfig"] = tool_config
-    left = _object(rest.pop("generationConfig", None))
-    config = write_config(request.sampling, left, model, native, adapted)
+    config = write_config(request.sampling, ordered, model, native, adapted)
     if config:
         body["generationConfig"] = config
-    return EncodedRequest(dump_json({**body, **rest}), tuple(adapted))
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return EncodedRequest(dump_json(put_back(body, rest)), tuple(adapted))
 
 
 class _Contents:
@@ -115,7 +113,7 @@ class _Contents:
     def _append(self, role: str, parts: list[dict[str, Any]], message: Message) -> None:
         """Foreign turns of one role are one turn: all results of parallel calls must stand together."""
         last = self.written[-1] if self.written else None
-        together = own_extras(message.extras).get(SAME_TURN, False) if self._native else True
+        together = message.extras == SAME_TURN or not self._native
         if last is not None and last["role"] == role and together:
             last["parts"] += parts
         else:
@@ -174,10 +172,10 @@ def _declaration(tool: Tool) -> dict[str, Any]:
     declaration: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         declaration["description"] = tool.description
-    rest = own_extras(tool.extras)
-    original = rest.get("parameters")
-    if isinstance(original, dict) and json_schema(original) == tool.parameters:
-        return {**declaration, **rest}
-    if tool.parameters is not None:
+    rest = dict(own_extras(tool.extras))
+    ordered = rest.pop(PARAMETERS_ORDER, None)
+    if isinstance(ordered, dict) and json_schema(ordered) == tool.parameters:
+        declaration["parameters"] = ordered
+    elif tool.parameters is not None:
         declaration["parametersJsonSchema"] = tool.parameters
-    return {**declaration, **{name: value for name, value in rest.items() if name != "parameters"}}
+    return {**declaration, **rest}

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
-from llmhub_plugins.dialects.gemini.words import as_object, as_text, model_version, wrong_type
+from llmhub_plugins.dialects.gemini.words import (
+    RESPONSE_ORDER,
+    as_object,
+    as_text,
+    beneath,
+    model_version,
+    wrong_type,
+)
 
 from llmhub_core.contracts import AnswerFormat, BadRequest, Effort, Sampling, ToolChoice
 
@@ -40,9 +47,7 @@ _LEVELS: Mapping[Effort, str] = {
 
 
 def read_sampling(config: dict[str, Any], tool_config: dict[str, Any]) -> tuple[Sampling, dict[str, Any]]:
-    """The neutral settings, and what only this dialect knows (``generationConfig`` and ``toolConfig`` with what
-    is left of them). Takes what it understands out of `config`."""
-    rest: dict[str, Any] = {}
+    """The neutral settings, and what only this dialect knows of both objects, as extras of the request."""
     budget, effort, thinking = _read_thinking(config.pop("thinkingConfig", None))
     choice, tools_rest = _read_tool_choice(tool_config)
     sampling = Sampling(
@@ -62,13 +67,8 @@ def read_sampling(config: dict[str, Any], tool_config: dict[str, Any]) -> tuple[
         answer_format=_read_format(config),
         tool_choice=choice,
     )
-    if thinking:
-        config["thinkingConfig"] = thinking
-    if config:
-        rest["generationConfig"] = config
-    if tools_rest:
-        rest["toolConfig"] = tools_rest
-    return sampling, rest
+    config |= beneath("thinkingConfig", thinking)
+    return sampling, {**beneath("generationConfig", config), **beneath("toolConfig", tools_rest)}
 
 
 def _number(config: dict[str, Any], name: str) -> float | None:
@@ -115,8 +115,7 @@ def _read_thinking(value: object) -> tuple[int | None, Effort | None, dict[str, 
 
 
 def _read_format(config: dict[str, Any]) -> AnswerFormat | None:
-    """What shape the answer shall have. `responseSchema` stays in `config` too where JSON Schema cannot say
-    all of it."""
+    """What shape the answer shall have, taken out of `config`."""
     media_type = config.get("responseMimeType")
     if media_type == "text/plain":
         del config["responseMimeType"]
@@ -129,8 +128,9 @@ def _read_format(config: dict[str, Any]) -> AnswerFormat | None:
     schema = config.get("responseSchema")
     if not isinstance(schema, dict):
         return AnswerFormat("json_object")
-    if not is_more_than_json_schema(schema):
-        del config["responseSchema"]
+    del config["responseSchema"]
+    if is_more_than_json_schema(schema):
+        config[RESPONSE_ORDER.removeprefix("generationConfig.")] = schema
     return AnswerFormat("json_schema", json_schema(schema))
 
 
@@ -151,19 +151,15 @@ def _read_tool_choice(tool_config: dict[str, Any]) -> tuple[ToolChoice | None, d
         choice = ToolChoice("required")
     elif mode != "AUTO":
         calling["mode"] = mode
-    if calling:
-        tool_config["functionCallingConfig"] = calling
-    return choice, tool_config
+    return choice, {**tool_config, **beneath("functionCallingConfig", calling)}
 
 
 # Writing.
 
 
-def write_config(
-    sampling: Sampling, rest: Mapping[str, Any], model: str, native: bool, adapted: list[str]
-) -> dict[str, Any]:
+def write_config(sampling: Sampling, ordered: object, model: str, native: bool, adapted: list[str]) -> dict[str, Any]:
     """`generationConfig` for `model`. `native` means that the request came in this dialect: then nothing is
-    changed, and `rest` (what was left when it was read) goes back."""
+    changed. `ordered` is the `responseSchema` as it was read, if it orders properties."""
     wanted = {
         "maxOutputTokens": sampling.max_output,
         "temperature": sampling.temperature,
@@ -181,8 +177,8 @@ def write_config(
     else:
         _clamp(config, adapted)
         _write_foreign(config, sampling, model, adapted)
-    _write_format(config, sampling.answer_format, rest, native)
-    return _overlaid(config, rest)
+    _write_format(config, sampling.answer_format, ordered, native)
+    return config
 
 
 def _write_native(config: dict[str, Any], sampling: Sampling) -> None:
@@ -255,7 +251,7 @@ def _level(effort: Effort, model: str, adapted: list[str]) -> str:
     return level
 
 
-def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, rest: Mapping[str, Any], native: bool) -> None:
+def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, ordered: object, native: bool) -> None:
     if wanted is None:
         return
     if wanted.kind == "text":
@@ -263,14 +259,13 @@ def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, rest: Map
             config["responseMimeType"] = "text/plain"
         return
     config["responseMimeType"] = "application/json"
-    original = rest.get("responseSchema")
-    if wanted.schema is not None and not (isinstance(original, dict) and json_schema(original) == wanted.schema):
+    if isinstance(ordered, dict) and json_schema(ordered) == wanted.schema:
+        config["responseSchema"] = ordered
+    elif wanted.schema is not None:
         config["responseJsonSchema"] = wanted.schema
 
 
-def write_tool_config(
-    choice: ToolChoice | None, rest: Mapping[str, Any], native: bool, callable_tools: bool
-) -> dict[str, Any]:
+def write_tool_config(choice: ToolChoice | None, native: bool, callable_tools: bool) -> dict[str, Any]:
     """`toolConfig`. A choice without functions to choose from is an error to the API, and means nothing."""
     config: dict[str, Any] = {}
     if choice is not None and (native or callable_tools):
@@ -278,11 +273,4 @@ def write_tool_config(
         config["functionCallingConfig"] = {"mode": mode}
         if choice.mode == "named":
             config["functionCallingConfig"]["allowedFunctionNames"] = [choice.name]
-    return _overlaid(config, rest)
-
-
-def _overlaid(config: dict[str, Any], rest: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in rest.items():
-        mine = config.get(name)
-        config[name] = {**mine, **value} if isinstance(mine, dict) and isinstance(value, dict) else value
     return config

@@ -15,8 +15,9 @@ from llmhub_core.contracts import BadRequest, Extras, FinishReason, Usage
 
 NAME = "gemini"
 
-SAME_TURN = "sameTurn"
-"""Mark in a message's extras: it stood in one `content` with the message before it, and goes back there."""
+SAME_TURN: Extras = {NAME: {}}
+"""The extras of a message that stood in one `content` with the message before it, and goes back there. They hold
+nothing, so that other dialects have nothing to report as lost."""
 
 SIGNATURE = "thoughtSignature"
 
@@ -124,6 +125,43 @@ def own_extras(extras: Extras) -> dict[str, Any]:
     """What this dialect itself left in the extras of a part, message or tool."""
     found = extras.get(NAME)
     return found if isinstance(found, dict) else {}
+
+
+# Extras are named by where they stood, as fine as can be (``generationConfig.thinkingConfig.includeThoughts``):
+# other dialects list them by these names as lost, and must not say so of what they did write.
+
+PARAMETERS_ORDER = "parameters.propertyOrdering"
+RESPONSE_ORDER = "generationConfig.responseSchema.propertyOrdering"
+"""Whole schemas of the format's own language, kept where they order properties, which JSON Schema cannot say."""
+
+_OUTER = frozenset(
+    {
+        "generationConfig",
+        "thinkingConfig",
+        "toolConfig",
+        "functionCallingConfig",
+        "functionCall",
+        "functionResponse",
+        "inlineData",
+        "fileData",
+    }
+)
+
+
+def beneath(outer: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of the object `outer` as extras of what it stands in."""
+    return {f"{outer}.{name}": value for name, value in members.items()}
+
+
+def put_back(written: dict[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    """`written` with `extras`, each in the object it was taken from."""
+    for name, value in extras.items():
+        outer, _, inner = name.partition(".")
+        if inner and outer in _OUTER:
+            put_back(written.setdefault(outer, {}), {inner: value})
+        else:
+            written[name] = value
+    return written
 
 
 # Call ids: older models give none. Those that the hub invents have a form of their own, so that they are

@@ -1,4 +1,4 @@
-"""Requests of other dialects, written for Gemini."""
+"""Requests of other dialects, written for Gemini, and the other way round."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from llmhub_plugins.dialects.anthropic import register_dialects as anthropic
+from llmhub_plugins.dialects.openai_chat import register_dialects as openai_chat
 from speaking_gemini import (
     dialect,
     foreign,
+    read,
+    said,
     user,
     written,
 )
@@ -205,3 +209,50 @@ def test_the_path_of_a_model() -> None:
     assert dialect.path(stream, "tunedModels/a b?") == "/v1beta/tunedModels/a%20b%3F:streamGenerateContent?alt=sse"
     with pytest.raises(BadRequest):
         dialect.path(whole, "../files/x")
+
+
+@pytest.mark.parametrize("others", [anthropic, openai_chat])
+def test_what_is_lost_behind_is_named_to_the_point(others: Any) -> None:
+    """Only what only this format has: schemas, results and turns are written, and not said to be lost."""
+    ordered = {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}, "propertyOrdering": ["a"]}
+    call = {"functionCall": {"id": "c1", "name": "f", "args": {"a": "x"}, "willContinue": False}}
+    result = {"functionResponse": {"id": "c1", "name": "f", "response": {"result": "ok"}, "scheduling": "SILENT"}}
+    picture = {"inlineData": {"mimeType": "image/png", "data": "eA==", "displayName": "x"}}
+    body: dict[str, Any] = {
+        "contents": [
+            *said("Hi")["contents"],
+            {"role": "model", "parts": [call]},
+            {"role": "user", "parts": [result, {"text": "Go on"}, picture]},
+        ],
+        "tools": [{"functionDeclarations": [{"name": "f", "parameters": ordered, "behavior": "BLOCKING"}]}],
+        "toolConfig": {"functionCallingConfig": {"mode": "VALIDATED"}, "retrievalConfig": {"languageCode": "de"}},
+        "generationConfig": {
+            "thinkingConfig": {"includeThoughts": True},
+            "responseMimeType": "application/json",
+            "responseSchema": ordered,
+            "mediaResolution": "LOW",
+        },
+        "safetySettings": [],
+    }
+    request = read(body)
+    assert written(request)["tools"][0]["functionDeclarations"] == body["tools"][0]["functionDeclarations"]
+    assert written(request)["generationConfig"] == body["generationConfig"]
+    assert written(request)["toolConfig"] == body["toolConfig"]
+    assert written(request)["contents"] == body["contents"]
+    (kind,) = others()
+    other = kind(kind.Settings())
+    encoded = other.encode_request(request, "claude-sonnet-4-5" if other.name == "anthropic" else "gpt-5")
+    assert b'"a":{"type":"string"}' in encoded.body
+    assert sorted(encoded.adapted) == [
+        "generationConfig.mediaResolution=dropped",
+        "generationConfig.responseSchema.propertyOrdering=dropped",
+        "generationConfig.thinkingConfig.includeThoughts=dropped",
+        "messages[1].content[0].functionCall.willContinue=dropped",
+        "messages[2].content[0].functionResponse.scheduling=dropped",
+        "messages[3].content[1].inlineData.displayName=dropped",
+        "safetySettings=dropped",
+        "toolConfig.functionCallingConfig.mode=dropped",
+        "toolConfig.retrievalConfig=dropped",
+        "tools[0].behavior=dropped",
+        "tools[0].parameters.propertyOrdering=dropped",
+    ]
