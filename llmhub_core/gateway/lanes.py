@@ -132,8 +132,9 @@ class VerbatimStream(Lane):
     def close(self) -> bytes:
         out = b""
         if self._frames.pending and self.failed is None:
-            rest = self._frames.rest()  # a last event without the blank line after it, or half of one
-            out = self._pass([rest])
+            # A last event without the blank line after it, or half of one. The line is added, for otherwise what
+            # comes behind (the dialect's end, an error) would become part of the event.
+            out = self._pass([self._frames.rest() + b"\n\n"])
         if self.failed is not None:
             return out
         if not self._complete:
