@@ -124,6 +124,10 @@ def test_recorded_answers_say_what_their_chunks_say(case: dict[str, Any]) -> Non
         assert answer.usage.input_tokens == last["promptTokenCount"] + last.get("toolUsePromptTokenCount", 0)
         thought = last.get("thoughtsTokenCount", 0)
         assert answer.usage.output_tokens == last.get("candidatesTokenCount", 0) + thought
+        assert answer.usage.reasoning_tokens == thought
+        assert answer.usage.cached_tokens == last.get("cachedContentTokenCount", 0)
+    else:
+        assert answer.usage is None
 
 
 def expected_reason(native: str, called: bool) -> str:

@@ -84,9 +84,21 @@ async def test_the_sdk_reads_every_recorded_answer_as_we_write_it() -> None:
                 assert "".join(part.text or "" for part in parts if not part.thought) == expected.text, name
                 called = [part.function_call for part in parts if part.function_call]
                 assert [(call.name, call.args or {}) for call in called] == calls, name
-            if expected.usage is not None:
-                assert answer.usage_metadata.prompt_token_count == expected.usage.input_tokens
-                assert seen[-1].usage_metadata.total_token_count == expected.usage.total_tokens
+            if answer.candidates:
+                native = expected.finished[0].native
+                word = "STOP" if native in ("", "FAKE_ENUM") else native  # what is no word of the format ends plainly
+                assert answer.candidates[0].finish_reason == seen[-1].candidates[0].finish_reason == word, name
+            else:
+                assert expected.finished[0].reason == "content_filter"
+                assert answer.prompt_feedback.block_reason == seen[-1].prompt_feedback.block_reason
+            for usage in (answer.usage_metadata, seen[-1].usage_metadata):
+                if expected.usage is None:
+                    assert usage is None
+                    continue
+                assert usage.prompt_token_count == expected.usage.input_tokens
+                assert usage.total_token_count == expected.usage.total_tokens
+                assert (usage.thoughts_token_count or 0) == expected.usage.reasoning_tokens
+                assert (usage.cached_content_token_count or 0) == expected.usage.cached_tokens
 
 
 def first_parts(answer: Any) -> list[Any]:
