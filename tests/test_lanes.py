@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from houses import COMPLETION, MESSAGE, STREAM, chunk
@@ -42,7 +43,7 @@ def run(lane: Lane, data: bytes, cuts: Iterable[int] = ()) -> bytes:
     """All of `data`, cut at `cuts`, as somebody drives a lane: until it failed."""
     edges = [0, *sorted(cuts), len(data)]
     out = b""
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         out += lane.feed(data[start:end])
         if lane.failed is not None:
             return out

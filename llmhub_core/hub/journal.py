@@ -31,6 +31,7 @@ class Journal:
         self._number = max((int(path.stem) for path in self._files()), default=0)
         self._fd = -1
         self._dirty = False
+        self._torn = False
         self.size = 0
         self.segment = self._open()
 
@@ -41,15 +42,18 @@ class Journal:
         self._number += 1
         path = self.folder / f"{self._number:010d}.log"
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._torn = False
         self.size = 0
         return Segment(path)
 
     def write(self, entry: bytes) -> None:
         """Hand one entry to the operating system; from here on the death of this process cannot lose it."""
         line = b"%08x %b\n" % (zlib.crc32(entry), entry)
+        if self._torn:
+            line = b"\n" + line  # or this entry would be lost with the torn one
         written = os.write(self._fd, line)
-        if written != len(line):  # the disk is full in the middle of a line; the checksum makes the rest harmless
-            os.write(self._fd, b"\n")
+        self._torn = written != len(line)
+        if self._torn:  # the disk is full in the middle of a line; its checksum makes it harmless
             raise OSError("the journal could only be written in part; is the disk full?")
         self.size += written
         self._dirty = True

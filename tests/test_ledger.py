@@ -1,0 +1,446 @@
+"""Nothing that was used is lost and nothing is counted twice: with a torn journal, a store that is away, a full
+disk, and a hub that is killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from llmhub_core.contracts import Caller, Exchange, Record, RequestHead, Unavailable, Where
+from llmhub_core.hub import ledger as ledger_module
+from llmhub_core.hub.journal import Journal, read_entries
+from llmhub_core.hub.ledger import BATCH, Ledger
+from llmhub_core.testing.records import a_record, records
+
+# the journal
+
+
+def test_entries_come_back_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    entries = [b'{"a":1}', b"{}", "ünï".encode(), b"x" * 100_000]
+    for entry in entries:
+        journal.write(entry)
+    assert journal.size == journal.segment.path.stat().st_size
+    journal.sync()
+    journal.close()
+    assert list(read_entries(journal.segment.path)) == entries
+
+
+def test_a_journal_is_for_its_owner_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    assert (tmp_path / "j").stat().st_mode & 0o777 == 0o700
+    assert journal.segment.path.stat().st_mode & 0o777 == 0o600
+    journal.close()
+
+
+def test_a_crash_at_any_byte_costs_the_last_entry_at_most(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    ends = []
+    for number in range(4):
+        journal.write(b'{"n":%d}' % number)
+        ends.append(journal.size)
+    journal.close()
+    whole = journal.segment.path.read_bytes()
+    torn = tmp_path / "torn.log"
+    for size in range(len(whole) + 1):
+        torn.write_bytes(whole[:size])
+        assert len(list(read_entries(torn))) == sum(end <= size for end in ends)
+
+
+def test_a_flipped_bit_costs_one_entry(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    for number in range(3):
+        journal.write(b'{"number":%d}' % number)
+    journal.close()
+    whole = journal.segment.path.read_bytes()
+    bad = tmp_path / "bad.log"
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        bad.write_bytes(flipped)
+        got = list(read_entries(bad))
+        assert set(got) <= {b'{"number":0}', b'{"number":1}', b'{"number":2}'}
+        assert len(got) >= (1 if whole[place] == 0x0A else 2)
+
+
+def test_rotation_numbers_on_and_an_empty_end_is_removed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.write(b"{}")
+    done = journal.rotate()
+    assert (done.path.name, journal.segment.path.name) == ("0000000001.log", "0000000002.log")
+    assert [segment.path for segment in journal.earlier()] == [done.path]
+    journal.close()
+    assert sorted(path.name for path in (tmp_path / "j").iterdir()) == ["0000000001.log"]
+    again = Journal(tmp_path / "j")
+    assert again.segment.path.name == "0000000002.log"
+    again.close()
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "j").mkdir()
+    (tmp_path / "j" / "notes.log").write_text("mine")
+    journal = Journal(tmp_path / "j")
+    assert journal.earlier() == []
+    journal.close()
+    assert (tmp_path / "j" / "notes.log").read_text() == "mine"
+
+
+def test_an_entry_after_a_torn_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.write(b'{"n":0}')
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+    with pytest.raises(OSError, match="in part"):
+        journal.write(b'{"n":1}')
+    monkeypatch.undo()
+    journal.write(b'{"n":2}')
+    journal.close()
+    assert list(read_entries(journal.segment.path)) == [b'{"n":0}', b'{"n":2}']
+
+
+# the ledger
+
+
+class Shelf:
+    """A store for records, as far as the ledger asks: keeps the first of each id, and can be away."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Record] = {}
+        self.batches: list[int] = []
+        self.away = False
+        self.loses_answers = False
+
+    async def append(self, batch: Sequence[Record]) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise ConnectionError("the database is away")
+        for record in batch:
+            self.kept.setdefault(record.id, record)
+        self.batches.append(len(batch))
+        if self.loses_answers:
+            raise ConnectionError("committed, but nobody heard of it")
+
+
+class Dialect:
+    name = "openai_chat"
+
+
+def exchange(id: str, body: bytes = b"x" * 320) -> Exchange:
+    made = Exchange(id, Dialect(), {}, Where({}, {}))  # type: ignore[arg-type]
+    made.caller, made.body = Caller("app"), body
+    made.head = RequestHead("fast", stream=True)
+    return made
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "SHIP_EVERY", 0.02)
+    monkeypatch.setattr(ledger_module, "SYNC_EVERY", 0.02)
+    monkeypatch.setattr(ledger_module, "RETRY_AT_MOST", 0.02)
+
+
+def segments(folder: Path) -> list[str]:
+    """The segments that hold something."""
+    return sorted(path.name for path in folder.glob("*.log") if path.stat().st_size)
+
+
+def make(folder: Path, shelf: Shelf, prices: Any = None) -> Ledger:
+    return Ledger(folder, shelf, prices or (lambda batch: None))  # type: ignore[arg-type]
+
+
+async def die(ledger: Ledger) -> None:
+    """The end of a hub by kill -9: nothing of it runs on, and nothing is closed in good order."""
+    for task in ledger._tasks:
+        task.cancel()
+    await asyncio.gather(*ledger._tasks, return_exceptions=True)
+    os.close(ledger._journal._fd)
+
+
+@asynccontextmanager
+async def running(folder: Path, shelf: Shelf, prices: Any = None) -> AsyncIterator[Ledger]:
+    ledger = make(folder, shelf, prices)
+    await ledger.start()
+    try:
+        yield ledger
+    finally:
+        await ledger.stop()
+
+
+def serve(ledger: Ledger, id: str, **changes: Any) -> None:
+    ledger.intend(exchange(id))
+    ledger.close(a_record(id, **changes))
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 — many parties change what is waited for
+            await asyncio.sleep(0.005)
+
+
+async def test_records_reach_the_store_by_themselves_and_leave_no_journal(folder: Path, shelf: Shelf) -> None:
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+        assert ledger.backlog == 1
+        await until(lambda: "r-1" in shelf.kept and not segments(folder))
+        assert ledger.backlog == 0
+    assert list(folder.iterdir()) == []
+
+
+async def test_all_kinds_of_records_survive_the_journal(folder: Path, shelf: Shelf) -> None:
+    shelf.away = True
+    ledger = make(folder, shelf)
+    await ledger.start()
+    plain = [record for record in records() if record.id != "r-6"]
+    for record in plain:
+        ledger.close(record)
+    await die(ledger)
+    shelf.away = False
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert [shelf.kept[record.id] for record in plain] == plain
+
+
+async def test_a_killed_hub_leaves_unknown_records_of_what_was_open(folder: Path, shelf: Shelf) -> None:
+    ledger = make(folder, shelf)
+    await ledger.start()
+    serve(ledger, "r-1")
+    ledger.intend(exchange("r-2"))
+    await die(ledger)
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert set(shelf.kept) == {"r-1", "r-2"}
+    assert shelf.kept["r-1"].outcome == "served"
+    unknown = shelf.kept["r-2"]
+    assert (unknown.outcome, unknown.code, unknown.caller, unknown.model) == ("unknown", "hub_killed", "app", "fast")
+    assert (unknown.input_tokens, unknown.usage_estimated) == (101, True)
+    assert segments(folder) == []
+
+
+async def test_a_journal_torn_at_any_byte_recovers(tmp_path: Path, shelf: Shelf) -> None:
+    ledger = make(tmp_path / "a", shelf)
+    shelf.away = True
+    await ledger.start()
+    for number in range(3):
+        serve(ledger, f"r-{number}")
+    await die(ledger)
+    shelf.away = False
+    (path,) = [path for path in (tmp_path / "a").glob("*.log") if path.stat().st_size]
+    whole = path.read_bytes()
+    for size in random.Random(7).sample(range(len(whole)), 25):
+        folder, kept = tmp_path / f"b{size}", Shelf()
+        folder.mkdir()
+        (folder / path.name).write_bytes(whole[:size])
+        async with running(folder, kept) as again:
+            await again.flushed()
+        lines = whole[:size].count(b"\n")
+        assert len(kept.kept) == (lines + 1) // 2  # an intent alone is a record as well
+        assert sum(record.outcome == "served" for record in kept.kept.values()) == lines // 2
+        assert segments(folder) == [] or not lines  # what holds nothing at all waits for the next record
+
+
+async def test_entries_of_another_version_are_passed_over(folder: Path, shelf: Shelf) -> None:
+    journal = Journal(folder)
+    journal.write(b'{"type":"something-new","id":"x"}')
+    journal.write(b"not json")
+    journal.write(msgspec.json.encode(ledger_module.Outcome(a_record("r-1"))))
+    journal.close()
+    async with running(folder, shelf) as ledger:
+        await ledger.flushed()
+    assert set(shelf.kept) == {"r-1"}
+
+
+async def test_a_segment_stays_while_one_of_its_intents_is_open(folder: Path, shelf: Shelf) -> None:
+    async with running(folder, shelf) as ledger:
+        ledger.intend(exchange("long"))
+        serve(ledger, "short")
+        await ledger.flushed()
+        await until(lambda: "short" in shelf.kept)
+        first = segments(folder)
+        assert len(first) == 1
+        for number in range(3):
+            serve(ledger, f"r-{number}")
+            await ledger.flushed()
+        await until(lambda: segments(folder) == first)
+        ledger.close(a_record("long"))
+        await until(lambda: "long" in shelf.kept and not segments(folder))
+
+
+async def test_killed_with_a_request_open_that_outlived_its_segment(folder: Path, shelf: Shelf) -> None:
+    """The outcomes of a segment that stays are read again: the store knows them already."""
+    ledger = make(folder, shelf)
+    await ledger.start()
+    ledger.intend(exchange("long"))
+    serve(ledger, "short", input_tokens=7)
+    await ledger.flushed()
+    await die(ledger)
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert shelf.kept["short"].input_tokens == 7
+    assert shelf.kept["long"].outcome == "unknown"
+    assert len(shelf.kept) == 2
+
+
+async def test_a_store_that_is_away_loses_and_doubles_nothing(folder: Path, shelf: Shelf) -> None:
+    shelf.away = True
+    async with running(folder, shelf) as ledger:
+        for number in range(BATCH + 50):
+            serve(ledger, f"r-{number}")
+        await asyncio.sleep(0.1)
+        assert shelf.kept == {}
+        assert ledger.backlog == BATCH + 50
+        shelf.away = False
+        await ledger.flushed()
+        assert len(shelf.kept) == BATCH + 50
+        assert max(shelf.batches) <= BATCH
+        await until(lambda: not segments(folder))
+
+
+async def test_a_commit_that_nobody_heard_of_is_sent_again(folder: Path, shelf: Shelf) -> None:
+    shelf.loses_answers = True
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+        await until(lambda: len(shelf.batches) >= 2)
+        assert segments(folder)
+        shelf.loses_answers = False
+        await ledger.flushed()
+    assert list(shelf.kept) == ["r-1"]
+
+
+async def test_stopping_ships_what_is_there(folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "SHIP_EVERY", 60.0)
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+        await asyncio.sleep(0.05)
+        assert shelf.kept == {}
+    assert list(shelf.kept) == ["r-1"]
+    assert list(folder.iterdir()) == []
+
+
+async def test_stopping_while_the_store_is_away_keeps_the_journal_for_the_next_start(
+    folder: Path, shelf: Shelf
+) -> None:
+    shelf.away = True
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+    assert segments(folder)
+    shelf.away = False
+    async with running(folder, shelf) as ledger:
+        await ledger.flushed()
+    assert list(shelf.kept) == ["r-1"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_killed_in_the_middle_of_shipping_at_any_moment(folder: Path, shelf: Shelf, seed: int) -> None:
+    """Three lives with a kill after each; every request is in the store once, as what became of it."""
+    draw = random.Random(seed)
+    expected: dict[str, str] = {}
+    for life in range(3):
+        ledger = make(folder, shelf)
+        await ledger.start()
+        for number in range(draw.randrange(20, 200)):
+            id = f"r-{life}-{number}"
+            ledger.intend(exchange(id))
+            expected[id] = "unknown"
+            if draw.random() < 0.9:
+                ledger.close(a_record(id))
+                expected[id] = "served"
+            if draw.random() < 0.1:
+                shelf.away = draw.random() < 0.3
+                ledger._wake.set()
+                await asyncio.sleep(draw.random() * 0.002)
+        await die(ledger)
+    shelf.away = False
+    async with running(folder, shelf) as ledger:
+        await ledger.flushed()
+    assert {id: record.outcome for id, record in shelf.kept.items()} == expected
+    assert segments(folder) == []
+
+
+async def test_costs_are_completed_before_shipping(folder: Path, shelf: Shelf) -> None:
+    def price(batch: Sequence[Record]) -> None:
+        for record in batch:
+            record.cost = 42
+
+    async with running(folder, shelf, price) as ledger:
+        serve(ledger, "r-1", cost=None)
+    assert shelf.kept["r-1"].cost == 42
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_full_disk_takes_no_request_until_there_is_room(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(folder, shelf) as ledger:
+        ledger.intend(exchange("r-1"))
+        monkeypatch.setattr(os, "write", full_disk)
+        with pytest.raises(Unavailable) as refused:
+            ledger.intend(exchange("r-2"))
+        assert (refused.value.code, refused.value.retry_after) == ("meter_full", 30)
+        assert ledger.broken == "No space left on device"
+        ledger.close(a_record("r-1"))  # what is under way is recorded all the same
+        monkeypatch.undo()
+        await ledger.flushed()
+        assert list(shelf.kept) == ["r-1"]
+        serve(ledger, "r-3")
+        assert ledger.broken is None
+    assert set(shelf.kept) == {"r-1", "r-3"}
+
+
+async def test_an_error_of_the_disk_at_fsync_begins_a_new_file(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.away = True
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+        was = ledger._journal.segment.path
+
+        def fails(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "fdatasync", fails)
+        serve(ledger, "r-2")
+        await until(lambda: ledger.broken is not None)
+        monkeypatch.undo()
+        assert ledger._journal.segment.path != was
+        shelf.away = False
+        await ledger.flushed()
+    assert set(shelf.kept) == {"r-1", "r-2"}
+
+
+async def test_a_journal_that_is_full_takes_no_request(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.away = True
+    async with running(folder, shelf) as ledger:
+        serve(ledger, "r-1")
+        monkeypatch.setattr(ledger_module, "CAP", 100)
+        with pytest.raises(Unavailable, match="database is away"):
+            ledger.intend(exchange("r-2"))
+        shelf.away = False
+        await until(lambda: not segments(folder))
+        ledger.intend(exchange("r-3"))
+        ledger.close(a_record("r-3"))
+    assert set(shelf.kept) == {"r-1", "r-3"}
