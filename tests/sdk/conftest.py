@@ -16,15 +16,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from recordings import PROVIDERS, recorded
+from recordings import CUT_EVERYWHERE, PROVIDERS, recorded
 from speaking import Speakers, speakers
-
-CUT_EVERYWHERE = {
-    "openai_chat": ("openai-chat-6f5fd754", "openai-chat-c1b633ff", "openai-chat-e9625ab8"),
-    "anthropic": ("anthropic-msg-41d6f27e", "anthropic-msg-7f542e11", "anthropic-msg-23c62c81"),
-    "gemini": ("gemini-stream-b76a53aa", "gemini-stream-6174e742", "gemini-stream-1110c3bc"),
-}
-"""Short streams that are sent byte by byte."""
 
 
 @contextmanager

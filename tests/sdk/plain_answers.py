@@ -131,7 +131,8 @@ def gemini_said(chunks: Iterable[Json]) -> Said:
     """Of a whole answer (one chunk) or of the chunks of a stream."""
     said, usage = Said(), Json()
     for chunk in chunks:
-        usage = {**usage, **(chunk.get("usageMetadata") or {})}
+        told = chunk.get("usageMetadata") or {}
+        usage = told if "promptTokenCount" in told else usage  # each counts everything so far, the last is right
         blocked = (chunk.get("promptFeedback") or {}).get("blockReason")
         said.finish = said.finish or blocked
         for candidate in chunk.get("candidates") or ():

@@ -22,6 +22,13 @@ FOLDERS = {
 PROVIDERS = {"openai_chat": "openai", "anthropic": "anthropic", "gemini": "gemini"}
 """The provider of each dialect: its name in the configuration, and its kind."""
 
+CUT_EVERYWHERE = {
+    "openai_chat": ("openai-chat-6f5fd754", "openai-chat-c1b633ff", "openai-chat-e9625ab8"),
+    "anthropic": ("anthropic-msg-41d6f27e", "anthropic-msg-7f542e11", "anthropic-msg-23c62c81"),
+    "gemini": ("gemini-stream-b76a53aa", "gemini-stream-6174e742", "gemini-stream-1110c3bc"),
+}
+"""Short streams that are sent byte by byte."""
+
 
 @dataclass(frozen=True)
 class Case:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import aiohttp
 import anthropic
 import openai
 import pytest
-from conftest import CUT_EVERYWHERE
 from google.genai import errors as gemini_errors
 from plain_answers import said_in
-from recordings import PROVIDERS, Case, recorded, those
+from plain_http import send
+from recordings import CUT_EVERYWHERE, PROVIDERS, Case, recorded, those
 from speaking import Speakers
 
 pytestmark = [
@@ -36,46 +34,6 @@ ERRORS = those(lambda case: case.status != 200)
 @pytest.mark.parametrize("dialect", PROVIDERS)
 async def test_there_is_enough_to_compare(traffic: Path, dialect: str) -> None:
     assert len(recorded(dialect)) >= 60, traffic
-
-
-def body_for(case: Case, model: str) -> dict[str, Any]:
-    return dict(case.asked) if case.dialect == "gemini" else {**case.asked, "model": model}
-
-
-def path_for(case: Case, model: str) -> str:
-    """The recorded path, with the hub's name for the model where it stands in the path."""
-    if case.dialect != "gemini":
-        return case.path
-    head, _, rest = case.path.rpartition("/models/")
-    return f"{head}/models/{model}:{rest.partition(':')[2]}"
-
-
-def headers_of(case: Case) -> dict[str, str]:
-    said = {name: value for name, value in case.headers.items() if name.startswith("anthropic-")}
-    return {"content-type": "application/json", **said}
-
-
-@dataclass
-class Arrived:
-    """An answer as far as it came; `ended` tells whether it ended as HTTP has it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    ended: bool = False
-
-
-async def send(raw: aiohttp.ClientSession, case: Case, model: str) -> Arrived:
-    body = json.dumps(body_for(case, model), ensure_ascii=False).encode()
-    async with raw.post(path_for(case, model), data=body, headers=headers_of(case)) as answer:
-        arrived = Arrived(answer.status, answer.headers)
-        try:
-            async for piece in answer.content.iter_any():
-                arrived.body += piece
-            arrived.ended = True
-        except aiohttp.ClientPayloadError:
-            pass
-        return arrived
 
 
 # As raw HTTP.
@@ -171,7 +129,7 @@ SDK_ERRORS: dict[str, type[Exception]] = {
     "anthropic": anthropic.APIStatusError,
     "gemini": gemini_errors.APIError,
 }
-EXPECTED_CLASS = {
+EXPECTED_CLASS: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "BadRequestError",
     HTTPStatus.NOT_FOUND: "NotFoundError",
     HTTPStatus.TOO_MANY_REQUESTS: "RateLimitError",
