@@ -301,8 +301,8 @@ async def test_the_first_steps_lead_to_the_end(providers: FakeUpstream, tmp_path
             elif block.language == "text":
                 assert_looks_like(hub.said if block.words == "log" and hub else said, text)
             elif text.startswith("export "):
-                name, _, value = text.removeprefix("export ").strip().partition("=")
-                environ[name] = value
+                variable, _, value = text.removeprefix("export ").strip().partition("=")
+                environ[variable] = value
             elif "llm-hub serve" in text:
                 if hub is not None:
                     await hub.stop()
@@ -343,7 +343,9 @@ def test_every_command_named_exists() -> None:
                 options = [word.rstrip(".,;:)") for word in rest if word.startswith("--")]
                 sub = ["add"] if command == "token" else []
                 help_text = CliRunner().invoke(main, [command, *sub, "--help"]).output
-                assert not [option for option in options if option.partition("=")[0] not in help_text], f"{page}: {words}"
+                assert not [option for option in options if option.partition("=")[0] not in help_text], (
+                    f"{page}: {words}"
+                )
     assert named == set(COMMANDS), "each is told of, in README at least"
     listed = set(re.findall(r"^\| `llm-hub (\w+)", README.read_text("utf-8"), re.MULTILINE))
     assert listed == set(COMMANDS)
@@ -415,7 +417,7 @@ def codes_in_code() -> set[str]:
 KINDS = {name for name, each in vars(contract_errors).items() if isinstance(each, type)} | {"cls", "ended"}
 
 
-def codes_in(tree: ast.Module) -> Iterator[str] | set[str]:
+def codes_in(tree: ast.Module) -> set[str]:
     constants = {
         target.id: value
         for node in ast.walk(tree)
@@ -436,7 +438,8 @@ def codes_in(tree: ast.Module) -> Iterator[str] | set[str]:
                 pairs = [(target, node.value)]
                 if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
                     pairs = list(zip(target.elts, node.value.elts, strict=True))
-                values += [value for name, value in pairs if "code" in (getattr(name, "attr", ""), getattr(name, "id", ""))]
+                names = [(getattr(name, "attr", ""), getattr(name, "id", ""), value) for name, value in pairs]
+                values += [value for attribute, name, value in names if "code" in (attribute, name)]
         for value in values:
             for part in ast.walk(value):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
@@ -464,7 +467,7 @@ def test_the_table_of_errors_is_complete() -> None:
 
 def test_what_only_records_say_is_told_apart() -> None:
     _, _, apart = ERRORS.read_text("utf-8").partition("## In records only")
-    assert NOT_CODES == set(re.findall(r"^\* `(\w+)`", apart, re.MULTILINE))
+    assert set(re.findall(r"^\* `(\w+)`", apart, re.MULTILINE)) == NOT_CODES
 
 
 def test_the_table_of_errors_tells_the_status_and_source_of_each_class() -> None:
