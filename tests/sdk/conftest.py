@@ -90,7 +90,8 @@ def hub(replay: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def echo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a hub whose only provider says back what it is told."""
-    config = '[[providers]]\nname = "echo"\nkind = "echo"\n[[providers.keys]]\nname = "none"\nsecret = ""\n'
+    config = '[[providers]]\nname = "echo"\nkind = "echo"\n'
+    config += 'models = ["echo"]\n[[providers.keys]]\nname = "none"\nsecret = ""\n'
     with serving(config, tmp_path_factory.mktemp("echo")) as url:
         yield url
 

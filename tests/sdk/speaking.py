@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import anthropic
@@ -20,12 +21,34 @@ class Speakers:
     understood; a body's fields go out as they are, whatever the SDK's own types say."""
 
     def __init__(self, url: str, key: str, retries: int) -> None:
-        options = genai.types.HttpOptions(base_url=url)
-        if retries:
-            options.retry_options = genai.types.HttpRetryOptions(attempts=retries + 1, initial_delay=0.1)
-        self.openai = openai.AsyncOpenAI(base_url=url + "/v1", api_key=key, max_retries=retries)
-        self.anthropic = anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=retries)
-        self.gemini = genai.Client(api_key=key, http_options=options)
+        self._url, self._key, self._retries = url, key, retries
+
+    # Made when they are needed, for each reads all the certificates of the machine.
+
+    @cached_property
+    def openai(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=self._url + "/v1", api_key=self._key, max_retries=self._retries)
+
+    @cached_property
+    def anthropic(self) -> anthropic.AsyncAnthropic:
+        return anthropic.AsyncAnthropic(base_url=self._url, api_key=self._key, max_retries=self._retries)
+
+    @cached_property
+    def gemini(self) -> genai.Client:
+        options = genai.types.HttpOptions(base_url=self._url)
+        if self._retries:
+            options.retry_options = genai.types.HttpRetryOptions(attempts=self._retries + 1, initial_delay=0.1)
+        return genai.Client(api_key=self._key, http_options=options)
+
+    async def close(self) -> None:
+        made = vars(self)
+        if "openai" in made:
+            await self.openai.close()
+        if "anthropic" in made:
+            await self.anthropic.close()
+        if "gemini" in made:
+            await self.gemini.aio.aclose()
+            self.gemini.close()
 
     async def ask(self, dialect: str, model: str, body: Json) -> Said:
         rest = {name: value for name, value in body.items() if name not in ("model", "stream", "messages", "contents")}
@@ -84,10 +107,7 @@ async def speakers(url: str, key: str = "test", retries: int = 0) -> AsyncIterat
     try:
         yield made
     finally:
-        await made.openai.close()
-        await made.anthropic.close()
-        await made.gemini.aio.aclose()
-        made.gemini.close()
+        await made.close()
 
 
 def hello(dialect: str, text: str = "hello") -> dict[str, Any]:
