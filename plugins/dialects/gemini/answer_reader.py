@@ -42,6 +42,9 @@ ANSWER_MEMBERS = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 
 _TEXTUAL = frozenset({"text", "thought", SIGNATURE})
 
+_MAX_CHOICES = 1000
+"""A higher `index` of a candidate is a mistake; its place counts then."""
+
 _BROKE_OFF = "The provider's answer broke off before it was complete; try again."
 _GARBLED = "The provider's answer could not be understood; try again."
 
@@ -196,7 +199,7 @@ class _Answer:
 
     def _candidate(self, candidate: Mapping[str, Any], place: int, events: list[Event]) -> None:
         index = candidate.get("index", place)
-        choice = index if isinstance(index, int) else place
+        choice = index if type(index) is int and 0 <= index < _MAX_CHOICES else place
         known = self._candidates.get(choice)
         if known is None:
             known = self._candidates[choice] = _Candidate()
@@ -217,7 +220,7 @@ class _Answer:
         if isinstance(call, dict):
             self._call(call, part, choice, known, events)
         elif isinstance(text, str) or part.keys() <= _TEXTUAL:
-            self._text(text or "", part, choice, known, events)
+            self._text(text if isinstance(text, str) else "", part, choice, known, events)
         else:
             self._begin("opaque", choice, known, events, extras=part)
             known.sealed = True
@@ -234,7 +237,8 @@ class _Answer:
             events.append(PartDelta(known.open, text))
         if rest:
             known.sealed, known.extras = True, rest
-            known.signature = rest.get(SIGNATURE) if kind == "reasoning" else None
+            signature = rest.get(SIGNATURE)
+            known.signature = signature if kind == "reasoning" and isinstance(signature, str) else None
 
     def _call(
         self, call: dict[str, Any], part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]

@@ -16,10 +16,10 @@ from llmhub_plugins.dialects.gemini.words import (
     SIGNATURE,
     as_list,
     as_object,
+    as_object_untouched,
     as_text,
     beneath,
     own,
-    wrong_type,
 )
 
 from llmhub_core.contracts import (
@@ -158,15 +158,6 @@ class _Turns:
         return ToolResult(call_id, tuple(content), failed, name or None, own(extras))
 
 
-def as_object_untouched(value: object, where: str) -> dict[str, Any]:
-    """The caller's own data: its names are not the format's and stay as they are."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise wrong_type(where, "an object")
-    return value
-
-
 def _id_of(where: str) -> str:
     """An id for a call that has none: the same whenever the conversation is sent again, for caches' sake."""
     return "call_" + hashlib.blake2s(where.encode(), digest_size=12).hexdigest()
@@ -187,7 +178,10 @@ def _result_text(response: dict[str, Any]) -> tuple[str, bool]:
 def _text(part: dict[str, Any], where: str) -> Text | Reasoning:
     text = as_text(part.pop("text", ""), f"{where}.text")
     if part.pop("thought", False) is True:
-        return Reasoning(text, part.pop(SIGNATURE, None), origin=NAME, extras=own(part))
+        signature = part.pop(SIGNATURE, None)
+        if signature is not None:
+            as_text(signature, f"{where}.{SIGNATURE}")
+        return Reasoning(text, signature, origin=NAME, extras=own(part))
     return Text(text, own(part))
 
 
@@ -234,8 +228,10 @@ def _tool(declaration: dict[str, Any], where: str) -> Tool:
     description = declaration.pop("description", None)
     if description is not None:
         as_text(description, f"{where}.description")
-    schema = declaration.pop("parametersJsonSchema", None)
-    if schema is None and "parameters" in declaration:
+    schema: dict[str, Any] | None = None
+    if "parametersJsonSchema" in declaration:
+        schema = as_object_untouched(declaration.pop("parametersJsonSchema"), f"{where}.parametersJsonSchema")
+    elif "parameters" in declaration:
         original = as_object_untouched(declaration.pop("parameters"), f"{where}.parameters")
         schema = json_schema(original)
         if is_more_than_json_schema(original):

@@ -9,6 +9,7 @@ from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json
 from llmhub_plugins.dialects.gemini.words import (
     RESPONSE_ORDER,
     as_object,
+    as_object_untouched,
     as_text,
     beneath,
     model_version,
@@ -60,7 +61,7 @@ def read_sampling(config: dict[str, Any], tool_config: dict[str, Any]) -> tuple[
         presence_penalty=_number(config, "presencePenalty"),
         frequency_penalty=_number(config, "frequencyPenalty"),
         n=_integer(config, "candidateCount") or 1,
-        logprobs=config.pop("responseLogprobs", None),
+        logprobs=_truth(config, "responseLogprobs"),
         top_logprobs=_integer(config, "logprobs"),
         effort=effort,
         reasoning_tokens=budget,
@@ -85,6 +86,13 @@ def _integer(config: dict[str, Any], name: str) -> int | None:
         return None if value is None else int(value)
     except (TypeError, ValueError, OverflowError):
         raise _wrong(name, "an integer") from None
+
+
+def _truth(config: dict[str, Any], name: str) -> bool | None:
+    value = config.pop(name, None)
+    if not isinstance(value, bool | None):
+        raise _wrong(name, "true or false")
+    return value
 
 
 def _texts(config: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -124,11 +132,11 @@ def _read_format(config: dict[str, Any]) -> AnswerFormat | None:
         return None
     del config["responseMimeType"]
     if "responseJsonSchema" in config:
-        return AnswerFormat("json_schema", config.pop("responseJsonSchema"))
-    schema = config.get("responseSchema")
-    if not isinstance(schema, dict):
+        schema = as_object_untouched(config.pop("responseJsonSchema"), "generationConfig.responseJsonSchema")
+        return AnswerFormat("json_schema", schema)
+    if "responseSchema" not in config:
         return AnswerFormat("json_object")
-    del config["responseSchema"]
+    schema = as_object_untouched(config.pop("responseSchema"), "generationConfig.responseSchema")
     if is_more_than_json_schema(schema):
         config[RESPONSE_ORDER.removeprefix("generationConfig.")] = schema
     return AnswerFormat("json_schema", json_schema(schema))

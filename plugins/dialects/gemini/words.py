@@ -101,6 +101,15 @@ def as_object(value: object, where: str) -> dict[str, Any]:
     return camel(value)
 
 
+def as_object_untouched(value: object, where: str) -> dict[str, Any]:
+    """The caller's own data: its names are not the format's and stay as they are."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong_type(where, "an object")
+    return value
+
+
 def as_list(value: object, where: str) -> list[Any]:
     """A list; a single object stands for a list of one, as the API itself accepts."""
     if isinstance(value, dict):

@@ -41,6 +41,8 @@ from llmhub_core.contracts import (
 # The head.
 
 _COUNT = "generationConfig.candidateCount"
+_SCHEMA = "generationConfig.response"
+_JSON = {"responseMimeType": "application/json"}
 
 
 @pytest.mark.parametrize(
@@ -271,6 +273,27 @@ def test_generation_config_survives_and_is_understood() -> None:
             "tools[0].functionDeclarations[0].name",
         ),
         ({**said("Hi"), "generationConfig": {"stopSequences": [1]}}, "invalid_type", "generationConfig.stopSequences"),
+        (
+            {**said("Hi"), "generationConfig": {"responseLogprobs": 1}},
+            "invalid_type",
+            "generationConfig.responseLogprobs",
+        ),
+        ({**said("Hi"), "generationConfig": {**_JSON, "responseSchema": "x"}}, "invalid_type", f"{_SCHEMA}Schema"),
+        (
+            {**said("Hi"), "generationConfig": {**_JSON, "responseJsonSchema": [1]}},
+            "invalid_type",
+            f"{_SCHEMA}JsonSchema",
+        ),
+        (
+            {**said("Hi"), "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": True}]}]},
+            "invalid_type",
+            "tools[0].functionDeclarations[0].parametersJsonSchema",
+        ),
+        (
+            {"contents": [{"parts": [{"text": "", "thought": True, "thoughtSignature": 3}]}]},
+            "invalid_type",
+            "contents[0].parts[0].thoughtSignature",
+        ),
     ],
 )
 def test_what_is_malformed_is_named(body: dict[str, Any], code: str, param: str) -> None:
