@@ -31,6 +31,16 @@ class _Group(click.Group):
         command: click.Command = importlib.import_module(f"llmhub_core.cli.{cmd_name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """What the system refuses (a folder that may not be written to, a full disk) is told in one line."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"Cannot use {error.filename}: {error.strerror}.", err=True)
+            ctx.exit(1)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from llmhub_core.cli.common import json_option, print_json
+from llmhub_core.hub.settings_values import a_name
 from llmhub_core.hub.tokens import digest, mint
+
+
+def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return a_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group("token")
@@ -14,7 +22,7 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("name")
+@click.argument("name", callback=_name)
 @json_option
 def add(name: str, as_json: bool) -> None:
     """Make a token for NAME. It is shown once; the configuration holds only its hash."""
