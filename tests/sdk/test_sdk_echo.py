@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,18 @@ async def test_an_unknown_token_an_unknown_model_and_a_bad_request(upstream: Fak
                 await sdk.stream(front, "openai/m", odd)
             assert status_of(caught.value) == 400
     assert [request for request in upstream.requests if request.method == "POST"] == []
+
+
+async def test_a_known_token_is_taken_as_each_sdk_presents_it(upstream: FakeUpstream) -> None:
+    token = "llmhub-a-token-of-somebody"
+    known = f'[auth]\napi = "token"\n[[tokens]]\nname = "t"\nhash = "sha256:{sha256(token.encode()).hexdigest()}"\n'
+    async with house_with(upstream, known) as house, speakers(house.url, token) as sdk:
+        for front, name in PROVIDERS.items():
+            upstream.on(answering(front, "plain"))
+            expected = said_in(front, talk(front, "plain")[1], streamed=False)
+            assert await sdk.ask(front, f"{name}/m", hello(front)) == expected
+    for request in upstream.requests:
+        assert token not in str(request.headers) + str(request.query)
 
 
 @pytest.mark.parametrize("front", PROVIDERS)
