@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from llmhub_core.contracts import (
     Candidate,
     CandidateStats,
     Deployment,
+    NoSettings,
     ProviderKey,
     UpstreamDenied,
     UpstreamError,
@@ -22,7 +25,11 @@ from llmhub_core.contracts import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from llmhub_core.gateway.route import plan_route
+from llmhub_core.hub.catalog import Catalog, Route
 from llmhub_core.hub.health import LONGEST_PAUSE, MOST_BREAKERS, Health
+from llmhub_core.hub.pool import Pool
+from llmhub_core.hub.registry import Registry
 
 FAILURE = UpstreamOverloaded("failing")
 
@@ -162,3 +169,36 @@ def test_the_real_clock_is_monotonic() -> None:
     until = health.blocked(one.candidate, time.monotonic())
     assert until is not None
     assert until - time.monotonic() == pytest.approx(10.0, abs=0.5)
+
+
+# in plans
+
+
+def a_hub(health: Health, *routes: tuple[str, list[CandidateStats], tuple[str, ...]]) -> Any:
+    """As much of a hub as a plan asks for."""
+    priority = Registry().discover().strategies.get("priority")(NoSettings())
+    catalog = Catalog([], priority)
+    for model, standing, fallbacks in routes:
+        catalog.add(Route(model, priority, standing, fallbacks=fallbacks))
+    return SimpleNamespace(health=health, pool=Pool(10, 600, lambda change: None), catalog=catalog)
+
+
+def planned(hub: Any, model: str) -> tuple[list[str], list[str]]:
+    made = plan_route(hub.catalog.find(model), hub, turn=0)
+    return [each.candidate.label for each in made.candidates], [label for label, _ in made.left_out]
+
+
+def test_fallbacks_go_before_a_deployment_that_fails_and_that_before_nothing() -> None:
+    health, ill, well = Health(1, 10.0), stats("ill"), stats("well")
+    attempt(health, ill, FAILURE)
+    hub = a_hub(health, ("fast", [ill], ("safe",)), ("safe", [well], ()), ("alone", [ill], ()))
+    assert planned(hub, "fast") == (["p/well#k1"], ["p/ill#k1"])
+    assert planned(hub, "alone") == (["p/ill#k1"], [])
+    attempt(health, well, FAILURE)
+    assert planned(hub, "fast") == (["p/ill#k1", "p/well#k1"], [])
+
+
+def test_a_candidate_of_two_routes_is_planned_once() -> None:
+    one, other = stats("one"), stats("other")
+    hub = a_hub(Health(1, 10.0), ("fast", [one], ("safe", "fast")), ("safe", [one, other], ("fast",)))
+    assert planned(hub, "fast") == (["p/one#k1", "p/other#k1"], [])

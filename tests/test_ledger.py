@@ -399,7 +399,8 @@ async def test_a_full_disk_takes_no_request_until_there_is_room(
         with pytest.raises(Unavailable) as refused:
             ledger.intend(exchange("r-2"))
         assert (refused.value.code, refused.value.retry_after) == ("meter_full", 30)
-        assert ledger.broken == "No space left on device"
+        broken = ledger.broken
+        assert broken == "No space left on device"
         ledger.close(a_record("r-1"))  # what is under way is recorded all the same
         monkeypatch.undo()
         await ledger.flushed()

@@ -34,7 +34,9 @@ def plan_route(route: Route, hub: Hub, turn: int | None = None) -> Plan:
         turn = route.turn
         route.turn += 1
     made = Plan(route.model, route.strategy.name, [])
-    _extend(made, route, hub, turn, {route.model})
+    failing = _extend(made, route, hub, turn, {route.model})
+    if not made.candidates:
+        _readmit(made, failing)
     return made
 
 
@@ -43,15 +45,29 @@ def extend_plan(made: Plan, names: tuple[str, ...], hub: Hub) -> None:
     for name in names:
         other = hub.catalog.find(name)
         if other is not None:
-            _extend(made, other, hub, other.turn, {made.route, name})
+            known = len(made.candidates)
+            failing = _extend(made, other, hub, other.turn, {made.route, name})
+            if len(made.candidates) == known:
+                _readmit(made, failing)
 
 
-def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> None:
+def _readmit(made: Plan, failing: list[CandidateStats]) -> None:
+    """Never eject the last: a deployment that may be well again beats a certain refusal."""
+    labels = {stats.candidate.label for stats in failing}
+    made.left_out = [entry for entry in made.left_out if entry[0] not in labels]
+    made.candidates.extend(failing)
+
+
+def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> list[CandidateStats]:
+    """Append what can be used, once each, and then the route's fallbacks; returns what only fails at the moment."""
+    planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
     now = time.monotonic()
     usable: list[CandidateStats] = []
     failing: list[CandidateStats] = []
     for stats in route.standing:
         candidate = stats.candidate
+        if planned and candidate.label in planned:
+            continue
         mark = hub.pool.blocked(candidate, now)
         if mark is not None:
             made.left_out.append((candidate.label, _why(mark.state, mark.reason, mark.until, now)))
@@ -65,19 +81,20 @@ def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> No
             _sooner(made, closed_until - now)
             continue
         usable.append(stats)
-    if not usable and failing:
-        # Never eject the last: a deployment that may be well again beats a certain refusal.
-        usable = failing
-        labels = {stats.candidate.label for stats in failing}
-        made.left_out = [entry for entry in made.left_out if entry[0] not in labels]
-    if len(usable) > 1:
-        usable = list(route.strategy.order(Choice(route.model, turn, random.random()), usable))  # noqa: S311
-    made.candidates.extend(usable)
+    made.candidates.extend(_ordered(usable, route, turn))
+    failing = _ordered(failing, route, turn)
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
             seen.add(name)
-            _extend(made, other, hub, other.turn, seen)
+            failing += _extend(made, other, hub, other.turn, seen)
+    return failing
+
+
+def _ordered(standing: list[CandidateStats], route: Route, turn: int) -> list[CandidateStats]:
+    if len(standing) < 2:
+        return standing
+    return list(route.strategy.order(Choice(route.model, turn, random.random()), standing))  # noqa: S311
 
 
 def _why(state: str, reason: str, until: float | None, now: float) -> str:
