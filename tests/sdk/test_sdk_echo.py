@@ -204,3 +204,25 @@ async def test_a_stream_that_is_cut_raises(upstream: FakeUpstream, front: str, r
                 with pytest.raises((openai.APIError, anthropic.APIError, gemini_errors.APIError)):
                     await sdk.stream(front, f"{name}/m", hello(front))
     gc.collect()
+
+
+@pytest.mark.parametrize("front", PROVIDERS)
+async def test_no_shortened_answer_looks_whole(upstream: FakeUpstream, front: str) -> None:
+    """The stream ends early, though nothing in HTTP tells: the SDK raises, or has the whole answer."""
+    whole = 0
+    async with house_with(upstream) as house, speakers(house.url) as sdk:
+        for behind, name in PROVIDERS.items():
+            _, _, stream = talk(behind, "text_then_tool_call")
+            upstream.script(sse_answer(stream))
+            expected = await sdk.stream(front, f"{name}/m", hello(front))
+            assert (expected.text != "", len(expected.calls)) == (True, 1)
+            for cut in range(len(stream) - 1, 0, -max(1, len(stream) // 24)):
+                upstream.script(sse_answer(stream[:cut], close_delimited=True))
+                try:
+                    said = await sdk.stream(front, f"{name}/m", hello(front))
+                except (openai.APIError, anthropic.APIError, gemini_errors.APIError):
+                    continue
+                whole += 1
+                assert (said.text, said.calls, said.finish) == (expected.text, expected.calls, expected.finish), cut
+    assert whole < 12, "the end mark alone may be missing"
+    gc.collect()
