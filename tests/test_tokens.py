@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +27,10 @@ def test_one_wrong_character_is_noticed() -> None:
         assert not is_well_formed(token[:place] + wrong + token[place + 1 :])
 
 
-@pytest.mark.parametrize("token", ["", "lh-", "sk-" + "a" * 49, mint()[:-1], mint() + "a", mint().upper()])
-def test_what_is_no_token(token: str) -> None:
-    assert not is_well_formed(token)
+def test_what_is_no_token() -> None:
+    token = mint()
+    for wrong in ("", "lh-", "sk-" + "a" * 49, token[:-1], token + "a", token.swapcase(), "sk-" + token[3:]):
+        assert not is_well_formed(wrong)
 
 
 def test_tokens_are_found_by_the_whole_text() -> None:
