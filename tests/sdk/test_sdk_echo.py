@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anthropic
 import openai
 import pytest
@@ -226,3 +227,21 @@ async def test_no_shortened_answer_looks_whole(upstream: FakeUpstream, front: st
                 assert (said.text, said.calls, said.finish) == (expected.text, expected.calls, expected.finish), cut
     assert whole < 12, "the end mark alone may be missing"
     gc.collect()
+
+
+@pytest.mark.parametrize(("dialect", "end"), [("openai_chat", b"data: [DONE]"), ("anthropic", b"event: message_stop")])
+async def test_an_end_mark_that_a_provider_left_out_is_added(
+    upstream: FakeUpstream, client: aiohttp.ClientSession, dialect: str, end: bytes
+) -> None:
+    _, _, stream = talk(dialect, "plain")
+    upstream.script(sse_answer(stream[: stream.index(end)]))
+    path = "/v1/messages" if dialect == "anthropic" else "/v1/chat/completions"
+    body = {**hello(dialect), "model": f"{PROVIDERS[dialect]}/m", "stream": True}
+    if dialect == "openai_chat":
+        body["stream_options"] = {"include_usage": True}
+    async with house_with(upstream) as house, client.post(house.url + path, json=body) as answer:
+        got = await answer.read()
+    assert answer.status == 200
+    head, mark, rest = got.partition(end)
+    assert head + mark == stream[: stream.index(end)] + end
+    assert rest.endswith(b"\n\n")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from llmhub_plugins.dialects.anthropic import errors, passing
+from llmhub_plugins.dialects.anthropic import answer_writer, errors, passing
 from llmhub_plugins.dialects.anthropic.answer_reader import StreamReader, WholeReader
 from llmhub_plugins.dialects.anthropic.answer_writer import StreamWriter, WholeWriter
 from llmhub_plugins.dialects.anthropic.head import read_head
@@ -111,6 +111,9 @@ class Anthropic(Dialect):
 
     def inspect_answer(self, body: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_answer(body)
+
+    def stream_end(self) -> bytes:
+        return answer_writer.MESSAGE_STOP
 
 
 def _model(model: ModelCard) -> dict[str, str]:

@@ -33,6 +33,8 @@ from llmhub_core.contracts import (
 
 Json = dict[str, Any]
 
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
 _DELTAS: dict[PartKind, bytes] = {
     "text": b'{"type":"text_delta","text":',
     "refusal": b'{"type":"text_delta","text":',
@@ -130,10 +132,7 @@ class StreamWriter(ResponseEncoder):
         usage = input_usage(self._usage)
         del usage["cache_creation"]
         delta = {"delta": _end(self._finished, self._refused), "usage": usage | output_usage(self._usage)}
-        return (
-            self._begin() + self._end_part(None) + _frame("message_delta", delta) + b"event: message_stop\n"
-            b'data: {"type":"message_stop"}\n\n'
-        )
+        return self._begin() + self._end_part(None) + _frame("message_delta", delta) + MESSAGE_STOP
 
     def _begin(self) -> bytes:
         """message_start, once; it waits for the first part so that an early Used can tell the input side."""
