@@ -10,7 +10,7 @@ from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.quota_store import Amount, LimitReached
 from llmhub_core.contracts.usage import Usage, tokens_of_bytes
 from llmhub_core.gateway.reply import CallerGone, Reply
-from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.hub import LEASE, Hub
 
 UNSAID_OUTPUT = 1024
 """Tokens reserved for an answer whose caller set no maximum; corrected by the provider's number afterwards."""
@@ -40,7 +40,7 @@ async def metered(exchange: Exchange, hub: Hub, handler: Callable[[], Awaitable[
     exchange.reservation = None
     if limits:
         try:
-            exchange.reservation = await hub.reserve(limits, estimate(exchange))
+            exchange.reservation = await hub.quota.reserve(limits, estimate(exchange), LEASE)
         except LimitReached as reached:
             raise _exceeded(reached) from None
     try:
@@ -64,9 +64,12 @@ async def metered(exchange: Exchange, hub: Hub, handler: Callable[[], Awaitable[
     finally:
         hub.left()
         _complete_usage(exchange)
-        record = hub.finish(exchange)
-        if exchange.reservation is not None:
-            hub.settle(exchange.reservation, used(exchange, record.cost))
+        cost = None
+        try:
+            cost = hub.finish(exchange).cost
+        finally:
+            if exchange.reservation is not None:
+                hub.settle(exchange.reservation, used(exchange, cost))
 
 
 def _give_back(exchange: Exchange, hub: Hub) -> None:

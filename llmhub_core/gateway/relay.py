@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.errors import (
     BadRequest,
     HubError,
+    Internal,
     NoCandidateLeft,
     UnknownModel,
     UpstreamDenied,
@@ -28,9 +30,10 @@ from llmhub_core.gateway.passage import Passage
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, no_candidate
 from llmhub_core.gateway.upstream import Upstream
-from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.hub import LEASE, Hub
 
-MAX_ERROR_BODY = 1024 * 1024
+log = logging.getLogger("llmhub.gateway")
+
 MAX_ADAPTED = 2048
 
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
@@ -61,11 +64,15 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
     failures: list[HubError] = []
     while waiting and len(exchange.attempts) < hub.settings.routing.attempts:
         stats = waiting.popleft()
+        if exchange.attempts and (mark := hub.pool.blocked(stats.candidate, time.monotonic())) is not None:
+            # A failure before this one told something of its account as well.
+            plan.left_out.append((stats.candidate.label, f"{mark.state}: {mark.reason}"))
+            continue
         limits = stats.candidate.key.limits
         lease: Reservation | None = None
         if limits:
             try:
-                lease = await hub.reserve(limits, estimate(exchange))
+                lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
             except LimitReached as reached:
                 _leave_out(exchange, stats, reached)
                 continue
@@ -89,6 +96,12 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
                     continue
             if not (error.retryable or error.code == "unsupported_content"):
                 raise
+        except Exception as error:
+            if not reply.started or isinstance(error, CallerGone):
+                raise
+            # Our own fault after the first byte: a second answer in the same stream would be worse than none.
+            log.error("%s failed in its stream: %s", exchange.id, type(error).__name__)  # noqa: TRY400 — no text of it
+            return await _break_off(exchange, reply, Internal(f"The hub failed; its log has {exchange.id}."))
         finally:
             if lease is not None:
                 hub.settle(lease, spent)
@@ -111,7 +124,7 @@ def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached)
 async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: CandidateStats, reply: Reply) -> None:
     """One call to one candidate, carried through to the caller."""
     deployment, key = stats.candidate.deployment, stats.candidate.key
-    attempt = Attempt(deployment.provider, deployment.model, key.name, round(exchange.elapsed_ms(), 3))
+    attempt = Attempt(deployment.provider, deployment.model, key.name, exchange.elapsed_ms())
     exchange.attempts.append(attempt)
     hub.health.begin(stats)
     began = time.perf_counter()
@@ -144,8 +157,8 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
         passage.close()
         first = exchange.first_byte
         if first is not None:
-            attempt.first_byte_ms = round((first - exchange.arrived) * 1000, 3)
-        attempt.ended_ms = round(exchange.elapsed_ms(), 3)
+            attempt.first_byte_ms = exchange.first_byte_ms()
+        attempt.ended_ms = exchange.elapsed_ms()
         hub.health.end(stats, failure, first - began if first is not None else None)
 
 

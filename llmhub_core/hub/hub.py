@@ -6,11 +6,11 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmhub_core.contracts.candidate import Deployment, Limit
+from llmhub_core.contracts.candidate import Deployment
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.exchange import Exchange, Record
@@ -106,6 +106,7 @@ class Hub:
     async def start(self, migrate: bool = True) -> None:
         """StartError with a finished sentence if it cannot run here."""
         self._take_folder()
+        loading = asyncio.create_task(self.pricing.load())  # slow to import: beside everything else
         await self._start(self.store)
         state = await self.store.schema()
         if not state.is_current:
@@ -123,8 +124,8 @@ class Hub:
             *self.observers,
         ):
             await self._start(plugin)
+        await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
-        self._spawn(self.pricing.load())
         self.ready = True
 
     async def _start(self, plugin: Plugin) -> None:
@@ -161,10 +162,6 @@ class Hub:
             ) from None
 
     # settling: never in the caller's task if it could have to wait, for callers leave at any moment
-
-    async def reserve(self, limits: Sequence[Limit], amount: Amount) -> Reservation:
-        """LimitReached if one of `limits` has no room."""
-        return await self.quota.reserve(limits, amount, LEASE)
 
     def settle(self, reservation: Reservation, actual: Amount) -> None:
         settling = self.quota.settle(reservation, actual)

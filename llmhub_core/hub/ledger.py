@@ -128,7 +128,12 @@ class Ledger:
         if segment is not None:
             segment.waiting -= 1
         try:
-            self._journal.write(_encode(Outcome(record)))
+            entry = _encode(Outcome(record))
+        except UnicodeEncodeError:  # a caller's header or path that is no text
+            record = _readable(record)
+            entry = _encode(Outcome(record))
+        try:
+            self._journal.write(entry)
         except OSError as error:
             self._note_broken(error)  # the record still goes to the store, from memory
         self._records.append(record)
@@ -157,8 +162,15 @@ class Ledger:
                 self._note_broken(error)
                 self._seal()
 
-    def _seal(self) -> None:
-        self._segments.append(self._journal.rotate())
+    def _seal(self) -> bool:
+        """Begin a new segment; False if the disk refuses one, and the old one goes on."""
+        try:
+            done = self._journal.rotate()
+        except OSError as error:
+            self._note_broken(error)
+            return False
+        self._segments.append(done)
+        return True
 
     async def _ship_all(self) -> None:
         pause = SHIP_EVERY
@@ -187,10 +199,11 @@ class Ledger:
             batch = self._records[:BATCH]
             # A segment may go once everything written to it before now is in the store.
             last = len(batch) == len(self._records)
-            if last:
-                self._behind += self._journal.size
-                self._seal()
-                sealed = list(self._segments)
+            if last and self._journal.size:
+                size = self._journal.size
+                if self._seal():
+                    self._behind += size
+            sealed = list(self._segments)
             self._price(batch)
             await self._store.append(batch)
             del self._records[: len(batch)]
@@ -223,6 +236,22 @@ class Ledger:
             self._records.append(_unknown(intent))
         if intents:
             log.warning("%d requests were open when the hub was killed; they are recorded as unknown", len(intents))
+
+
+def _readable(record: Record) -> Record:
+    """`record` with half characters replaced, wherever a caller or provider put some."""
+    text = {
+        name: value.encode("utf-8", "replace").decode()
+        for name in record.__struct_fields__
+        if isinstance(value := getattr(record, name), str)
+    }
+    tags = {
+        name.encode("utf-8", "replace").decode(): value.encode("utf-8", "replace").decode()
+        for name, value in record.tags.items()
+    }
+    for attempt in record.attempts:
+        attempt.detail = attempt.detail.encode("utf-8", "replace").decode()
+    return msgspec.structs.replace(record, **text, tags=tags)
 
 
 def _unknown(intent: Intent) -> Record:
