@@ -97,6 +97,8 @@ def test_a_model_that_one_provider_lists_needs_no_route(build: Builder) -> None:
 
 def test_a_provider_alone_that_lists_nothing_is_asked_for_anything(build: Builder) -> None:
     catalog = build(provider("a", URL))
+    assert catalog.find("whatever") is None  # it has to be asked first
+    catalog.places["a"].listed = frozenset()
     assert labels(catalog.find("whatever")) == ["a/whatever#k1"]
     listing = build(provider("a", URL))
     listing.places["a"].listed = frozenset({"small"})

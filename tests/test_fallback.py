@@ -267,6 +267,7 @@ async def test_after_the_first_byte_nobody_else_is_asked(upstream: FakeUpstream,
             with pytest.raises(aiohttp.ClientPayloadError):
                 async for piece in response.content.iter_any():
                     got += piece
+            response.close()
             assert got.startswith((STREAM[0] + STREAM[1]).encode())
             assert b'"error"' in got
             assert b"[DONE]" not in got
@@ -285,6 +286,7 @@ async def test_a_stream_that_ends_without_its_end_is_no_success(
         response = await client.post(house.url + "/v1/chat/completions", json=CHAT | {"stream": True})
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
+        response.close()
         (record,) = await house.records()
         assert record.outcome == "failed"
 

@@ -78,6 +78,7 @@ async def test_a_provider_that_dies_mid_sentence_is_no_success(
                     body = await response.read()
                 except aiohttp.ClientPayloadError:
                     body = b""
+                    response.close()
                 assert not body.endswith(b"[DONE]\n\n"), cut
             else:
                 assert response.status in (502, 503)
@@ -103,7 +104,7 @@ async def test_a_slow_reader_does_not_fill_the_memory(upstream: FakeUpstream) ->
         writer.transport.abort()
         (record,) = await house.records()
         assert record.outcome == "cancelled"
-        assert record.output_bytes if hasattr(record, "output_bytes") else True
+        assert record.output_tokens > 0
         await gone_within(upstream, 2)
 
 
@@ -196,8 +197,8 @@ async def test_sigterm_lets_running_streams_finish(
 async def test_two_hubs_do_not_share_a_folder(upstream: FakeUpstream, tmp_path: Path) -> None:
     config = one_provider(upstream.url)
     async with House(config, folder=tmp_path):
-        command = [sys.executable, "-m", "llmhub_core", "serve", "--config", str(tmp_path / "config.toml"), "--port", "0",
-                   "--data-dir", str(tmp_path / "data")]  # fmt: skip
+        command = [sys.executable, "-m", "llmhub_core", "serve", "--config", str(tmp_path / "config.toml")]
+        command += ["--port", "0", "--data-dir", str(tmp_path / "data")]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
         assert done.returncode == 1
         assert "Another llm-hub runs on the data folder" in done.stderr

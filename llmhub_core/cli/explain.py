@@ -34,6 +34,8 @@ def _explain(model: str, config: Path | None, folder: Path | None, as_json: bool
         hub = Hub(loaded.settings, registry, data_dir(folder), base)
     except StartError as error:
         fail(str(error))
+    for known in hub.catalog.places.values():
+        known.listed = frozenset()  # nobody is asked here for the models that they have
     route = hub.catalog.find(model)
     if route is None:
         fail(hub.catalog.unknown(model).message)

@@ -49,9 +49,9 @@ async def list_models(hub: Hub, upstream: Upstream) -> None:
 async def _ask(hub: Hub, upstream: Upstream, place: Place) -> bool:
     call = place.provider.models_call()
     key = place.keys[0]
+    if place.listed is None:
+        place.listed = frozenset()  # from now on it was asked, whatever comes of it
     if call is None:
-        return True
-    if key.id not in hub.secrets and place.kind != "openai_compatible":
         return True
     call.timeouts = PATIENCE
     try:

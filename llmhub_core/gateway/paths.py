@@ -125,5 +125,7 @@ async def _readyz(request: web.Request) -> Any:
 async def _metrics(request: web.Request) -> Any:
     """What the observers count, in the Prometheus text format."""
     hub = request.app[HUB]
-    text = "".join(observer.metrics() for observer in hub.observers) or NO_METRICS
+    text = "".join(observer.metrics() for observer in hub.observers)
+    if not text and "prometheus" not in {observer.name for observer in hub.observers}:
+        text = NO_METRICS
     return await _send(request, text.encode(), "text/plain; version=0.0.4; charset=utf-8")

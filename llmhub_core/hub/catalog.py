@@ -119,8 +119,8 @@ class Catalog:
     def _listed_once(self, model: str) -> Deployment | None:
         having = [place.name for place in self.places.values() if place.lists(model)]
         if not having and len(self.places) == 1:
-            # A provider alone that lists nothing: what is asked for can only be there.
-            having = [place.name for place in self.places.values() if not (place.models or place.listed)]
+            # A provider alone that was asked and lists nothing: what is asked for can only be there.
+            having = [place.name for place in self.places.values() if not place.models and place.listed == frozenset()]
         return Deployment(having[0], model) if len(having) == 1 else None
 
     def unknown(self, model: str) -> UnknownModel:
