@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 Extras = Mapping[str, Any]
 """What only one dialect knows: carried, never interpreted. Written back by that dialect alone."""
 
@@ -220,8 +222,7 @@ class Sampling:
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """What the chain has to know of every request, read without taking the messages apart.
 
     model          the public name as the caller wrote it

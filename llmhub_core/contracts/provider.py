@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from llmhub_core.contracts.plugin import Plugin
@@ -34,7 +34,7 @@ class Call:
     headers: dict[str, str]
     body: bytes
     method: str = "POST"
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = Timeouts()
 
 
 class Fetched(Protocol):
@@ -98,7 +98,8 @@ class Provider(Plugin):
     @abstractmethod
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         """Add address prefix, credentials, signature. `call.url` comes as the dialect's path (``/chat/completions``),
-        `secret` is the provider key's; an empty secret means that the place needs none."""
+        `secret` is the provider key's; an empty one means that the place needs none. The call is this attempt's
+        own and may be changed."""
 
     async def serve(self, call: Call) -> ProviderAnswer | None:
         """For models that run in this process: the answer to a prepared call. None sends it over the network."""

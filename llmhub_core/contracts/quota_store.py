@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
+
 from llmhub_core.contracts.candidate import Limit
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.plugin import Plugin
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """What a request takes: itself, its tokens (estimated first, then as reported) and its money (10⁻⁹ USD)."""
 
     requests: int = 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer. Totals include their parts; provider dialects convert to and from their own sums.
 
     input_tokens          everything read: fresh, cached and newly cached
@@ -38,13 +37,13 @@ class Usage:
     def updated(self, later: Usage) -> Usage:
         """With what `later` knows: providers report the sides of an answer at different times, the last word counts."""
         known = {name: value for name in _COUNTS if (value := getattr(later, name)) > 0}
-        return replace(self, estimated=later.estimated, **known)
+        return msgspec.structs.replace(self, estimated=later.estimated, **known)
 
     def as_estimated(self) -> Usage:
-        return replace(self, estimated=True)
+        return msgspec.structs.replace(self, estimated=True)
 
 
-_COUNTS = tuple(field.name for field in fields(Usage) if field.name != "estimated")
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "estimated")
 
 BYTES_PER_TOKEN = 3.2
 """A floor that holds for English, code and most scripts; used where no tokenizer is at hand."""

@@ -46,13 +46,15 @@ def dump_json(value: Any) -> bytes:
 def is_json(data: bytes) -> bool:
     """Whether `data` is one well-formed JSON value; reads it without building anything."""
     try:
+        if not data.isascii():
+            data.decode()  # skipping over strings, the fast parser does not look at their bytes
         _check(data)
     except msgspec.DecodeError:
         try:
             json.loads(data)
         except (ValueError, RecursionError):
             return False
-    except RecursionError:
+    except (UnicodeDecodeError, RecursionError):
         return False
     return True
 
@@ -60,7 +62,8 @@ def is_json(data: bytes) -> bool:
 # Server-sent events. Lines end at CR, LF or CR LF and nowhere else: U+2028, U+2029 and U+0085 are legal
 # inside JSON strings, so the generic line splitters of the language are wrong here.
 
-_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+# A CR at the very end of what came may be half of a CR LF: it waits for the next byte.
+_LINE_END = rb"(?:\r\n|\n|\r(?!\n|\Z))"
 _FRAME_END = re.compile(_LINE_END + _LINE_END)
 _LINES = re.compile(rb"\r\n|\n|\r")
 
@@ -78,6 +81,8 @@ class FrameSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The frames that `chunk` completed."""
         waiting, scan = self._waiting, 0
+        if not waiting and b"\r" not in chunk:
+            return self._feed_plain(chunk)
         if waiting:
             # Only the seam is looked at again, so that a frame in many reads costs linear time.
             scan = max(0, len(waiting) - 3)
@@ -94,6 +99,23 @@ class FrameSplitter:
             start = end.end()
         if start < len(chunk):
             waiting += chunk[start:]
+            self._check()
+        return frames
+
+    def _feed_plain(self, chunk: bytes) -> list[bytes]:
+        """Most providers end lines with LF alone and send whole frames: finding those needs no pattern."""
+        find = chunk.find
+        end = find(b"\n\n") + 2
+        if end == len(chunk) > 1:
+            return [chunk]
+        frames: list[bytes] = []
+        start = 0
+        while end > 1:
+            frames.append(chunk[start:end])
+            start = end
+            end = find(b"\n\n", start) + 2
+        if start < len(chunk):
+            self._waiting += chunk[start:]
             self._check()
         return frames
 
@@ -115,7 +137,7 @@ class FrameSplitter:
 
 def read_frame(raw: bytes) -> tuple[str, bytes]:
     """Event name ("" if none) and data of a raw frame; data is b"" for comments and blank lines."""
-    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2:
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
         return "", raw[6:-2]
     event, data = "", []
     for line in _LINES.split(raw):
@@ -179,14 +201,18 @@ _STRING_VALUE: dict[str, re.Pattern[bytes]] = {}
 
 
 def replace_string(body: bytes, key: str, value: str) -> bytes:
-    """`body` with the string value of top-level `key` replaced; BadRequest if it stands there twice."""
+    """`body` with the string value of top-level `key` replaced; BadRequest if it stands there twice.
+
+    `body` must have the key at the top level, as read_head has seen: else a nested one would be taken for it.
+    """
     pattern = _STRING_VALUE.get(key)
     if pattern is None:
         pattern = re.compile(rb'"' + re.escape(key.encode()) + rb'"\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
         _STRING_VALUE[key] = pattern
     first = pattern.search(body)
     # One match is the top-level key, unless that one is written with escapes (\u006d…) and this is nested.
-    if first is not None and b"\\u00" not in body and pattern.search(body, first.end()) is None:
+    plain = b"\\" not in body or b"\\u00" not in body  # one byte is found far faster than four
+    if first is not None and plain and pattern.search(body, first.end()) is None:
         start, end = first.span(1)
     else:
         span = find_value(body, key)
@@ -209,7 +235,8 @@ def set_value(body: bytes, key: str, raw: bytes) -> bytes:
 # Headers and texts of providers.
 
 _CREDENTIALS = re.compile(
-    r"(?i)bearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|lha?|key)-[\w*.-]{6,}|\bAIza[\w*-]{6,}|([?&](?:key|api_key)=)[^&\s]+"
+    r"(?i)bearer\s+\S+|\b(?:sk|pk|rk|xai|csk|pplx|lha?|key)-[\w*.-]{6,}|\b(?:gsk|hf|fw)_[\w*.-]{6,}|\bAIza[\w*-]{6,}"
+    r"|([?&](?:key|api_key)=)[^&\s]+"
 )
 
 

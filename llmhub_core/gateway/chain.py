@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.gateway.auth import recognise
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.meter import metered, note_refusal
-from llmhub_core.gateway.normalize import read_body, understand
+from llmhub_core.gateway.normalize import arrived, check_head, intercept, read_on, understand
 from llmhub_core.gateway.refusal import new_id, refuse
 from llmhub_core.gateway.relay import relay
 from llmhub_core.gateway.reply import Reply
@@ -25,6 +25,8 @@ from llmhub_core.hub.hub import Hub
 EXCHANGE = web.RequestKey("exchange", Exchange)
 HUB = web.AppKey("hub", Hub)
 UPSTREAM = web.AppKey("upstream", Upstream)
+
+NO_QUERY: Mapping[str, str] = {}
 
 Handler = Callable[[web.Request], Awaitable[Reply]]
 
@@ -37,7 +39,8 @@ class Step(Protocol):
 
 async def open_exchange(request: web.Request, handler: Handler, dialect: Dialect) -> Reply:
     """Open the exchange in the caller's dialect, and speak every refusal in it."""
-    exchange = Exchange(new_id(), dialect, request.headers, Where(request.match_info, request.query))
+    where = Where(request.match_info, request.query if "?" in request.raw_path else NO_QUERY)
+    exchange = Exchange(new_id(), dialect, request.headers, where)
     request[EXCHANGE] = exchange
     try:
         return await handler(request)
@@ -54,8 +57,14 @@ async def auth(request: web.Request, handler: Handler) -> Reply:
 
 async def normalize(request: web.Request, handler: Handler) -> Reply:
     exchange = request[EXCHANGE]
-    exchange.body = await read_body(request, request.app[HUB].settings.server.max_body)
-    await understand(exchange, request.app[HUB])
+    hub, content = request.app[HUB], request.content
+    limit = hub.settings.server.max_body
+    check_head(request, limit)
+    # A small body came with its head, in the ordinary case: then nothing has to be waited for.
+    exchange.body = arrived(content, limit) if content.is_eof() else await read_on(content, limit)
+    understand(exchange)
+    if hub.sees_requests:
+        await intercept(exchange, hub)
     return await handler(request)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead
 from llmhub_core.contracts.chat_response import ChatResponse
@@ -19,27 +19,30 @@ BODY_TOTAL = 60.0
 MAX_TAGS = 16
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body, of at most `limit` bytes; refused before it is read where its headers tell enough."""
+def check_head(request: web.Request, limit: int) -> None:
+    """Refuse what its headers show to be unusable, before any of it is read."""
     headers = request.headers
-    media, _, options = headers.get("content-type", "").partition(";")
-    if media.strip().lower() != "application/json" or "utf-16" in options.lower():
-        raise UnsupportedMedia("Send the body as JSON, with the header content-type: application/json.")
+    kind = headers.get("content-type", "")
+    if kind != "application/json":
+        media, _, options = kind.partition(";")
+        if media.strip().lower() != "application/json" or "utf-16" in options.lower():
+            raise UnsupportedMedia("Send the body as JSON, with the header content-type: application/json.")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a content-encoding; compressed requests are not taken.")
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    content = request.content
-    if content.is_eof():  # a small body came with its head: the ordinary case, without a wait
-        body = content.read_nowait(-1)
-    else:
-        body = await _read_on(content, limit)
+
+
+def arrived(content: StreamReader, limit: int) -> bytes:
+    """A body of which all is here already, of at most `limit` bytes."""
+    body = content.read_nowait(-1)
     if len(body) > limit:
         raise _too_large(limit)
     return body
 
 
-async def _read_on(content: web.StreamReader, limit: int) -> bytes:  # type: ignore[name-defined]
+async def read_on(content: StreamReader, limit: int) -> bytes:
+    """The rest of a body that is still arriving, of at most `limit` bytes."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -61,12 +64,16 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than the {limit / 1048576:g} MiB that this hub accepts.")
 
 
-async def understand(exchange: Exchange, hub: Hub) -> None:
-    """Read what the chain has to know, and let interceptors have their say."""
+def understand(exchange: Exchange) -> None:
+    """Read what the chain has to know."""
     exchange.head = exchange.dialect.read_head(exchange.body, exchange.where)
     tags = exchange.headers.get("x-llmhub-tags")
     if tags:
         exchange.tags = _tags(tags)
+
+
+async def intercept(exchange: Exchange, hub: Hub) -> None:
+    """Let interceptors have their say: another request, or an answer at once."""
     for interceptor in hub.sees_requests:
         said = await interceptor.request(exchange)
         if isinstance(said, ChatResponse):

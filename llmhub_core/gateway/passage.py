@@ -77,8 +77,8 @@ class Passage:
         late for another candidate."""
         answer, exchange = self._answer, self._exchange
         assert answer is not None  # noqa: S101 — open() went before
-        content_type = answer.headers.get("content-type", "")
-        streamed = exchange.head.stream and not content_type.startswith("application/json")
+        asked = exchange.head.stream
+        streamed = asked and not answer.headers.get("content-type", "").startswith("application/json")
         lane = self._lane(streamed)
         exchange.lane = lane.name
         envelope = self._provider.envelope(streamed)
@@ -119,7 +119,8 @@ class Passage:
         out = lane.feed(body) + lane.close()
         if lane.failed is not None:
             raise lane.failed
-        out += await self._exchanged(lane)
+        if self._hub.sees_responses:
+            out += await self._exchanged(lane)
         await reply.send(200, lane.content_type, out, headers)
 
     async def _carry_stream(
@@ -148,7 +149,8 @@ class Passage:
         tail += lane.close()
         if lane.failed is not None:
             await self._fail(lane, tail, reply)
-        tail += await self._exchanged(lane)
+        if self._hub.sees_responses:
+            tail += await self._exchanged(lane)
         if not reply.started:
             if not tail:
                 raise UpstreamGarbled("The provider's answer was empty; try again.")

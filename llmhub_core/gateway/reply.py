@@ -44,7 +44,8 @@ class Reply:
         head = self._head(status, content_type, headers)
         self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self._done = True
-        await self._drain()
+        if self._request.protocol.writing_paused:
+            await self._drain()
 
     async def start(self, content_type: str, headers: Headers, first: bytes) -> None:
         """Begin a stream, its first piece in the same write."""
@@ -54,7 +55,8 @@ class Reply:
         else:
             self.keep_alive = False  # HTTP/1.0 knows no other end of a stream than that of the connection
             self._write(b"%b\r\n%b" % (head, first))
-        await self._drain()
+        if self._request.protocol.writing_paused:
+            await self._drain()
 
     async def write(self, piece: bytes) -> None:
         self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
@@ -66,7 +68,8 @@ class Reply:
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._done = True
-        await self._drain()
+        if self._request.protocol.writing_paused:
+            await self._drain()
 
     def break_off(self) -> None:
         """End without an ending: what was written still arrives, and then the caller sees that more was due."""
@@ -105,8 +108,6 @@ class Reply:
         transport.write(data)
 
     async def _drain(self) -> None:
-        if not self._request.protocol.writing_paused:
-            return
         try:
             async with asyncio.timeout(SLOW_READER):
                 await self._request.writer.drain()

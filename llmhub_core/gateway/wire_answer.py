@@ -16,6 +16,19 @@ DIED = "The provider closed the connection before it answered; try again."
 _ABANDONED = "The call was given up before its answer was complete."
 
 
+def read_headers(lines: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header lines as a mapping: names in lower case, repeated ones joined with ", ", set-cookie dropped."""
+    headers: dict[str, str] = {}
+    for name, value in lines:
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1").strip(" \t")
+        if key in headers:
+            headers[key] = f"{headers[key]}, {text}"
+        elif key != "set-cookie":
+            headers[key] = text
+    return headers
+
+
 class Line(Protocol):
     """The connection, as an answer sees it."""
 
@@ -42,8 +55,22 @@ class UpstreamResponse:
     """
 
     __slots__ = (
-        "_conn", "_ended", "_ends_at", "_error", "_first_at", "_inflate", "_loop", "_parts", "_size", "_stall",
-        "_waiter", "headers", "stale", "status",
+        "_conn",
+        "_decodes",
+        "_ended",
+        "_ends_at",
+        "_error",
+        "_first_at",
+        "_headers",
+        "_inflate",
+        "_lines",
+        "_loop",
+        "_parts",
+        "_size",
+        "_stall",
+        "_waiter",
+        "stale",
+        "status",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +78,8 @@ class UpstreamResponse:
     ) -> None:
         """`first_at` and `ends_at` are loop times, `stall` is in seconds; inf means without limit."""
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._headers: dict[str, str] | None = None
         self.stale = False  # for the pool: the connection was dead already, nothing was answered, its place is kept
         self._conn: Line | None = conn
         self._loop = loop
@@ -64,6 +92,7 @@ class UpstreamResponse:
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._inflate: Inflate | None = None
+        self._decodes = False
 
     async def chunk(self) -> bytes:
         """What arrived since the last call, decoded; b"" at the clean end. Does not suspend if bytes wait already.
@@ -156,15 +185,23 @@ class UpstreamResponse:
 
     # What the connection tells:
 
-    def begin(self, status: int, headers: dict[str, str]) -> None:
+    @property
+    def headers(self) -> dict[str, str]:
+        """Read when somebody asks: most answers are passed on without a look at their twenty headers."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = read_headers(self._lines)
+            if headers.pop("content-encoding", None) is not None and self._decodes:
+                headers.pop("content-length", None)  # it told the size before decoding
+        return headers
+
+    def begin(self, status: int, framing: dict[str, str], lines: list[tuple[bytes, bytes]]) -> None:
         """The head is complete. Raises UpstreamGarbled for a content coding that we cannot undo."""
-        coding = headers.get("content-encoding")
+        coding = framing.get("content-encoding")
         if coding is not None:
             self._inflate = Inflate.of(coding)
-            del headers["content-encoding"]
-            if self._inflate is not None:
-                headers.pop("content-length", None)  # it told the size before decoding
-        self.status, self.headers = status, headers
+            self._decodes = self._inflate is not None
+        self.status, self._lines = status, lines
         self._wake()
 
     def push(self, data: bytes) -> bool:

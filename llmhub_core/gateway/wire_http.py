@@ -18,7 +18,7 @@ import httptools
 
 from llmhub_core.contracts.errors import UpstreamError, UpstreamGarbled, UpstreamUnreachable
 from llmhub_core.contracts.provider import Timeouts
-from llmhub_core.gateway.wire_answer import DIED, UpstreamResponse, timed_out
+from llmhub_core.gateway.wire_answer import DIED, UpstreamResponse, read_headers, timed_out
 
 MAX_HEADERS = 200
 MAX_TRAILERS = 64
@@ -37,6 +37,9 @@ def _lower(name: bytes) -> str:
     if len(_NAMES) < 512 and len(name) < 64:
         _NAMES[name] = key
     return key
+
+
+_FRAMING = frozenset(["content-length", "transfer-encoding", "content-encoding"])
 
 
 class Owner(Protocol):
@@ -63,8 +66,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_barren", "_chunked", "_count", "_deadline", "_done", "_early", "_fault", "_head_done", "_headers",
-        "_headless", "_interims", "_keep", "_made", "_max_header", "_owner", "_parser", "_paused", "_pieces",
+        "_barren", "_chunked", "_deadline", "_done", "_early", "_fault", "_head", "_head_done", "_headers",
+        "_headless", "_interims", "_keep", "_lines", "_made", "_max_header", "_owner", "_parser", "_paused", "_pieces",
         "_poll", "_resp", "_seen", "_status", "_tail", "_timer", "_timer_at", "_to_eof", "_touched", "_transport",
         "closed", "handed", "idle_since", "loop", "reused", "slot",
     )  # fmt: skip
@@ -77,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._made = False
         self._poll = select.poll()
         self._pieces: list[bytes] = []
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._head: list[tuple[bytes, bytes]] = []
         self._resp: UpstreamResponse | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._deadline = inf
@@ -91,7 +96,8 @@ class Connection(asyncio.Protocol):
         self._touched = self._head_done = self._done = self._chunked = self._to_eof = self._keep = False
         self._fault = ""
         self._early = self._tail = b""
-        self._seen = self._count = self._interims = self._barren = self._status = 0
+        self._seen = self._interims = self._barren = self._status = 0
+        self._lines.clear()
         self._headers: dict[str, str] = {}
 
     def usable(self) -> bool:
@@ -241,7 +247,7 @@ class Connection(asyncio.Protocol):
         if not had_head:
             if self._head_done:
                 try:
-                    resp.begin(self._status, self._headers)
+                    resp.begin(self._status, self._headers, self._head)
                 except UpstreamGarbled as error:
                     self.fail(error)
                     return
@@ -258,7 +264,7 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
         elif had_head:
             self._barren += len(data)  # chunk extensions and trailers are nobody's body
-            if self._barren > self._max_header and not self._done:
+            if (self._barren > self._max_header or len(self._lines) > MAX_TRAILERS) and not self._done:
                 fault = fault or _GARBLED
         if fault:
             self.fail(UpstreamGarbled(fault))
@@ -293,33 +299,37 @@ class Connection(asyncio.Protocol):
         if self._done:
             raise ValueError  # a second answer to one request
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count += 1
-        if self._head_done:
-            if self._count > MAX_TRAILERS:
-                raise ValueError
-            return
-        if self._count > MAX_HEADERS:
+    @property
+    def on_header(self) -> object:
+        """Header lines are only kept here, by the least that Python can do: there are twenty in each answer."""
+        append = self._lines.append
+
+        def keep(name: bytes, value: bytes) -> None:
+            append((name, value))
+
+        return keep
+
+    def _read_lines(self) -> dict[str, str]:
+        """The headers on which reading the body depends; the others are taken apart when somebody asks."""
+        lines = self._lines
+        if len(lines) > MAX_HEADERS:
             self._fault = _HEAD_TOO_LARGE
             raise ValueError
-        key = _NAMES.get(name) or _lower(name)
-        text = value.decode("latin-1").strip(" \t")
-        headers = self._headers
-        if key in headers:
-            headers[key] = f"{headers[key]}, {text}"
-        elif key != "set-cookie":
-            headers[key] = text
+        self._head = lines.copy()
+        lines.clear()
+        names = _NAMES
+        framing = [line for line in self._head if (names.get(line[0]) or _lower(line[0])) in _FRAMING]
+        return read_headers(framing)
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        headers = self._headers
+        headers = self._headers = self._read_lines()
         status = self._status = parser.get_status_code()
         coding = headers.get("transfer-encoding")
         if status < 200:
             if status < 100 or status == 101 or coding is not None or "content-length" in headers:
                 raise ValueError
             self._interims += 1
-            self._headers = {}
             return
         keep = parser.should_keep_alive()
         if status > 599 or (self._interims and parser.get_http_version() not in ("1.0", "1.1")):
@@ -328,7 +338,6 @@ class Connection(asyncio.Protocol):
             if coding.lower() != "chunked" or parser.get_http_version() != "1.1":
                 raise ValueError
             self._chunked = True
-        self._count = 0
         self._head_done = True
         if self._headless:
             self._done = True
@@ -342,4 +351,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._head_done:
+            if len(self._lines) > MAX_TRAILERS:
+                raise ValueError
             self._done = True

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from llmhub_core.contracts import (
@@ -329,7 +330,7 @@ class DialectSuite:
             assert self.dialect.outgoing_body(out, head, head.model) == body
 
     def test_passing_frames_tell_what_the_decoder_reads(self, talk: Conversation) -> None:
-        head = replace(self.head(talk, stream=True), asked_usage=True)
+        head = msgspec.structs.replace(self.head(talk, stream=True), asked_usage=True)
         infos, usage = [], Usage()
         for frame in frames_of(talk.stream):
             data = read_frame(frame)[1]
@@ -345,7 +346,7 @@ class DialectSuite:
         assert not any(info.hidden or info.error for info in infos)
 
     def test_a_passing_stream_is_whole_exactly_if_the_decoder_finds_it_so(self, talk: Conversation) -> None:
-        head, sent, ended = replace(self.head(talk, stream=True), asked_usage=True), b"", False
+        head, sent, ended = msgspec.structs.replace(self.head(talk, stream=True), asked_usage=True), b"", False
         for frame in frames_of(talk.stream):
             sent += frame
             if self.dialect.telling.search(frame):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -330,4 +330,4 @@ class MetadataStoreSuite(PluginSuite):
 
 
 def _numbers() -> list[str]:
-    return [field.name for field in fields(Record) if field.name.endswith(("_tokens", "_calls"))]
+    return [name for name in Record.__struct_fields__ if name.endswith(("_tokens", "_calls"))]

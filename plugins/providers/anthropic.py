@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
 
@@ -31,10 +31,10 @@ class AnthropicProvider(Provider):
         self.base_url = settings.base_url.rstrip("/").removesuffix("/v1")
 
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
-        headers = dict(call.headers)
+        call.url = self.base_url + call.url
         if secret:
-            headers["x-api-key"] = secret
-        return replace(call, url=self.base_url + call.url, headers=headers)
+            call.headers["x-api-key"] = secret
+        return call
 
     def models_call(self) -> Call:
         return Call("/v1/models?limit=1000", {"anthropic-version": "2023-06-01"}, b"", method="GET")

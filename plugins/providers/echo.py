@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmhub_core.contracts import (
@@ -76,7 +76,8 @@ class Echo(Provider):
         self._delay = settings.delay
 
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
-        return replace(call, url=self.base_url + call.url)
+        call.url = self.base_url + call.url
+        return call
 
     async def serve(self, call: Call) -> ProviderAnswer | None:
         if call.method == "GET":

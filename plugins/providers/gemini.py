@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
 
@@ -32,8 +32,10 @@ class Gemini(Provider):
         self.base_url = settings.base_url.rstrip("/").removesuffix("/v1beta")
 
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
-        headers = {**call.headers, "x-goog-api-key": secret} if secret else dict(call.headers)
-        return replace(call, url=self.base_url + call.url, headers=headers)
+        call.url = self.base_url + call.url
+        if secret:
+            call.headers["x-goog-api-key"] = secret
+        return call
 
     def models_call(self) -> Call | None:
         return Call("/v1beta/models?pageSize=1000", {}, b"", method="GET")

@@ -67,10 +67,11 @@ class _Counter:
     Before `rolls_at` there is nothing to forget, so that the hot path need not ask.
     """
 
-    __slots__ = ("buckets", "limit", "reserved", "rolls_at", "used")
+    __slots__ = ("buckets", "kind", "limit", "reserved", "rolls_at", "used")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
+        self.kind = _KINDS[limit.kind]
         self.rolls_at = math.inf
         self.buckets: deque[_Bucket] = deque()
         self.used = 0
@@ -228,15 +229,14 @@ class _Gate(_Counter):
         return _when_returned(excess, [(lease.expires - now, 1) for lease in self.inside])
 
 
-def _needs(amount: Amount) -> dict[str, int]:
+_KINDS = {"requests": 0, "tokens": 1, "money": 2, "concurrency": 3}
+"""Where a kind stands in what `_needs` returns."""
+
+
+def _needs(amount: Amount) -> tuple[int, int, int, int]:
     """What `amount` takes from a limit of each kind; never less than nothing, whatever a provider reported."""
     requests, tokens, money = amount.requests, amount.tokens, amount.money
-    return {
-        "requests": requests if requests > 0 else 0,
-        "tokens": tokens if tokens > 0 else 0,
-        "money": money if money > 0 else 0,
-        "concurrency": 1,
-    }
+    return requests if requests > 0 else 0, tokens if tokens > 0 else 0, money if money > 0 else 0, 1
 
 
 def _when_returned(excess: int, returns: list[tuple[float, int]]) -> float:
@@ -257,6 +257,7 @@ class MemoryQuotaStore(QuotaStore):
     """
 
     name = "memory"
+    waits = False
 
     def __init__(self, settings: Any, *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
         super().__init__(settings)
@@ -264,31 +265,34 @@ class MemoryQuotaStore(QuotaStore):
         self._wall = wall
         self._numbers = count(1)
         self._counters: dict[str, _Counter] = {}
+        # The counters of limits that come in the same tuple each time, by its identity: looking four of them up
+        # by name costs as much as counting them.
+        self._resolved: dict[int, tuple[Sequence[Limit], tuple[_Counter, ...]]] = {}
         self._forget_idle_at = IDLE_COUNTERS
         self._leases: list[_Expiry] = []  # a heap: what expires first is first
         self._open = 0
 
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
         now = self._clock()
-        self._expire(now)
+        if self._leases and self._leases[0][0] <= now:
+            self._expire(now)
         if len(self._counters) >= self._forget_idle_at:
             self._forget_idle(now)
-        taking: dict[_Counter, int] = {}
-        counters, needs = self._counters, _needs(amount)
-        for limit in limits:
-            counter = counters.get(limit.id)
-            if counter is None or (counter.limit is not limit and not self._goes_on(counter, limit)):
-                counter = self._new_counter(limit)
+        known = self._resolved.get(id(limits))
+        counters = known[1] if known is not None and known[0] is limits else self._resolve(limits)
+        needs = _needs(amount)
+        for counter in counters:
             if counter.rolls_at <= now:
                 counter.roll(now)
-            needed = needs[limit.kind]
-            if counter.used + counter.reserved + needed > limit.amount:
+            if counter.used + counter.reserved + needs[counter.kind] > counter.limit.amount:
                 raise self._limit_reached(limits, amount, now)
-            taking[counter] = needed
         number = next(self._numbers)
         taken = _Lease(f"memory-{number}", tuple(limits), amount, now + lease)
-        taken.held = [(counter, needed, counter.take(needed, now, taken)) for counter, needed in taking.items()]
-        if taking:
+        held = taken.held = []
+        for counter in counters:
+            needed = needs[counter.kind]
+            held.append((counter, needed, counter.take(needed, now, taken)))
+        if counters:
             heapq.heappush(self._leases, (taken.expires, number, taken))
             self._open += 1
         return taken
@@ -299,17 +303,18 @@ class MemoryQuotaStore(QuotaStore):
         if not isinstance(reservation, _Lease):
             raise TypeError("This reservation was made by another quota store.")
         now = self._clock()
-        self._expire(now)
+        if self._leases and self._leases[0][0] <= now:
+            self._expire(now)
         reservation.settled = True
         used = _needs(actual)
         if reservation.held:
             for counter, needed, bucket in reservation.held:
-                counter.settle(needed, bucket, used[counter.limit.kind], now, reservation)
+                counter.settle(needed, bucket, used[counter.kind], now, reservation)
             reservation.held = []
             self._open -= 1
         else:  # given back when the lease expired; what was used all the same is counted now
             for counter in {self._counter(limit) for limit in reservation.limits}:
-                counter.charge(used[counter.limit.kind], now)
+                counter.charge(used[counter.kind], now)
         if len(self._leases) > 2 * self._open + BUCKETS:
             self._leases = [entry for entry in self._leases if entry[2].held]
             heapq.heapify(self._leases)
@@ -335,6 +340,14 @@ class MemoryQuotaStore(QuotaStore):
                 lease.held = []
                 self._open -= 1
 
+    def _resolve(self, limits: Sequence[Limit]) -> tuple[_Counter, ...]:
+        counters = tuple(dict.fromkeys(self._counter(limit) for limit in limits))
+        if type(limits) is tuple:
+            if len(self._resolved) >= IDLE_COUNTERS:
+                self._resolved.clear()
+            self._resolved[id(limits)] = (limits, counters)
+        return counters
+
     def _counter(self, limit: Limit) -> _Counter:
         counter = self._counters.get(limit.id)
         if counter is None or not self._goes_on(counter, limit):
@@ -344,7 +357,9 @@ class MemoryQuotaStore(QuotaStore):
     def _goes_on(self, counter: _Counter, limit: Limit) -> bool:
         if not counter.counts(limit):
             return False
-        counter.limit = limit
+        if counter.limit is not limit:
+            counter.limit = limit
+            self._resolved.clear()
         return True
 
     def _new_counter(self, limit: Limit) -> _Counter:
@@ -357,6 +372,7 @@ class MemoryQuotaStore(QuotaStore):
             else _Sliding(limit)
         )
         self._counters[limit.id] = counter
+        self._resolved.clear()
         return counter
 
     def _forget_idle(self, now: float) -> None:
@@ -366,6 +382,7 @@ class MemoryQuotaStore(QuotaStore):
         self._counters = {
             id: counter for id, counter in self._counters.items() if counter.used or counter.reserved or counter in held
         }
+        self._resolved.clear()
         self._forget_idle_at = max(IDLE_COUNTERS, 2 * len(self._counters))
 
     def _limit_reached(self, limits: Sequence[Limit], amount: Amount, now: float) -> LimitReached:
@@ -375,7 +392,7 @@ class MemoryQuotaStore(QuotaStore):
         for limit in limits:
             counter = self._counter(limit)
             counter.roll(now)
-            needed = needs[limit.kind]
+            needed = needs[_KINDS[limit.kind]]
             excess = counter.used + counter.reserved + needed - limit.amount
             if excess > 0:
                 wait = counter.wait(excess, now, self._leases) if needed <= limit.amount else math.inf

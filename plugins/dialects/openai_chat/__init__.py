@@ -51,6 +51,9 @@ class OpenAIChat(Dialect):
     forwards = frozenset({"idempotency-key", "openai-beta"})
     telling = passing.TELLING
 
+    def tells(self, frame: bytes) -> bool:
+        return passing.tells(frame)
+
     # the caller's side
 
     def claims(self, headers: Mapping[str, str], path: str) -> bool:

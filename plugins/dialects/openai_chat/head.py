@@ -171,7 +171,12 @@ def _parse(body: bytes) -> _Body:
             body.decode()
         except UnicodeDecodeError:
             raise BadRequest("The body must be UTF-8.", code="invalid_encoding") from None
-    if (b"\\ud" in body or b"\\uD" in body) and any(_is_escape(body, found.start()) for found in _HALF_PAIR(body)):
+    # One backslash is found far faster than any two bytes, and most bodies have few.
+    if (
+        b"\\" in body
+        and (b"\\ud" in body or b"\\uD" in body)
+        and any(_is_escape(body, found.start()) for found in _HALF_PAIR(body))
+    ):
         raise BadRequest("The body holds half of a surrogate pair, which is no character.", code="invalid_encoding")
     try:
         return _decode(body)
@@ -193,9 +198,11 @@ def _is_escape(body: bytes, at: int) -> bool:
 
 
 def _check_fields(asked: _Body) -> None:
-    for name in _STEERING:
-        if getattr(asked, name) is not _ABSENT:
-            _unknown(name)
+    if not (
+        asked.api_base is asked.base_url is asked.api_key is asked.user_config is _ABSENT
+        and asked.extra_headers is asked.headers is asked.proxy is asked.timeout is _ABSENT
+    ):
+        _unknown(next(name for name in _STEERING if getattr(asked, name) is not _ABSENT))
     if asked.metadata is not None:
         _check_metadata(asked.metadata)
     if asked.user is not None and _CONTROL(asked.user):

@@ -116,7 +116,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     given, written = wire.prompt_tokens_details or _NO_INPUT, wire.completion_tokens_details or _NO_OUTPUT
     read, wrote = wire.prompt_tokens or 0, wire.completion_tokens or 0
     reasoning, heard = written.reasoning_tokens or 0, given.audio_tokens or 0
-    if not all(0 <= count <= _MOST for count in (read, wrote, reasoning, heard)):
+    if min(read, wrote, reasoning, heard) < 0 or max(read, wrote, reasoning, heard) > _MOST:
         return None
     total = wire.total_tokens
     if reasoning and (total == read + wrote + reasoning or reasoning > wrote):
@@ -139,7 +139,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
 
 
 def _within(count: int | None, total: int) -> int:
-    return max(0, min(count or 0, total))
+    return max(0, min(count, total)) if count else 0
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ HOUR = 3600
 DAY = 86_400
 
 JSON_COLUMNS = ("attempts", "left_out", "adapted", "tags")
-SCALAR_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in JSON_COLUMNS)
+SCALAR_COLUMNS = tuple(name for name in Record.__struct_fields__ if name not in JSON_COLUMNS)
 COLUMNS = SCALAR_COLUMNS + JSON_COLUMNS
 """The order of a row's values, which is that of the table's columns."""
 
@@ -95,7 +95,7 @@ def summed(records: Iterable[Record]) -> list[Row]:
 def storable(record: Record) -> Record:
     """`record` with what no database takes made harmless: half characters, NUL, numbers beyond 64 bits or none at
     all. Some provider sends such a thing one day, and one bad record must not dam up all that come after it."""
-    return replace(record, **{name: _storable(getattr(record, name)) for name in COLUMNS})
+    return msgspec.structs.replace(record, **{name: _storable(getattr(record, name)) for name in COLUMNS})
 
 
 def storable_text(value: str) -> str:
@@ -117,6 +117,8 @@ def _storable(value: Any) -> Any:
         case list() | tuple():
             return type(value)(_storable(each) for each in value)
         case Attempt():
-            return replace(value, **{field.name: _storable(getattr(value, field.name)) for field in fields(value)})
+            return msgspec.structs.replace(
+                value, **{name: _storable(getattr(value, name)) for name in value.__struct_fields__}
+            )
         case _:
             return value

@@ -64,10 +64,6 @@ records = Table(
     _text("adapted"),
     _text("tags"),
     Index(None, "arrived_at", "id"),
-    Index(None, "caller", "arrived_at"),
-    Index(None, "model", "arrived_at"),
-    Index(None, "provider", "arrived_at"),
-    Index(None, "outcome", "arrived_at"),
 )
 
 usage_hours = Table(

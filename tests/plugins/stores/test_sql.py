@@ -14,11 +14,11 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -278,7 +278,7 @@ async def test_resending_changes_nothing(store: Store) -> None:
     batch = some_records(50)
     await store.append(batch)
     await store.append(batch)
-    await store.append([replace(batch[3], cost=999, caller="someone else")])
+    await store.append([msgspec.structs.replace(batch[3], cost=999, caller="someone else")])
     fresh = record(9999)
     await store.append([batch[0], fresh, batch[7], fresh])
     assert await store.find_record(batch[3].id) == batch[3]
@@ -422,7 +422,7 @@ def test_the_revisions_are_those_of_the_files() -> None:
 
 
 def test_every_field_of_a_record_has_its_column() -> None:
-    assert set(COLUMNS) == {field.name for field in fields(Record)}
+    assert set(COLUMNS) == set(Record.__struct_fields__)
     assert tuple(records.columns.keys()) == COLUMNS
 
 

@@ -59,8 +59,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_records"),
     )
     op.create_index("ix_records_arrived_at_id", "records", ["arrived_at", "id"])
-    for column in ("caller", "model", "provider", "outcome"):
-        op.create_index(f"ix_records_{column}_arrived_at", "records", [column, "arrived_at"])
     op.create_table(
         "usage_hours",
         sa.Column("hour", sa.BigInteger(), nullable=False, autoincrement=False),
