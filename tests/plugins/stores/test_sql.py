@@ -407,12 +407,18 @@ async def test_two_may_migrate_at_once(url: str) -> None:
         await other.append([record(1)])
 
 
-async def test_the_migrations_lead_to_the_tables(store: Store) -> None:
+async def test_the_migrations_lead_where_a_new_database_begins(url: str) -> None:
+    from llmhub_plugins.stores.sql.upgrade import upgrade
+
     def differences(connection: Connection) -> list[Any]:
+        upgrade(connection)
         return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
-    async with store._database._engine.connect() as connection:
-        assert await connection.run_sync(differences) == []
+    async with opened(store_of(url), migrate=False) as store:
+        async with store._database.alone() as connection:
+            assert await connection.run_sync(differences) == []
+        assert (await store.schema()).is_current
+        await store.append([record(1)])
 
 
 def test_the_revisions_are_those_of_the_files() -> None:
@@ -443,9 +449,9 @@ async def test_tables_of_somebody_else_are_left_alone(url: str) -> None:
 
 
 async def test_a_migration_that_fails_undoes_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmhub_plugins.stores.sql import upgrade as upgrade_room
+    from llmhub_plugins.stores.sql import database
 
-    whole = upgrade_room.upgrade
+    whole = database._create
 
     def breaks_off(connection: Connection) -> None:
         whole(connection)
@@ -453,7 +459,7 @@ async def test_a_migration_that_fails_undoes_itself(url: str, monkeypatch: pytes
 
     async with opened(store_of(url), migrate=False) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(upgrade_room, "upgrade", breaks_off)
+            patch.setattr(database, "_create", breaks_off)
             with pytest.raises(StartError, match="is as it was"):
                 await store.migrate()
         assert await store.schema() == SchemaState("", REVISIONS[-1])
