@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import aiohttp
@@ -335,3 +336,18 @@ async def test_a_slow_first_byte_falls_back(upstream: FakeUpstream, client: aioh
             assert answered.headers["x-llmhub-served-by"] == "second/b"
             (record,) = await house.records()
             assert record.attempts[0].reason == "upstream_timeout"
+
+
+async def test_a_broken_json_array_stays_one(upstream: FakeUpstream, client: aiohttp.ClientSession) -> None:
+    upstream.script(sse_answer("".join(STREAM), cut_after=len(STREAM[0] + STREAM[1])))
+    async with House(one_provider(upstream.url)) as house:
+        path = "/v1beta/models/fast:streamGenerateContent"
+        response = await client.post(house.url + path, json={"contents": [{"parts": [{"text": "hi"}]}]})
+        got = b""
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for piece in response.content.iter_any():
+                got += piece
+        response.close()
+        parts = json.loads(got)
+        assert parts[0]["candidates"][0]["content"]["parts"][0]["text"] == "Hel"
+        assert parts[-1]["error"]["status"]

@@ -242,6 +242,10 @@ class Translated(Lane):
         """The whole answer, if the lane holds it; None if it went out already."""
         return None if self._fold is None else self._fold.response()
 
+    def failure(self, error: HubError) -> bytes:
+        """The end of a broken stream, in the framing that the stream has."""
+        return self._encoder.write(Failed(error))
+
     def write_out(self, response: ChatResponse) -> bytes:
         return encode_whole(self._encoder, response)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.dialect import Dialect
-from llmhub_core.contracts.errors import UpstreamGarbled
+from llmhub_core.contracts.errors import HubError, UpstreamGarbled
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.provider import Call, Envelope, Provider, ProviderAnswer, Timeouts
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimStream, VerbatimWhole
@@ -87,6 +87,11 @@ class Passage:
                 await self._carry_stream(answer, lane, envelope, reply, headers)
             else:
                 await self._carry_whole(answer, lane, envelope, reply, headers)
+        except HubError as error:
+            if reply.started and isinstance(lane, Translated):
+                await reply.write(lane.failure(error))
+                exchange.error_passed_on = True
+            raise
         finally:
             exchange.output_bytes = lane.output_bytes
             if lane.usage is not None:

@@ -59,6 +59,8 @@ class Reply:
             await self._drain()
 
     async def write(self, piece: bytes) -> None:
+        if not piece:
+            return  # a chunk of no bytes would be the end of the stream
         self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
         if self._request.protocol.writing_paused:
             await self._drain()

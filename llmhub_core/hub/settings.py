@@ -92,7 +92,7 @@ class StorageSettings:
     )
     quota: str = setting(
         "memory:",
-        "Where quotas are counted; memory: is for a single process, and its journal survives restarts.",
+        "Where quotas are counted; memory: is for a single process and begins anew with it.",
         secret=True,
     )
 
@@ -109,8 +109,8 @@ class AuthSettings:
 class SecretsSettings:
     keys: tuple[str, ...] = setting(
         (),
-        "Keys that seal stored secrets, as env:NAME or file:/path: the first seals, all open; "
-        "without any, LLMHUB_SECRET_KEY is used if set, else a key made in the data folder.",
+        "Keys that seal stored secrets, as env:NAME or file:/path: the first seals, all open. "
+        "Nothing is stored sealed yet: provider keys come from this file or the environment.",
         secret=True,
     )
 
@@ -225,8 +225,7 @@ class RouteSettings:
     model: str = setting("", "The name that callers ask for.", required=True, parse=a_model)
     strategy: str = setting(
         "priority",
-        "How its deployments are put in order: priority, round_robin, weighted, least_busy, lowest_latency, "
-        "cheapest, most_quota_left, or any plugin's.",
+        "How its deployments are put in order: priority, round_robin, weighted, or any plugin's.",
     )
     deployments: tuple[DeploymentSettings, ...] = setting((), "Who answers.", required=True)
     fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")

@@ -194,7 +194,7 @@ def _arguments(part: ToolCall, where: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise BadRequest(
             f"`{where}`: the arguments of `{part.name}` are not a JSON object, which Gemini requires; correct them.",
-            code="invalid_value",
+            code="unsupported_content",  # another provider may take them as they are
             param=where,
         )
     return arguments
