@@ -197,6 +197,20 @@ def _trim(body: bytes, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
+def _only_match(body: bytes, literal: bytes, pattern: re.Pattern[bytes]) -> tuple[int, int]:
+    """The span of the one value that `pattern` finds behind `literal`; (-1, -1) if it finds none or several."""
+    span = (-1, -1)
+    at = body.find(literal)  # a plain search runs through a long prompt many times faster than the pattern
+    while at >= 0:
+        found = pattern.match(body, at)
+        if found is not None:
+            if span[0] >= 0:
+                return -1, -1
+            span = found.span(1)
+        at = body.find(literal, at + 1)
+    return span
+
+
 _STRING_VALUE: dict[str, re.Pattern[bytes]] = {}
 
 
@@ -209,12 +223,10 @@ def replace_string(body: bytes, key: str, value: str) -> bytes:
     if pattern is None:
         pattern = re.compile(rb'"' + re.escape(key.encode()) + rb'"\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
         _STRING_VALUE[key] = pattern
-    first = pattern.search(body)
     # One match is the top-level key, unless that one is written with escapes (\u006d…) and this is nested.
+    start, end = _only_match(body, b'"' + key.encode() + b'"', pattern)
     plain = b"\\" not in body or b"\\u00" not in body  # one byte is found far faster than four
-    if first is not None and plain and pattern.search(body, first.end()) is None:
-        start, end = first.span(1)
-    else:
+    if start < 0 or not plain:
         span = find_value(body, key)
         if span is None:
             return body
