@@ -299,5 +299,7 @@ def _explained(said: str) -> BadRequest:
         return BadRequest(f"`{path}` is a number that no one can hold.", code="invalid_json", param=path or None)
     if limit := _LIMIT.match(fault):
         rule = limit[1].replace("`", "")
+        if rule.endswith("of length >= 1"):
+            return BadRequest(f"`{path}` must not be empty.", code="invalid_value", param=path)
         return BadRequest(f"`{path}` must be {rule}.", code="invalid_value", param=path)
     return BadRequest(f"`{path}` has a value that is not known.", code="invalid_value", param=path or None)
