@@ -174,17 +174,25 @@ def test_the_real_clock_is_monotonic() -> None:
 # in plans
 
 
+ANY_DIALECT: Any = SimpleNamespace(name="any")
+
+
 def a_hub(health: Health, *routes: tuple[str, list[CandidateStats], tuple[str, ...]]) -> Any:
     """As much of a hub as a plan asks for."""
     priority = Registry().discover().strategies.get("priority")(NoSettings())
     catalog = Catalog([], priority)
     for model, standing, fallbacks in routes:
         catalog.add(Route(model, priority, standing, fallbacks=fallbacks))
-    return SimpleNamespace(health=health, pool=Pool(10, 600, lambda change: None), catalog=catalog)
+    return SimpleNamespace(
+        health=health,
+        pool=Pool(10, 600, lambda change: None),
+        catalog=catalog,
+        target=lambda dialect, place: dialect,
+    )
 
 
 def planned(hub: Any, model: str) -> tuple[list[str], list[str]]:
-    made = plan_route(hub.catalog.find(model), hub, turn=0)
+    made = plan_route(hub.catalog.find(model), hub, ANY_DIALECT, turn=0)
     return [each.candidate.label for each in made.candidates], [label for label, _ in made.left_out]
 
 

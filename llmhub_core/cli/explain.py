@@ -39,7 +39,7 @@ def _explain(model: str, config: Path | None, folder: Path | None, as_json: bool
     route = hub.catalog.find(model)
     if route is None:
         fail(hub.catalog.unknown(model).message)
-    plan = plan_route(route, hub, turn=0)
+    plan = plan_route(route, hub, next(iter(hub.dialects.values())), turn=0)
     if as_json:
         print_json(
             {

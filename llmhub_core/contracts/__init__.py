@@ -9,6 +9,7 @@ from llmhub_core.contracts.candidate import (
     ProviderKey,
 )
 from llmhub_core.contracts.chat_request import (
+    NO_EXTRAS,
     AnswerFormat,
     Audio,
     ChatRequest,
@@ -16,6 +17,7 @@ from llmhub_core.contracts.chat_request import (
     Effort,
     Extras,
     File,
+    Framing,
     Image,
     Inline,
     Link,
@@ -37,6 +39,7 @@ from llmhub_core.contracts.chat_request import (
     Where,
 )
 from llmhub_core.contracts.chat_response import (
+    Answered,
     ChatResponse,
     Event,
     Failed,
@@ -58,6 +61,7 @@ from llmhub_core.contracts.dialect import (
     EncodedRequest,
     FrameInfo,
     ModelCard,
+    PassingDialect,
     ResponseDecoder,
     ResponseEncoder,
 )
@@ -120,6 +124,14 @@ from llmhub_core.contracts.observer import (
     HealthChange,
     Observer,
 )
+from llmhub_core.contracts.operations import (
+    CHAT,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    EmbeddingRequest,
+    Embeddings,
+    TokenCount,
+)
 from llmhub_core.contracts.plugin import (
     API,
     NoSettings,
@@ -140,6 +152,13 @@ from llmhub_core.contracts.quota_store import (
     LimitReached,
     QuotaStore,
     Reservation,
+)
+from llmhub_core.contracts.seal import (
+    SEALED,
+    seal,
+    seal_id,
+    unseal,
+    unseal_id,
 )
 from llmhub_core.contracts.strategy import (
     Choice,
@@ -168,10 +187,16 @@ from llmhub_core.contracts.wire import (
 __all__ = [
     "API",
     "BYTES_PER_TOKEN",
+    "CHAT",
+    "COUNT_TOKENS",
+    "EMBEDDINGS",
     "ENTRY_POINTS",
     "MAX_FRAME",
+    "NO_EXTRAS",
+    "SEALED",
     "Amount",
     "AnswerFormat",
+    "Answered",
     "Attempt",
     "Audio",
     "BadRequest",
@@ -186,6 +211,8 @@ __all__ = [
     "Deployment",
     "Dialect",
     "Effort",
+    "EmbeddingRequest",
+    "Embeddings",
     "EncodedRequest",
     "Envelope",
     "Event",
@@ -202,6 +229,7 @@ __all__ = [
     "FrameInfo",
     "FrameSplitter",
     "FrameTooLarge",
+    "Framing",
     "HealthChange",
     "HubError",
     "Image",
@@ -230,6 +258,7 @@ __all__ = [
     "PartEnded",
     "PartKind",
     "PartStarted",
+    "PassingDialect",
     "Plan",
     "Plugin",
     "PluginError",
@@ -260,6 +289,7 @@ __all__ = [
     "Strategy",
     "Text",
     "Timeouts",
+    "TokenCount",
     "TooLarge",
     "Tool",
     "ToolCall",
@@ -294,8 +324,12 @@ __all__ = [
     "replace_string",
     "retry_after",
     "safe_text",
+    "seal",
+    "seal_id",
     "set_value",
     "tokens_of_bytes",
     "unfold",
+    "unseal",
+    "unseal_id",
     "upstream_error",
 ]

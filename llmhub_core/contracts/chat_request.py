@@ -26,6 +26,8 @@ NO_EXTRAS: Extras = _Nothing()
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
+Framing = Literal["sse", "json", "json_array", "bytes"]
+
 
 # Where the bytes of an image, a document or a sound are.
 
@@ -113,12 +115,15 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """`arguments` is JSON text as the model wrote it: possibly empty, possibly not valid."""
+    """`arguments` is JSON text as the model wrote it: possibly empty, possibly not valid. `signature` seals it for
+    the family of models named by `origin`, as with Reasoning; it means nothing to others and is not given to them."""
 
     id: str
     name: str
     arguments: str
     extras: Extras = NO_EXTRAS
+    signature: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +232,8 @@ class RequestHead(msgspec.Struct, frozen=True):
 
     model          the public name as the caller wrote it
     stream         whether the caller reads a stream
-    framing        how the answer is framed: server-sent events, one JSON value, a streamed JSON array
+    framing        how the answer is framed: server-sent events, one JSON value, a streamed JSON array, or bytes
+                   that pass as they come (sound)
     max_output     tokens at most, where the caller said so
     asked_usage    whether the caller wants the usage frame at the end of a Chat stream
     operation      `chat`; other operations bear the name of their path
@@ -235,7 +241,7 @@ class RequestHead(msgspec.Struct, frozen=True):
 
     model: str
     stream: bool = False
-    framing: Literal["sse", "json", "json_array"] = "json"
+    framing: Framing = "json"
     max_output: int | None = None
     asked_usage: bool = True
     n: int = 1
@@ -252,14 +258,15 @@ class ChatRequest:
     tools: tuple[Tool | OpaqueTool, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     stream: bool = False
-    framing: Literal["sse", "json", "json_array"] = "json"
+    framing: Framing = "json"
     asked_usage: bool = True
     extras: Extras = NO_EXTRAS
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a request arrived: the variables of its path and its query, decoded."""
+    """Where a request arrived: the variables of its path and its query, decoded; `media` is its content-type."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
+    media: str = "application/json"

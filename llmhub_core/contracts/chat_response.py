@@ -1,4 +1,4 @@
-"""What comes back: seven events, and their fold into a whole answer.
+"""What comes back: eight events, and their fold into a whole answer.
 
 The order is Started (PartStarted PartDelta* PartEnded)* with Used and Finished after the last part, or
 Failed at any place, after which nothing comes. Parts of one choice do not overlap. A provider that does
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from llmhub_core.contracts.chat_request import NO_EXTRAS, Extras
 from llmhub_core.contracts.errors import HubError
+from llmhub_core.contracts.operations import Embeddings, TokenCount
 from llmhub_core.contracts.usage import Usage
 
 PartKind = Literal["text", "reasoning", "tool_call", "refusal", "opaque"]
@@ -37,7 +38,8 @@ class PartStarted:
     """Part `index` of the answer begins; indexes count from 0 over all kinds and choices.
 
     `id` and `name` are a tool call's. An id is never empty: a decoder invents one where the provider gives
-    none. `extras` are the dialect's own; an `opaque` part has its body there, under its dialect's name.
+    none. `extras` are the dialect's own; an `opaque` part has its body there, under its dialect's name. `origin`
+    names the dialect whose family of models alone can open the part's `signature` or `redacted` (see `seal`).
     """
 
     index: int
@@ -46,6 +48,7 @@ class PartStarted:
     name: str = ""
     choice: int = 0
     extras: Extras = NO_EXTRAS
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class PartDelta:
 
 @dataclass(frozen=True, slots=True)
 class PartEnded:
-    """Part `index` is complete. `signature`/`redacted` belong to reasoning and go back with it unchanged."""
+    """Part `index` is complete. `signature` (of reasoning or a tool call) and `redacted` (of reasoning) go back with
+    it unchanged."""
 
     index: int
     signature: str | None = None
@@ -75,12 +79,21 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Choice `choice` ended. `native` is the provider's own word, `stop_text` the stop sequence that was met."""
+    """Choice `choice` ended. `native` is the provider's own word, `stop_text` the stop sequence that was met.
+    `extras` are the dialect's own, keyed by its name."""
 
     reason: FinishReason
     choice: int = 0
     native: str = ""
     stop_text: str | None = None
+    extras: Extras = NO_EXTRAS
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The whole answer of an operation other than chat; Used goes with it where the provider counts."""
+
+    value: Embeddings | TokenCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class Failed:
     error: HubError
 
 
-Event = Started | PartStarted | PartDelta | PartEnded | Used | Finished | Failed
+Event = Started | PartStarted | PartDelta | PartEnded | Used | Finished | Answered | Failed
 
 
 @dataclass(slots=True)
@@ -105,6 +118,7 @@ class ResponsePart:
     signature: str | None = None
     redacted: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(slots=True)
@@ -141,7 +155,9 @@ class Fold:
         if isinstance(event, PartDelta):
             self._texts[event.index].append(event.text)
         elif isinstance(event, PartStarted):
-            part = ResponsePart(event.kind, "", event.id, event.name, event.choice, extras=dict(event.extras))
+            part = ResponsePart(
+                event.kind, "", event.id, event.name, event.choice, extras=dict(event.extras), origin=event.origin
+            )
             response.parts.append(part)
             self._texts.append([])
         elif isinstance(event, PartEnded):
@@ -155,7 +171,7 @@ class Fold:
             response.usage = event.usage
         elif isinstance(event, Finished):
             response.finished[event.choice] = event
-        else:
+        elif isinstance(event, Failed):
             response.failed = event.error
 
     def response(self) -> ChatResponse:
@@ -175,7 +191,7 @@ def unfold(response: ChatResponse) -> Iterable[Event]:
     """A whole answer as the events that would have built it."""
     yield Started(response.id, response.model, response.created)
     for index, part in enumerate(response.parts):
-        yield PartStarted(index, part.kind, part.id, part.name, part.choice, part.extras)
+        yield PartStarted(index, part.kind, part.id, part.name, part.choice, part.extras, part.origin)
         if part.text:
             yield PartDelta(index, part.text)
         yield PartEnded(index, part.signature, part.redacted)

@@ -6,15 +6,20 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Generic
 
 import msgspec
+from typing_extensions import TypeVar
 
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead, Where
 from llmhub_core.contracts.chat_response import Event
 from llmhub_core.contracts.errors import HubError, UpstreamError
 from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.usage import Usage
+
+RequestT = TypeVar("RequestT", default=ChatRequest)
+"""What a dialect's requests are read into: a ChatRequest for chat (and for counting its tokens), else the values of
+`operations`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,20 @@ class ResponseDecoder(ABC):
     def close(self) -> Sequence[Event]: ...
 
 
-class Dialect(Plugin):
-    """Pure: bytes and values in, bytes and values out; opens no connection, keeps no state between requests."""
+class Dialect(Plugin, Generic[RequestT]):
+    """Pure: bytes and values in, bytes and values out; opens no connection, keeps no state between requests.
+
+    One dialect serves one `operation`. Those of the same operation translate among each other, through neutral
+    values; one that cannot be translated is a PassingDialect.
+    """
+
+    operation: ClassVar[str] = "chat"
+
+    translates: ClassVar[bool] = True
+    """False: only a provider that speaks the very same dialect can be asked."""
+
+    media_types: ClassVar[tuple[str, ...]] = ("application/json",)
+    """What a request's content-type may be. Another than JSON is handed to read_head as `Where.media`."""
 
     paths: ClassVar[tuple[str, ...]]
     """Where callers speak it (aiohttp path patterns, POST). Variables are handed on in `Where.path`."""
@@ -116,25 +133,27 @@ class Dialect(Plugin):
         """
 
     @abstractmethod
-    def decode_request(self, body: bytes, head: RequestHead, where: Where) -> ChatRequest:
+    def decode_request(self, body: bytes, head: RequestHead, where: Where) -> RequestT:
         """The whole request; BadRequest with `param` for what is malformed."""
 
     @abstractmethod
-    def response_encoder(self, request: ChatRequest) -> ResponseEncoder: ...
+    def response_encoder(self, request: RequestT) -> ResponseEncoder: ...
 
     @abstractmethod
     def encode_error(self, error: HubError, request_id: str) -> bytes:
         """The body of an error answer."""
 
-    @abstractmethod
     def encode_stream_error(self, error: HubError, request_id: str) -> bytes:
         """The error event that ends a broken stream; the connection is aborted after it."""
+        return b""
 
-    @abstractmethod
-    def encode_models(self, models: Sequence[ModelCard]) -> bytes: ...
+    def encode_models(self, models: Sequence[ModelCard]) -> bytes:
+        """Needed by a dialect that has `models_paths`."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def encode_model(self, model: ModelCard) -> bytes: ...
+    def encode_model(self, model: ModelCard) -> bytes:
+        """Needed by a dialect that has `models_paths`."""
+        raise NotImplementedError
 
     # the provider's side
 
@@ -147,7 +166,7 @@ class Dialect(Plugin):
         return {"content-type": "application/json", **forwarded}
 
     @abstractmethod
-    def encode_request(self, request: ChatRequest, model: str) -> EncodedRequest:
+    def encode_request(self, request: RequestT, model: str) -> EncodedRequest:
         """A body for `model`. BadRequest (`unsupported_content`, with the name of the part) for content that
         the format cannot say; sampling settings that it lacks are dropped and listed."""
 
@@ -182,3 +201,25 @@ class Dialect(Plugin):
     def stream_end(self) -> bytes:
         """What a complete stream ends with, added if the provider left it out (Chat's ``[DONE]``)."""
         return b""
+
+
+class PassingDialect(Dialect[Any]):
+    """A wire format of which only the verbatim lane exists: what goes in and comes out is understood just enough
+    to route it and to count it."""
+
+    translates = False
+
+    def decode_request(self, body: bytes, head: RequestHead, where: Where) -> Any:
+        raise NotImplementedError
+
+    def response_encoder(self, request: Any) -> ResponseEncoder:
+        raise NotImplementedError
+
+    def encode_request(self, request: Any, model: str) -> EncodedRequest:
+        raise NotImplementedError
+
+    def response_decoder(self, stream: bool) -> ResponseDecoder:
+        raise NotImplementedError
+
+    def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
+        return FrameInfo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -142,12 +142,13 @@ class Exchange:
         "served_by",
         "source",
         "status",
+        "strict",
         "tags",
         "usage",
         "where",
     )
 
-    dialect: Dialect  # open_exchange
+    dialect: Dialect[Any]  # open_exchange
     headers: Mapping[str, str]
     where: Where
     caller: Caller  # auth
@@ -156,7 +157,7 @@ class Exchange:
     plan: Plan  # route
     reservation: Reservation | None  # meter
 
-    def __init__(self, id: str, dialect: Dialect, headers: Mapping[str, str], where: Where) -> None:
+    def __init__(self, id: str, dialect: Dialect[Any], headers: Mapping[str, str], where: Where) -> None:
         self.id = id
         self.dialect = dialect
         self.headers = headers
@@ -172,6 +173,7 @@ class Exchange:
         self.adapted: tuple[str, ...] = ()
         self.output_bytes = 0
         self.replaced = False
+        self.strict = False
         self.error_passed_on = False
         self.request_: ChatRequest | None = None
         self.ready: ChatResponse | None = None
@@ -182,11 +184,13 @@ class Exchange:
         self.source = ""
 
     # `ready` is an interceptor's answer: then no provider is called. `tags` come from the caller's header.
+    # `strict`: the caller takes a refusal rather than a request that says less than was asked.
     # `error_passed_on`: the caller has read the provider's own error event, in the caller's dialect.
 
     @property
     def request(self) -> ChatRequest:
-        """The whole request, taken apart when somebody first asks: the verbatim lane never does."""
+        """The whole request, taken apart when somebody first asks: the verbatim lane never does. Another operation
+        than chat has another value here (`operations`)."""
         if self.request_ is None:
             self.request_ = self.dialect.decode_request(self.body, self.head, self.where)
         return self.request_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pluggy
 
@@ -21,7 +22,7 @@ hookimpl = pluggy.HookimplMarker("llmhub")
 
 
 @hookspec
-def register_dialects() -> Iterable[type[Dialect]] | None:
+def register_dialects() -> Iterable[type[Dialect[Any]]] | None:
     """Wire formats that this plugin reads and writes."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from llmhub_core.contracts.plugin import Plugin
 
@@ -35,6 +35,8 @@ class Call:
     body: bytes
     method: str = "POST"
     timeouts: Timeouts = Timeouts()
+    adapted: list[str] = field(default_factory=list)
+    """What a provider had to change in the body because the place cannot take it, as in EncodedRequest."""
 
 
 class Fetched(Protocol):
@@ -87,11 +89,11 @@ class Envelope:
 class Provider(Plugin):
     """A place, isolated from all others; opens no connection itself.
 
-    `speaks` names the dialects spoken there, best first. One instance serves one `[[providers]]` table;
-    its keys come one at a time, with each call.
+    `speaks` names the dialects spoken there, best first in each operation; an instance may set its own. One
+    instance serves one `[[providers]]` table; its keys come one at a time, with each call.
     """
 
-    speaks: ClassVar[tuple[str, ...]] = ()
+    speaks: tuple[str, ...] = ()
     base_url: str
     """Where the dialect's paths begin, without a trailing slash. Set by __init__."""
 
@@ -99,14 +101,15 @@ class Provider(Plugin):
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         """Add address prefix, credentials, signature. `call.url` comes as the dialect's path (``/chat/completions``),
         `secret` is the provider key's; an empty one means that the place needs none. The call is this attempt's
-        own and may be changed."""
+        own and may be changed: a place with quirks of its own rewrites the body here, and lists in `call.adapted`
+        what got lost by it."""
 
     async def serve(self, call: Call) -> ProviderAnswer | None:
         """For models that run in this process: the answer to a prepared call. None sends it over the network."""
         return None
 
-    def envelope(self, stream: bool) -> Envelope | None:
-        """For framings that are not the dialect's own; None means bytes as they are."""
+    def envelope(self, stream: bool, call: Call) -> Envelope | None:
+        """For framings that are not the dialect's own, in the answer to `call`; None means bytes as they are."""
         return None
 
     def models_call(self) -> Call | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from llmhub_core.contracts.chat_request import Where
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.operations import CHAT
 from llmhub_core.gateway.auth import recognise
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.meter import metered, note_refusal
@@ -37,9 +38,10 @@ class Step(Protocol):
     def __call__(self, request: web.Request, handler: Handler) -> Awaitable[Reply]: ...
 
 
-async def open_exchange(request: web.Request, handler: Handler, dialect: Dialect) -> Reply:
+async def open_exchange(request: web.Request, handler: Handler, dialect: Dialect[Any]) -> Reply:
     """Open the exchange in the caller's dialect, and speak every refusal in it."""
-    where = Where(request.match_info, request.query if "?" in request.raw_path else NO_QUERY)
+    query = request.query if "?" in request.raw_path else NO_QUERY
+    where = Where(request.match_info, query, request.headers.get("content-type", ""))
     exchange = Exchange(new_id(), dialect, request.headers, where)
     request[EXCHANGE] = exchange
     try:
@@ -59,11 +61,11 @@ async def normalize(request: web.Request, handler: Handler) -> Reply:
     exchange = request[EXCHANGE]
     hub, content = request.app[HUB], request.content
     limit = hub.settings.server.max_body
-    check_head(request, limit)
+    check_head(request, exchange.dialect.media_types, limit)
     # A small body came with its head, in the ordinary case: then nothing has to be waited for.
     exchange.body = arrived(content, limit) if content.is_eof() else await read_on(content, limit)
     understand(exchange)
-    if hub.sees_requests:
+    if hub.sees_requests and exchange.head.operation == CHAT:
         await intercept(exchange, hub)
     return await handler(request)
 
@@ -88,7 +90,7 @@ async def answer(request: web.Request) -> Reply:
 CHAIN: tuple[Step, ...] = (auth, normalize, route, meter)
 
 
-def chained(dialect: Dialect, steps: tuple[Step, ...] = CHAIN, end: Handler = answer) -> Handler:
+def chained(dialect: Dialect[Any], steps: tuple[Step, ...] = CHAIN, end: Handler = answer) -> Handler:
     """What a path is given as its handler: the steps, outermost first, around the end."""
     first: Step = partial(open_exchange, dialect=dialect)
     handler = end

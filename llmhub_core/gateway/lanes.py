@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from llmhub_core.contracts.chat_request import RequestHead
 from llmhub_core.contracts.chat_response import (
@@ -76,7 +77,7 @@ class VerbatimStream(Lane):
     name = "verbatim"
     content_type = SSE
 
-    def __init__(self, dialect: Dialect, head: RequestHead) -> None:
+    def __init__(self, dialect: Dialect[Any], head: RequestHead) -> None:
         super().__init__()
         self._dialect = dialect
         self._head = head
@@ -161,7 +162,7 @@ class VerbatimWhole(Lane):
     name = "verbatim"
     content_type = JSON
 
-    def __init__(self, dialect: Dialect, head: RequestHead) -> None:
+    def __init__(self, dialect: Dialect[Any], head: RequestHead) -> None:
         super().__init__()
         self._dialect = dialect
         self._head = head
@@ -183,6 +184,20 @@ class VerbatimWhole(Lane):
         self.finish = info.finish or ""
         self.output_bytes = len(body)
         return body
+
+
+class VerbatimBytes(Lane):
+    """Bytes that nobody reads on the way: sound, as it is spoken. Its end is the end of the HTTP body."""
+
+    name = "verbatim"
+    content_type = "application/octet-stream"
+
+    def feed(self, chunk: bytes) -> bytes:
+        self.output_bytes += len(chunk)
+        return chunk
+
+    def close(self) -> bytes:
+        return b""
 
 
 EventFilter = Callable[[Event], Iterable[Event]]

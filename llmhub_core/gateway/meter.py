@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from llmhub_core.contracts.errors import HubError, QuotaExceeded
 from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.operations import CHAT, EMBEDDINGS
 from llmhub_core.contracts.quota_store import Amount, LimitReached
 from llmhub_core.contracts.usage import Usage, tokens_of_bytes
 from llmhub_core.gateway.reply import CallerGone, Reply
@@ -21,6 +22,8 @@ _WORDS = {"requests": "requests", "tokens": "tokens", "concurrency": "requests a
 def estimate(exchange: Exchange) -> Amount:
     """What the request may use, before anybody knows: its bytes as tokens, and as much output as it allows."""
     head = exchange.head
+    if head.operation != CHAT:
+        return Amount(1, tokens_of_bytes(len(exchange.body)) if head.operation == EMBEDDINGS else 0)
     output = (head.max_output or UNSAID_OUTPUT) * head.n
     return Amount(1, tokens_of_bytes(len(exchange.body)) + output)
 
@@ -80,12 +83,12 @@ def _give_back(exchange: Exchange, hub: Hub) -> None:
 def _complete_usage(exchange: Exchange) -> None:
     """An answer of which the provider never said the usage is counted by its bytes, and marked so. Nothing is
     charged for a request to which no provider ever said a word."""
-    if exchange.usage is None and exchange.first_byte is not None:
-        exchange.usage = Usage(
-            input_tokens=tokens_of_bytes(len(exchange.body)),
-            output_tokens=tokens_of_bytes(exchange.output_bytes),
-            estimated=True,
-        )
+    if exchange.usage is not None or exchange.first_byte is None:
+        return
+    operation = exchange.head.operation
+    if operation in {CHAT, EMBEDDINGS}:
+        written = exchange.output_bytes if operation == CHAT else 0
+        exchange.usage = Usage(tokens_of_bytes(len(exchange.body)), tokens_of_bytes(written), estimated=True)
 
 
 def _exceeded(reached: LimitReached) -> QuotaExceeded:

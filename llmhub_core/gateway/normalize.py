@@ -19,14 +19,19 @@ BODY_TOTAL = 60.0
 MAX_TAGS = 16
 
 
-def check_head(request: web.Request, limit: int) -> None:
+JSON = "application/json"
+
+
+def check_head(request: web.Request, media_types: tuple[str, ...], limit: int) -> None:
     """Refuse what its headers show to be unusable, before any of it is read."""
     headers = request.headers
     kind = headers.get("content-type", "")
-    if kind != "application/json":
+    if kind != JSON or kind not in media_types:
         media, _, options = kind.partition(";")
-        if media.strip().lower() != "application/json" or "utf-16" in options.lower():
-            raise UnsupportedMedia("Send the body as JSON, with the header content-type: application/json.")
+        if media.strip().lower() not in media_types or "utf-16" in options.lower():
+            wanted = " or ".join(media_types)
+            body = "JSON" if media_types == (JSON,) else wanted
+            raise UnsupportedMedia(f"Send the body as {body}, with the header content-type: {wanted}.")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a content-encoding; compressed requests are not taken.")
     if (request.content_length or 0) > limit:
@@ -67,9 +72,13 @@ def _too_large(limit: int) -> TooLarge:
 def understand(exchange: Exchange) -> None:
     """Read what the chain has to know."""
     exchange.head = exchange.dialect.read_head(exchange.body, exchange.where)
-    tags = exchange.headers.get("x-llmhub-tags")
+    headers = exchange.headers
+    tags = headers.get("x-llmhub-tags")
     if tags:
         exchange.tags = _tags(tags)
+    strict = headers.get("x-llmhub-strict")
+    if strict:
+        exchange.strict = strict.strip().lower() not in {"0", "false", "no"}
 
 
 async def intercept(exchange: Exchange, hub: Hub) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.dialect import Dialect
-from llmhub_core.contracts.errors import HubError, UpstreamGarbled
+from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled
 from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, Provider, ProviderAnswer, Timeouts
-from llmhub_core.gateway.lanes import Lane, Translated, VerbatimStream, VerbatimWhole
+from llmhub_core.contracts.seal import SEALED
+from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
@@ -29,19 +32,22 @@ class Passage:
         self._hub = hub
         self._stats = stats
         self._provider: Provider = hub.catalog.places[stats.candidate.deployment.provider].provider
-        self._same = exchange.dialect.name in self._provider.speaks
+        target = hub.target(exchange.dialect, stats.candidate.deployment.provider)
+        assert target is not None  # noqa: S101 — the plan leaves out whoever cannot be asked
+        self._target: Dialect[Any] = target
+        self._same = target is exchange.dialect
+        self._call: Call | None = None
         self._answer: ProviderAnswer | None = None
-        self._target: Dialect = exchange.dialect
         self.status: int | None = None
         self.adapted: tuple[str, ...] = ()
 
     async def open(self, upstream: Upstream) -> None:
         """Send the request; returns when a good answer has begun. UpstreamError for any other answer, BadRequest
         if the target's dialect cannot say what is asked."""
-        exchange, target = self._exchange, self._choose_dialect()
+        exchange, target = self._exchange, self._target
         candidate = self._stats.candidate
         model = candidate.deployment.model
-        if self._same and not exchange.replaced:
+        if self._same and not exchange.replaced and SEALED not in exchange.body:
             body = exchange.dialect.outgoing_body(exchange.body, exchange.head, model)
         else:
             encoded = target.encode_request(exchange.request, model)
@@ -54,6 +60,11 @@ class Passage:
             target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=self._timeouts()
         )
         call = await self._provider.prepare(call, self._hub.secret(candidate.key.id), upstream.fetch)
+        self._call = call
+        if call.adapted:
+            self.adapted += tuple(call.adapted)
+        if self.adapted and exchange.strict:
+            raise _refused_adaptation(self.adapted)
         answer = await self._provider.serve(call)
         if answer is None:
             answer = await upstream.open(call)
@@ -63,11 +74,6 @@ class Passage:
             problem = await answer.read(MAX_ERROR)
             raise target.decode_error(answer.status, answer.headers, problem)
 
-    def _choose_dialect(self) -> Dialect:
-        if not self._same:
-            self._target = self._hub.dialects[self._provider.speaks[0]]
-        return self._target
-
     def _timeouts(self) -> Timeouts:
         route = self._hub.catalog.find(self._exchange.plan.route)
         return route.timeouts if route is not None else Timeouts()
@@ -75,13 +81,15 @@ class Passage:
     async def carry(self, reply: Reply, headers: Mapping[str, str]) -> None:
         """The answer to the caller. Raises the HubError that ended it; `reply.started` tells whether it is too
         late for another candidate."""
-        answer, exchange = self._answer, self._exchange
-        assert answer is not None  # noqa: S101 — open() went before
+        answer, exchange, call = self._answer, self._exchange, self._call
+        assert answer is not None and call is not None  # noqa: S101 — open() went before
         asked = exchange.head.stream
         streamed = asked and not answer.headers.get("content-type", "").startswith("application/json")
         lane = self._lane(streamed)
         exchange.lane = lane.name
-        envelope = self._provider.envelope(streamed)
+        if exchange.head.operation != CHAT and self._same:
+            lane.content_type = answer.headers.get("content-type", lane.content_type)
+        envelope = self._provider.envelope(streamed, call)
         try:
             if exchange.head.stream:
                 await self._carry_stream(answer, lane, envelope, reply, headers)
@@ -100,18 +108,20 @@ class Passage:
 
     def _lane(self, streamed: bool) -> Lane:
         exchange, hub = self._exchange, self._hub
-        looked_at = hub.sees_events or hub.sees_responses
+        if exchange.head.framing == "bytes":
+            return VerbatimBytes()
+        looked_at = exchange.head.operation == CHAT and (hub.sees_events or hub.sees_responses)
         if self._same and not looked_at and exchange.head.framing != "json_array":
             if streamed:
                 return VerbatimStream(exchange.dialect, exchange.head)
             if not exchange.head.stream:
                 return VerbatimWhole(exchange.dialect, exchange.head)
-        filters = [partial(each.event, exchange) for each in hub.sees_events]
+        filters = [partial(each.event, exchange) for each in hub.sees_events] if looked_at else []
         return Translated(
             self._target.response_decoder(streamed),
             exchange.dialect.response_encoder(exchange.request),
             filters,
-            hold=bool(hub.sees_responses),
+            hold=bool(looked_at and hub.sees_responses),
         )
 
     async def _carry_whole(
@@ -189,3 +199,13 @@ class Passage:
         """Give up whatever is still open; nothing happens after a clean end."""
         if self._answer is not None:
             self._answer.abort()
+
+
+def _refused_adaptation(adapted: tuple[str, ...]) -> BadRequest:
+    lost = ", ".join(adapted)[:400]
+    return BadRequest(
+        f"The provider's wire format cannot say all of this request ({lost}) and x-llmhub-strict is set; leave these "
+        "out, choose another model, or drop the header.",
+        code="adaptation_refused",
+        param=adapted[0].partition("=")[0],
+    )

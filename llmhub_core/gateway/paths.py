@@ -48,7 +48,7 @@ async def _close_upstream(app: web.Application) -> None:
     await app[UPSTREAM].stop()
 
 
-def _dialect_of(hub: Hub, request: web.BaseRequest) -> Dialect:
+def _dialect_of(hub: Hub, request: web.BaseRequest) -> Dialect[Any]:
     """Whose words to use on a path that no dialect has for itself."""
     path = request.path
     for dialect in hub.dialects.values():
@@ -72,7 +72,7 @@ async def _models(request: web.Request) -> Any:
     return await chained(dialect, (auth,), partial(_send_models, dialect))(request)
 
 
-async def _send_models(dialect: Dialect, request: web.Request) -> Reply:
+async def _send_models(dialect: Dialect[Any], request: web.Request) -> Reply:
     hub, exchange = request.app[HUB], request[EXCHANGE]
     await list_models(hub, request.app[UPSTREAM])
     cards = [card for card in hub.catalog.cards() if exchange.caller.may_use(card.id)]
@@ -84,7 +84,7 @@ async def _model(request: web.Request) -> Any:
     return await chained(dialect, (auth,), partial(_send_model, dialect))(request)
 
 
-async def _send_model(dialect: Dialect, request: web.Request) -> Reply:
+async def _send_model(dialect: Dialect[Any], request: web.Request) -> Reply:
     hub, exchange = request.app[HUB], request[EXCHANGE]
     name = request.match_info["model"]
     await list_models(hub, request.app[UPSTREAM])

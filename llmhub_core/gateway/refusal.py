@@ -28,7 +28,7 @@ def new_id() -> str:
     return f"req_{int(time.time() * 1000):012x}{_bits(80):020x}"
 
 
-def error_headers(error: HubError, request_id: str, dialect: Dialect | None) -> dict[str, str]:
+def error_headers(error: HubError, request_id: str, dialect: Dialect[Any] | None) -> dict[str, str]:
     headers = {"x-request-id": request_id}
     if dialect is not None and dialect.request_id_header != "x-request-id":
         headers[dialect.request_id_header] = request_id
@@ -46,7 +46,7 @@ def error_headers(error: HubError, request_id: str, dialect: Dialect | None) -> 
     return headers
 
 
-async def refuse(request: web.BaseRequest, request_id: str, dialect: Dialect, error: Exception) -> Reply:
+async def refuse(request: web.BaseRequest, request_id: str, dialect: Dialect[Any], error: Exception) -> Reply:
     """Answer with an error. An exception that is none of ours is our fault: the log has it under the request id,
     by its kind and place and without its text, which could hold anything."""
     if isinstance(error, CallerGone):

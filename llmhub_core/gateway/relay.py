@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.chat_response import Answered
 from llmhub_core.contracts.errors import (
     BadRequest,
     HubError,
@@ -23,7 +24,9 @@ from llmhub_core.contracts.errors import (
     UpstreamTimeout,
 )
 from llmhub_core.contracts.exchange import Attempt, Exchange
+from llmhub_core.contracts.operations import COUNT_TOKENS, TokenCount
 from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
+from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.meter import estimate
 from llmhub_core.gateway.passage import Passage
@@ -39,11 +42,16 @@ MAX_ADAPTED = 2048
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
 """Refusals for which a route may name other routes (`fallbacks_on`)."""
 
+_OTHERS_MAY = {"unsupported_content", "adaptation_refused"}
+"""What one candidate's wire format cannot say, another's may."""
+
 
 async def relay(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
     """The answer of the first candidate that gives one; a HubError if none does."""
     if exchange.ready is not None:
         return await _send_ready(exchange, hub, reply)
+    if exchange.head.operation == COUNT_TOKENS:
+        return await _count(exchange, hub, upstream, reply)
     total = _deadline(exchange, hub)
     if total is None:
         return await _walk(exchange, hub, upstream, reply)
@@ -57,9 +65,26 @@ async def relay(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
         raise late from None
 
 
+async def _count(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
+    """Asked of a provider that can count; where none can or none answers, estimated and marked."""
+    try:
+        if exchange.plan.candidates:
+            return await _walk(exchange, hub, upstream, reply)
+    except HubError as error:
+        if reply.started or not error.retryable:
+            raise
+    exchange.lane, exchange.adapted = "estimated", ("input_tokens=estimated",)
+    encoder = exchange.dialect.response_encoder(exchange.request)
+    count = TokenCount(tokens_of_bytes(len(exchange.body)), estimated=True)
+    body = encoder.write(Answered(count)) + encoder.close()
+    exchange.ended("served", 200)
+    await reply.send(200, encoder.content_type, body, _headers(exchange, hub))
+    return reply
+
+
 async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
     plan = exchange.plan
-    waiting = deque(plan.candidates)
+    waiting = deque(_lossless_first(exchange, hub))
     extended: set[str] = set()
     failures: list[HubError] = []
     while waiting and len(exchange.attempts) < hub.settings.routing.attempts:
@@ -90,11 +115,11 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             if fallback and fallback not in extended:
                 extended.add(fallback)
                 known = len(plan.candidates)
-                extend_plan(plan, _fallbacks(exchange, hub, fallback), hub)
+                extend_plan(plan, _fallbacks(exchange, hub, fallback), hub, exchange.dialect)
                 waiting.extend(plan.candidates[known:])
                 if len(plan.candidates) > known:
                     continue
-            if not (error.retryable or error.code == "unsupported_content"):
+            if not (error.retryable or error.code in _OTHERS_MAY):
                 raise
         except Exception as error:
             if not reply.started or isinstance(error, CallerGone):
@@ -106,6 +131,32 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             if lease is not None:
                 hub.settle(lease, spent)
     raise _verdict(exchange, hub, failures)
+
+
+def _lossless_first(exchange: Exchange, hub: Hub) -> list[CandidateStats]:
+    """The plan's order; but if the first candidate's wire format cannot say everything that is asked, then one of
+    equal priority that can comes before it."""
+    candidates = exchange.plan.candidates
+    if len(candidates) < 2 or not _loses(exchange, hub, candidates[0]):
+        return candidates
+    priority = candidates[0].candidate.deployment.priority
+    for place, stats in enumerate(candidates):
+        if stats.candidate.deployment.priority != priority:
+            break
+        if place and not _loses(exchange, hub, stats):
+            return [stats, *candidates[:place], *candidates[place + 1 :]]
+    return candidates
+
+
+def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
+    deployment = stats.candidate.deployment
+    target = hub.target(exchange.dialect, deployment.provider)
+    if target is None or target is exchange.dialect:
+        return False
+    try:
+        return bool(target.encode_request(exchange.request, deployment.model).adapted)
+    except BadRequest:
+        return True
 
 
 def _fallbacks(exchange: Exchange, hub: Hub, refusal: str) -> tuple[str, ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import Forbidden, NoCandidateLeft
 from llmhub_core.contracts.exchange import Exchange, Plan
+from llmhub_core.contracts.operations import COUNT_TOKENS
 from llmhub_core.contracts.strategy import Choice
 from llmhub_core.hub.catalog import Route
 from llmhub_core.hub.hub import Hub
@@ -21,32 +24,32 @@ def plan(exchange: Exchange, hub: Hub) -> Plan:
     route = hub.catalog.find(model)
     if route is None:
         raise hub.catalog.unknown(model)
-    made = plan_route(route, hub)
-    if not made.candidates and exchange.ready is None:
+    made = plan_route(route, hub, exchange.dialect)
+    if not made.candidates and exchange.ready is None and exchange.head.operation != COUNT_TOKENS:
         raise no_candidate(made)
     return made
 
 
-def plan_route(route: Route, hub: Hub, turn: int | None = None) -> Plan:
-    """The plan of a route and of its fallbacks behind it; `turn` None takes the route's next turn, a number
-    explains without taking one."""
+def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None = None) -> Plan:
+    """The plan of a route and of its fallbacks behind it, for a request in `dialect`; `turn` None takes the route's
+    next turn, a number explains without taking one."""
     if turn is None:
         turn = route.turn
         route.turn += 1
     made = Plan(route.model, route.strategy.name, [])
-    failing = _extend(made, route, hub, turn, {route.model})
+    failing = _extend(made, route, hub, dialect, turn, {route.model})
     if not made.candidates:
         _readmit(made, failing)
     return made
 
 
-def extend_plan(made: Plan, names: tuple[str, ...], hub: Hub) -> None:
+def extend_plan(made: Plan, names: tuple[str, ...], hub: Hub, dialect: Dialect[Any]) -> None:
     """More candidates from other routes (fallbacks on a certain refusal)."""
     for name in names:
         other = hub.catalog.find(name)
         if other is not None:
             known = len(made.candidates)
-            failing = _extend(made, other, hub, other.turn, {made.route, name})
+            failing = _extend(made, other, hub, dialect, other.turn, {made.route, name})
             if len(made.candidates) == known:
                 _readmit(made, failing)
 
@@ -58,7 +61,9 @@ def _readmit(made: Plan, failing: list[CandidateStats]) -> None:
     made.candidates.extend(failing)
 
 
-def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> list[CandidateStats]:
+def _extend(
+    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str]
+) -> list[CandidateStats]:
     """Append what can be used, once each, and then the route's fallbacks; returns what only fails at the moment."""
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
     now = time.monotonic()
@@ -67,6 +72,9 @@ def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> li
     for stats in route.standing:
         candidate = stats.candidate
         if planned and candidate.label in planned:
+            continue
+        if hub.target(dialect, candidate.deployment.provider) is None:
+            made.left_out.append((candidate.label, f"cannot: {dialect.name} is not spoken there"))
             continue
         mark = hub.pool.blocked(candidate, now)
         if mark is not None:
@@ -87,7 +95,7 @@ def _extend(made: Plan, route: Route, hub: Hub, turn: int, seen: set[str]) -> li
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
             seen.add(name)
-            failing += _extend(made, other, hub, other.turn, seen)
+            failing += _extend(made, other, hub, dialect, other.turn, seen)
     return failing
 
 
@@ -108,6 +116,13 @@ def _sooner(made: Plan, seconds: float) -> None:
 
 def no_candidate(made: Plan) -> NoCandidateLeft:
     """The refusal when nobody is left: a 429 with the soonest return, a 503 if none returns by itself."""
+    if made.left_out and all(why.startswith("cannot") for _, why in made.left_out):
+        return NoCandidateLeft(
+            f"No provider behind {made.route} can do what this path asks for; choose another model.",
+            status=400,
+            code="unsupported_operation",
+            should_retry=False,
+        )
     if made.soonest is None:
         return NoCandidateLeft(
             f"No usable provider key is left for {made.route}; the operator has to mend or add one.",

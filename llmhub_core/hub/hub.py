@@ -50,7 +50,7 @@ class Hub:
         routing = settings.routing
         self.pool = Pool(routing.cooldown, routing.max_cooldown, self.announce)
         self.health = Health(routing.breaker_failures, routing.breaker_pause)
-        self.dialects: dict[str, Dialect] = {
+        self.dialects: dict[str, Dialect[Any]] = {
             cls.name: cls(plugin_settings(settings, "dialects", cls.name, cls.Settings)) for cls in registry.dialects
         }
         self.interceptors: list[Interceptor] = [
@@ -83,6 +83,7 @@ class Hub:
         self._settling: set[asyncio.Task[None]] = set()
         self._lock = -1
         self._memos: dict[str, Any] = {}
+        self._targets: dict[tuple[str, str], Dialect[Any] | None] = {}
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
         """Something that a room above keeps for as long as the hub lives."""
@@ -90,6 +91,19 @@ class Hub:
             self._memos[name] = make()
         memo: M = self._memos[name]
         return memo
+
+    def target(self, dialect: Dialect[Any], place: str) -> Dialect[Any] | None:
+        """In which dialect a request is sent to a provider: the caller's own if it is spoken there, else the best of
+        the same operation, for translation; None if there is none."""
+        key = (dialect.name, place)
+        if key not in self._targets:
+            speaks = self.catalog.places[place].provider.speaks
+            found = dialect if dialect.name in speaks else None
+            if found is None and dialect.translates:
+                known = (self.dialects[name] for name in speaks if name in self.dialects)
+                found = next((d for d in known if d.operation == dialect.operation and d.translates), None)
+            self._targets[key] = found
+        return self._targets[key]
 
     def _store(self, door: str, url: str) -> Any:
         """The plugin that the scheme of `url` names; relative file paths begin in the data folder."""

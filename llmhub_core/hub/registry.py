@@ -114,7 +114,7 @@ class Registry:
     """Made once a hub; nothing global, so a test can make another with its own plugins."""
 
     def __init__(self) -> None:
-        self.dialects: Door[Dialect] = Door("dialects", Dialect)
+        self.dialects: Door[Dialect[Any]] = Door("dialects", Dialect)
         self.providers: Door[Provider] = Door("providers", Provider)
         self.strategies: Door[Strategy] = Door("strategies", Strategy)
         self.metadata_stores: Door[MetadataStore] = Door("metadata_stores", MetadataStore)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from llmhub_plugins.dialects.gemini.errors import write_error
 from llmhub_plugins.dialects.gemini.words import (
@@ -21,6 +21,7 @@ from llmhub_core.contracts import (
     Failed,
     Finished,
     Fold,
+    Framing,
     PartDelta,
     PartEnded,
     PartStarted,
@@ -145,7 +146,7 @@ class _Open:
 class StreamEncoder(ResponseEncoder):
     """A chunk for every text, a chunk for every whole call, and a last one with the finish and the usage."""
 
-    def __init__(self, request: ChatRequest, framing: Literal["sse", "json_array"]) -> None:
+    def __init__(self, request: ChatRequest, framing: Framing) -> None:
         self._request = request
         self._array = framing == "json_array"
         self.content_type = "application/json" if self._array else "text/event-stream"
