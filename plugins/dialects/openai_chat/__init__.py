@@ -6,13 +6,13 @@ Perplexity, Together and others; where they differ, the reading is lenient and t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from llmhub_plugins.dialects import openai
+from llmhub_plugins.dialects.openai import errors
 from llmhub_plugins.dialects.openai_chat import (
     answer_reader,
     answer_writer,
-    errors,
     head,
     passing,
     request_reader,
@@ -38,8 +38,6 @@ from llmhub_core.contracts import (
     hookimpl,
 )
 
-_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
-
 
 class OpenAIChat(Dialect):
     """Chat Completions; every method is one of the neighbouring modules'."""
@@ -56,12 +54,10 @@ class OpenAIChat(Dialect):
     # the caller's side
 
     def claims(self, headers: Mapping[str, str], path: str) -> bool:
-        """OpenAI's SDKs name themselves; Anthropic's present their key in the same way but say a version."""
-        return headers.get("user-agent", "").startswith(("OpenAI/", "AsyncOpenAI/"))
+        return openai.is_openai_sdk(headers)
 
     def credentials(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
-        found = _BEARER.fullmatch(headers.get("authorization", ""))
-        return None if found is None else found[1]
+        return openai.credentials(headers)
 
     def read_head(self, body: bytes, where: Where) -> RequestHead:
         return head.read_head(body, where)

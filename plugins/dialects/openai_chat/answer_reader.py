@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmhub_plugins.dialects.openai.errors import stream_error
 from llmhub_plugins.dialects.openai_chat.choice import GARBLED, Choice, Output
 from llmhub_plugins.dialects.openai_chat.chunks import Chunk, WireChoice, read_chunk
-from llmhub_plugins.dialects.openai_chat.errors import stream_error
 from llmhub_plugins.dialects.openai_chat.words import NAME, read_usage
 
 from llmhub_core.contracts import (

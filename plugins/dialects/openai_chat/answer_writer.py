@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmhub_plugins.dialects.openai_chat.errors import encode_error, encode_stream_error
+from llmhub_plugins.dialects.openai.errors import encode_error, encode_stream_error
 from llmhub_plugins.dialects.openai_chat.words import NAME, finish_word, usage_json
 
 from llmhub_core.contracts import (

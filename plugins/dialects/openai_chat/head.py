@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
-from llmhub_plugins.dialects.openai_chat.media import fault_of
+from llmhub_plugins.dialects.openai.media import fault_of
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS
 from msgspec import Meta, Raw, Struct
 

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import msgspec
+from llmhub_plugins.dialects.openai.errors import stream_error
 from llmhub_plugins.dialects.openai_chat.chunks import Chunk, read_chunk
-from llmhub_plugins.dialects.openai_chat.errors import stream_error
 from llmhub_plugins.dialects.openai_chat.words import WireUsage, read_usage
 from msgspec import Struct
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
-from llmhub_plugins.dialects.openai_chat.media import audio_type, read_file_data, read_url
+from llmhub_plugins.dialects.openai.media import audio_type, read_file_data, read_url
 from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME
 
 from llmhub_core.contracts import (

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from llmhub_plugins.dialects.openai_chat.media import audio_format, data_url
+from llmhub_plugins.dialects.openai.media import audio_format, data_url
 from llmhub_plugins.dialects.openai_chat.settings import is_reasoning_model, write_settings
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS, FUNCTION, NAME
 

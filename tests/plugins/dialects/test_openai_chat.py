@@ -12,8 +12,8 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from llmhub_plugins.dialects.openai.errors import duration
 from llmhub_plugins.dialects.openai_chat import OpenAIChat, register_dialects
-from llmhub_plugins.dialects.openai_chat.errors import duration
 
 from llmhub_core.contracts import (
     AnswerFormat,
