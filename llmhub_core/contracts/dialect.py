@@ -38,7 +38,8 @@ class FrameInfo(msgspec.Struct):
     """What one frame (or a whole answer) tells, read in passing on the verbatim lane; unset means: nothing.
 
     `finish` is the provider's own word for why the answer ended, `complete` the evidence that nothing is
-    missing, `hidden` that the caller did not ask for this frame and does not get it.
+    missing, `hidden` that the caller did not ask for this frame and does not get it. `instead` are the bytes that the
+    caller gets in place of a whole answer, where the provider passed over a wish that the caller's SDK relies on.
     """
 
     usage: Usage | None = None
@@ -46,6 +47,7 @@ class FrameInfo(msgspec.Struct):
     complete: bool = False
     hidden: bool = False
     error: UpstreamError | None = None
+    instead: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class VerbatimWhole(Lane):
         self.usage = info.usage
         self.finish = info.finish or ""
         self.output_bytes = len(body)
-        return body
+        return body if info.instead is None else info.instead
 
 
 class VerbatimBytes(Lane):

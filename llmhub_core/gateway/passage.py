@@ -83,15 +83,17 @@ class Passage:
         late for another candidate."""
         answer, exchange, call = self._answer, self._exchange, self._call
         assert answer is not None and call is not None  # noqa: S101 — open() went before
-        asked = exchange.head.stream
-        streamed = asked and not answer.headers.get("content-type", "").startswith("application/json")
+        kind = answer.headers.get("content-type", "")
+        streamed = exchange.head.stream and self._is_stream(kind)
         lane = self._lane(streamed)
         exchange.lane = lane.name
-        if exchange.head.operation != CHAT and self._same:
-            lane.content_type = answer.headers.get("content-type", lane.content_type)
+        if exchange.head.operation != CHAT and self._same and kind.isascii() and kind.isprintable():
+            lane.content_type = kind or lane.content_type
+        if isinstance(lane, VerbatimBytes):
+            exchange.error_passed_on = True  # an error told in the midst of sound would be played
         envelope = self._provider.envelope(streamed, call)
         try:
-            if exchange.head.stream:
+            if exchange.head.stream and not isinstance(lane, VerbatimWhole):
                 await self._carry_stream(answer, lane, envelope, reply, headers)
             else:
                 await self._carry_whole(answer, lane, envelope, reply, headers)
@@ -106,6 +108,13 @@ class Passage:
                 exchange.usage = lane.usage
             exchange.finish = lane.finish
 
+    def _is_stream(self, kind: str) -> bool:
+        """Whether the answer is the stream that was asked for: some places answer whole all the same. Chat servers are
+        careless with the content-type of a stream; the other operations have whole answers of many types."""
+        if self._exchange.head.operation == CHAT:
+            return not kind.startswith("application/json")
+        return not kind or kind.startswith("text/event-stream")
+
     def _lane(self, streamed: bool) -> Lane:
         exchange, hub = self._exchange, self._hub
         if exchange.head.framing == "bytes":
@@ -114,7 +123,7 @@ class Passage:
         if self._same and not looked_at and exchange.head.framing != "json_array":
             if streamed:
                 return VerbatimStream(exchange.dialect, exchange.head)
-            if not exchange.head.stream:
+            if not (exchange.head.stream and self._target.translates):
                 return VerbatimWhole(exchange.dialect, exchange.head)
         filters = [partial(each.event, exchange) for each in hub.sees_events] if looked_at else []
         return Translated(
