@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from llmhub_plugins.dialects import openai
 from llmhub_plugins.dialects.openai import errors
+from llmhub_plugins.dialects.openai.passing import DONE, TELLING, outgoing_body, tells
 from llmhub_plugins.dialects.openai_chat import (
     answer_reader,
     answer_writer,
@@ -47,9 +48,9 @@ class OpenAIChat(Dialect):
     paths = ("/v1/chat/completions", "/v1/chat")
     models_paths = ("/v1/models",)
     forwards = frozenset({"idempotency-key", "openai-beta"})
-    telling = passing.TELLING
+    telling = TELLING
 
-    tells = staticmethod(passing.tells)  # asked for every frame: not one call more than needed
+    tells = staticmethod(tells)  # asked for every frame: not one call more than needed
 
     # the caller's side
 
@@ -99,7 +100,7 @@ class OpenAIChat(Dialect):
     # the verbatim lane
 
     def outgoing_body(self, body: bytes, head: RequestHead, model: str) -> bytes:
-        return passing.outgoing_body(body, head, model)
+        return outgoing_body(body, head, model)
 
     def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_frame(data, head)
@@ -108,7 +109,7 @@ class OpenAIChat(Dialect):
         return passing.inspect_answer(body, head)
 
     def stream_end(self) -> bytes:
-        return answer_writer.DONE
+        return DONE
 
 
 def _model(model: ModelCard) -> dict[str, str | int]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmhub_plugins.dialects.openai.errors import stream_error
+from llmhub_plugins.dialects.openai.usage import read_usage
 from llmhub_plugins.dialects.openai_chat.choice import GARBLED, Choice, Output
 from llmhub_plugins.dialects.openai_chat.chunks import Chunk, WireChoice, read_chunk
-from llmhub_plugins.dialects.openai_chat.words import NAME, read_usage
+from llmhub_plugins.dialects.openai_chat.words import NAME
 
 from llmhub_core.contracts import (
     Event,

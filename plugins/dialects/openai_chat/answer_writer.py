@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmhub_plugins.dialects.openai.errors import encode_error, encode_stream_error
-from llmhub_plugins.dialects.openai_chat.words import NAME, finish_word, usage_json
+from llmhub_plugins.dialects.openai.finish import finish_word
+from llmhub_plugins.dialects.openai.passing import DONE
+from llmhub_plugins.dialects.openai.usage import usage_json
+from llmhub_plugins.dialects.openai_chat.words import NAME
 
 from llmhub_core.contracts import (
     Event,
@@ -30,8 +33,6 @@ from llmhub_core.contracts import (
     Used,
     dump_json,
 )
-
-DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmhub_plugins.dialects.openai.finish import finish_reason
 from llmhub_plugins.dialects.openai_chat.chunks import CallPiece, FunctionPiece, Piece
-from llmhub_plugins.dialects.openai_chat.words import NAME, finish_reason, invented_call_id
+from llmhub_plugins.dialects.openai_chat.words import NAME, invented_call_id
 
 from llmhub_core.contracts import (
     Event,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
-from llmhub_plugins.dialects.openai_chat.words import WireUsage
+from llmhub_plugins.dialects.openai.usage import WireUsage
 from msgspec import Struct
 
 from llmhub_core.contracts import dump_json, load_json

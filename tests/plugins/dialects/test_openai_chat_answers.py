@@ -617,6 +617,16 @@ def test_a_frame_is_hidden_only_if_it_is_nothing_but_usage(
     assert bool(CHAT.telling.search(frame)) == (usage or finish is not None)
 
 
+def test_of_several_choices_no_single_end_is_the_end() -> None:
+    frames = [chunk({"content": "a"}, "stop", 0), chunk({"content": "b"}, None, 1), chunk({}, "length", 1)]
+    for n, finishes in ((1, ["stop", None, "length"]), (2, [None, None, None])):
+        head = RequestHead("m", True, "sse", n=n)
+        infos = [CHAT.inspect_frame(read_frame(frame)[1], head) for frame in frames]
+        assert [info.finish for info in infos] == finishes
+        assert not any(info.complete for info in infos)
+        assert CHAT.inspect_frame(b"[DONE]", head).complete
+
+
 def test_frames_tell_ends_errors_and_garbage() -> None:
     assert CHAT.inspect_frame(b"[DONE] ", HEAD).complete
     assert CHAT.telling.search(DONE)
