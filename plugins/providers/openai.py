@@ -29,7 +29,14 @@ class OpenAI(Provider):
 
     name = "openai"
     Settings = OpenAISettings
-    speaks = ("openai_chat",)
+    speaks = (
+        "openai_chat",
+        "openai_embeddings",
+        "openai_moderations",
+        "openai_images",
+        "openai_speech",
+        "openai_transcriptions",
+    )
 
     def __init__(self, settings: OpenAISettings) -> None:
         super().__init__(settings)
