@@ -46,7 +46,7 @@ class EmbeddingsReader(ResponseDecoder):
             if isinstance(said, dict) and said.get("error"):
                 return (Failed(stream_error(said["error"])),)
             answered = Answered(_read(said))
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             return (Failed(UpstreamGarbled("The provider sent something that is no list of vectors; try again.")),)
         usage = passing.read_usage(said.get("usage"))
         return (answered,) if usage is None else (answered, Used(usage))
@@ -54,19 +54,14 @@ class EmbeddingsReader(ResponseDecoder):
 
 def _read(said: Any) -> Embeddings:
     """In the order of `index`, for some servers answer in that in which they were done."""
-    items = said["data"]
-    if not items:
+    items = said.get("data") if isinstance(said, dict) else None
+    if not (isinstance(items, list) and items and all(isinstance(item, dict) for item in items)):
         raise ValueError("an answer without vectors")
-    placed = sorted(enumerate(items), key=lambda found: _place(found[1], found[0]))
+    if all(isinstance(item.get("index"), int) for item in items):
+        items = sorted(items, key=lambda item: item["index"])
     model = said.get("model")
-    return Embeddings(
-        tuple(vectors.read_vector(item["embedding"]) for _, item in placed), model if isinstance(model, str) else ""
-    )
-
-
-def _place(item: Any, otherwise: int) -> int:
-    index = item.get("index")
-    return index if isinstance(index, int) else otherwise
+    found = tuple(vectors.read_vector(item.get("embedding")) for item in items)
+    return Embeddings(found, model if isinstance(model, str) else "")
 
 
 class EmbeddingsWriter(ResponseEncoder):
