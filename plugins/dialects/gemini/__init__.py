@@ -9,41 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
-from urllib.parse import quote
 
 from llmhub_plugins.dialects.gemini import passing
 from llmhub_plugins.dialects.gemini.answer_reader import AnswerDecoder
 from llmhub_plugins.dialects.gemini.answer_writer import answer_encoder
-from llmhub_plugins.dialects.gemini.errors import read_error, write_error, write_stream_error
 from llmhub_plugins.dialects.gemini.head import read_head
-from llmhub_plugins.dialects.gemini.request_reader import read_request
+from llmhub_plugins.dialects.gemini.models import target
+from llmhub_plugins.dialects.gemini.request_reader import read_body, read_request
 from llmhub_plugins.dialects.gemini.request_writer import write_request
+from llmhub_plugins.dialects.gemini.wire import GoogleWire, paths
 
 from llmhub_core.contracts import (
-    BadRequest,
     ChatRequest,
     Dialect,
     EncodedRequest,
     FrameInfo,
-    HubError,
     ModelCard,
     RequestHead,
     ResponseDecoder,
     ResponseEncoder,
-    UpstreamError,
     Where,
     dump_json,
     hookimpl,
 )
 
-_TARGET = "models/{model:.+}:{verb:generateContent|streamGenerateContent}"
 
-
-class Gemini(Dialect):
+class Gemini(GoogleWire[ChatRequest]):
     """The wire format ``gemini``; every method delegates to the room of its name."""
 
     name = "gemini"
-    paths = (f"/v1beta/{_TARGET}", f"/v1/{_TARGET}")
+    paths = paths("generateContent|streamGenerateContent")
     models_paths = ("/v1beta/models",)
     telling = passing.TELLING
 
@@ -52,23 +47,14 @@ class Gemini(Dialect):
     def claims(self, headers: Mapping[str, str], path: str) -> bool:
         return path.startswith("/v1beta") or any(name in headers for name in self._claimed)
 
-    def credentials(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
-        return headers.get("x-goog-api-key") or query.get("key") or None
-
     def read_head(self, body: bytes, where: Where) -> RequestHead:
         return read_head(body, where)
 
     def decode_request(self, body: bytes, head: RequestHead, where: Where) -> ChatRequest:
-        return read_request(body, head)
+        return read_request(read_body(body), head)
 
     def response_encoder(self, request: ChatRequest) -> ResponseEncoder:
         return answer_encoder(request)
-
-    def encode_error(self, error: HubError, request_id: str) -> bytes:
-        return write_error(error, request_id)
-
-    def encode_stream_error(self, error: HubError, request_id: str) -> bytes:
-        return write_stream_error(error, request_id)
 
     def encode_models(self, models: Sequence[ModelCard]) -> bytes:
         return dump_json({"models": [_model(model) for model in models]})
@@ -78,20 +64,13 @@ class Gemini(Dialect):
 
     def path(self, head: RequestHead, model: str) -> str:
         """Streams are always asked for as events, however the caller reads them."""
-        resource = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-        if ".." in resource.split("/"):
-            raise BadRequest("The model's name must not have `..` in it.", code="invalid_value", param="model")
-        verb = "streamGenerateContent?alt=sse" if head.stream else "generateContent"
-        return f"/v1beta/{quote(resource, safe='/@')}:{verb}"
+        return target(model, "streamGenerateContent?alt=sse" if head.stream else "generateContent")
 
     def encode_request(self, request: ChatRequest, model: str) -> EncodedRequest:
         return write_request(request, model)
 
     def response_decoder(self, stream: bool) -> ResponseDecoder:
         return AnswerDecoder(stream)
-
-    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        return read_error(status, headers, body)
 
     def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_frame(data)
@@ -104,7 +83,7 @@ def _model(model: ModelCard) -> dict[str, object]:
     return {
         "name": f"models/{model.id}",
         "displayName": model.id,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
     }
 
 

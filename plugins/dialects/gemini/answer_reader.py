@@ -9,8 +9,10 @@ from typing import Any
 from llmhub_plugins.dialects.gemini.errors import error_in_answer
 from llmhub_plugins.dialects.gemini.framing import EventSplitter, ObjectSplitter
 from llmhub_plugins.dialects.gemini.partial_args import PartialArguments
+from llmhub_plugins.dialects.gemini.signatures import SIGNATURE
 from llmhub_plugins.dialects.gemini.words import (
-    SIGNATURE,
+    NAME,
+    beside_content,
     finish_reason,
     invented_id,
     is_finish,
@@ -20,7 +22,9 @@ from llmhub_plugins.dialects.gemini.words import (
 )
 
 from llmhub_core.contracts import (
+    NO_EXTRAS,
     Event,
+    Extras,
     Failed,
     Finished,
     FrameTooLarge,
@@ -40,7 +44,13 @@ from llmhub_core.contracts import (
 ANSWER_MEMBERS = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 """An object with none of these is no answer, whatever its status said."""
 
+_TOLD = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
+"""Members of an answer that have a place in the events; all others go with the first choice's end."""
+
 _TEXTUAL = frozenset({"text", "thought", SIGNATURE})
+
+_PIECEWISE = frozenset({"citationMetadata", "logprobsResult"})
+"""Members of a candidate of which every chunk tells its own; of others the last word counts."""
 
 _MAX_CHOICES = 1000
 """A higher `index` of a candidate is a mistake; its place counts then."""
@@ -110,20 +120,19 @@ class AnswerDecoder(ResponseDecoder):
 class _Candidate:
     """What is known of one candidate (choice) so far.
 
-    `open` is the index of its part that has not ended; a `sealed` one takes no more. It ends when the next one
-    begins or the answer is over: what the candidate tells beside its content (sources, ratings) comes last, and
-    goes with the last part.
+    `open` is the index of its part that has not ended (-1 if none); a `sealed` one takes no more. It ends when the
+    next one begins or the answer is over: what the candidate tells beside its content (sources, ratings) comes last,
+    and goes with the last part.
     """
 
-    __slots__ = ("arguments", "begun", "beside", "called", "extras", "finish", "kind", "open", "sealed", "signature")
+    __slots__ = ("arguments", "beside", "called", "finish", "kind", "notes", "open", "sealed", "signature")
 
     def __init__(self) -> None:
         self.open = -1
         self.kind: PartKind = "text"
         self.sealed = False
         self.signature: str | None = None
-        self.begun: dict[str, Any] = {}
-        self.extras: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {}
         self.arguments: PartialArguments | None = None
         self.called = False
         self.finish = ""
@@ -139,6 +148,7 @@ class _Answer:
         self._parts = 0
         self._candidates: dict[int, _Candidate] = {}
         self._usage: dict[str, Any] = {}
+        self._beside: dict[str, Any] = {}
         self._blocked = ""
         self.failed = False
 
@@ -160,6 +170,7 @@ class _Answer:
         if isinstance(usage, dict) and tells_usage(usage):
             # Chunks count anew as a whole, and what is missing then is 0; one without the prompt only adds.
             self._usage = usage if "promptTokenCount" in usage else {**self._usage, **usage}
+        self._beside |= {name: value for name, value in chunk.items() if name not in _TOLD and value is not None}
         candidates = chunk.get("candidates")
         if isinstance(candidates, list):
             for place, candidate in enumerate(candidates):
@@ -173,20 +184,20 @@ class _Answer:
         complete = known and all(candidate.finish for candidate in known.values())
         if not (complete or self._blocked or (self.whole and self._started)):
             return self.fail(UpstreamGarbled(_BROKE_OFF))
+        told = {**self._beside, **({"usageMetadata": self._usage} if self._usage else {})}
         events: list[Event] = []
-        for candidate in known.values():
-            if candidate.open >= 0:
-                if candidate.beside:
-                    # Extras of a part's end replace those of its beginning, so these are said again.
-                    candidate.extras = {**candidate.begun, **candidate.extras, "candidate": candidate.beside}
-                self._end(candidate, events)
-        events = self._with_usage(events)
+        ends: list[Event] = []
         for choice, candidate in known.items() if known else ((0, _Candidate()),):
             reason = finish_reason(candidate.finish, candidate.called)
             if self._blocked and not candidate.finish:
                 reason, candidate.finish = "content_filter", self._blocked
-            events.append(Finished(reason, choice, candidate.finish))
-        return events
+            beside, told = beside_content(candidate.beside, told), {}  # the first one tells what all share
+            if candidate.open >= 0:
+                candidate.notes |= beside
+                self._end(candidate, events)
+                beside = {}
+            ends.append(Finished(reason, choice, candidate.finish, extras=own(beside)))
+        return [*self._with_usage(events), *ends]
 
     def fail(self, error: UpstreamError) -> list[Event]:
         self.failed = True
@@ -213,7 +224,8 @@ class _Answer:
             known.finish = candidate["finishReason"]
         for name, value in candidate.items():
             if name not in ("content", "finishReason", "index") and value is not None:
-                known.beside[name] = value
+                before = known.beside.get(name) if name in _PIECEWISE else None
+                known.beside[name] = _joined(before, value) if before is not None else value
 
     def _part(self, part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]) -> None:
         call, text = part.get("functionCall"), part.get("text")
@@ -222,36 +234,49 @@ class _Answer:
         elif isinstance(text, str) or part.keys() <= _TEXTUAL:
             self._text(text if isinstance(text, str) else "", part, choice, known, events)
         else:
-            self._begin("opaque", choice, known, events, extras=part)
-            known.sealed = True
+            self._begin("opaque", choice, known, events, extras=own(part))
+            known.sealed, known.notes = True, part
 
     def _text(self, text: str, part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]) -> None:
-        """Texts of one kind flow together until one bears a signature, which seals its part."""
+        """Texts of one kind flow together until one bears a signature, which ends its part."""
         kind: PartKind = "reasoning" if part.get("thought") is True else "text"
         rest = {name: value for name, value in part.items() if name not in ("text", "thought")}
         if not text and not rest:
             return
         if known.open < 0 or known.sealed or known.kind != kind:
-            self._begin(kind, choice, known, events)
+            self._begin(kind, choice, known, events, origin=NAME if kind == "reasoning" else "")
         if text:
             events.append(PartDelta(known.open, text))
         if rest:
-            known.sealed, known.extras = True, rest
-            signature = rest.get(SIGNATURE)
-            known.signature = signature if kind == "reasoning" and isinstance(signature, str) else None
+            known.sealed = True
+            known.signature = _signature(rest) if kind == "reasoning" else None
+            known.notes = rest
 
     def _call(
         self, call: dict[str, Any], part: dict[str, Any], choice: int, known: _Candidate, events: list[Event]
     ) -> None:
         """A call comes whole, or is opened with ``willContinue``, filled, and ended by one without it."""
+        rest = {name: value for name, value in part.items() if name != "functionCall"}
+        signature = _signature(rest)
+        more = call.get("willContinue") is True
         if known.arguments is None or "name" in call:
             if not call:
                 return
-            rest = {name: value for name, value in part.items() if name != "functionCall"}
             call_id = str(call.get("id") or "") or invented_id()
-            self._begin("tool_call", choice, known, events, call_id, str(call.get("name") or ""), rest)
-            known.called = True
+            # Extras even if empty: they tell Gemini's own calls from those of others.
+            self._begin(
+                "tool_call",
+                choice,
+                known,
+                events,
+                call_id,
+                str(call.get("name") or ""),
+                {NAME: rest},
+                NAME if signature else "",
+            )
+            known.called, known.notes = True, rest
             known.arguments = PartialArguments()
+        known.signature = signature or known.signature
         arguments = known.arguments
         if isinstance(args := call.get("args"), dict):
             arguments.value.update(args)
@@ -259,7 +284,7 @@ class _Answer:
             for piece in pieces:
                 if isinstance(piece, dict):
                     arguments.add(piece)
-        if call.get("willContinue") is not True:
+        if not more:
             _seal_call(known, events)
 
     def _begin(
@@ -270,18 +295,21 @@ class _Answer:
         events: list[Event],
         call_id: str = "",
         name: str = "",
-        extras: dict[str, Any] | None = None,
+        extras: Extras = NO_EXTRAS,
+        origin: str = "",
     ) -> None:
-        if known.open >= 0:
-            self._end(known, events)
-        known.open, known.kind, known.begun = self._parts, kind, extras or {}
+        self._end(known, events)
+        known.open, known.kind = self._parts, kind
         self._parts += 1
-        events.append(PartStarted(known.open, kind, call_id, name, choice, own(known.begun)))
+        events.append(PartStarted(known.open, kind, call_id, name, choice, extras, origin))
 
     def _end(self, known: _Candidate, events: list[Event]) -> None:
+        if known.open < 0:
+            return
         _seal_call(known, events)
-        events.append(PartEnded(known.open, known.signature, extras=own(known.extras)))
-        known.open, known.sealed, known.signature, known.extras = -1, False, None, {}
+        # Extras of a part's end replace those of its beginning, so these are said again.
+        events.append(PartEnded(known.open, known.signature, extras=own(known.notes)))
+        known.open, known.sealed, known.signature, known.notes = -1, False, None, {}
 
 
 def _seal_call(known: _Candidate, events: list[Event]) -> None:
@@ -292,13 +320,24 @@ def _seal_call(known: _Candidate, events: list[Event]) -> None:
         known.sealed = True
 
 
+def _signature(rest: dict[str, Any]) -> str | None:
+    """Taken out of what a part says beside its content."""
+    signature = rest.pop(SIGNATURE, None)
+    return signature if isinstance(signature, str) and signature else None
+
+
+def _joined(before: Any, later: Any) -> Any:
+    """Lists of one chunk after those of another."""
+    if isinstance(before, dict) and isinstance(later, dict):
+        return {**before, **{name: _joined(before.get(name), value) for name, value in later.items()}}
+    if isinstance(before, list) and isinstance(later, list):
+        return later if later[: len(before)] == before else [*before, *later]
+    return later
+
+
 def _started(chunk: Mapping[str, Any]) -> Started:
-    feedback = chunk.get("promptFeedback")
     return Started(
-        str(chunk.get("responseId") or ""),
-        str(chunk.get("modelVersion") or ""),
-        _seconds(chunk.get("createTime")),
-        own({"promptFeedback": feedback}) if feedback else {},
+        str(chunk.get("responseId") or ""), str(chunk.get("modelVersion") or ""), _seconds(chunk.get("createTime"))
     )
 
 

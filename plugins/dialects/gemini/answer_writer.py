@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmhub_plugins.dialects.gemini.errors import write_error
+from llmhub_plugins.dialects.gemini.signatures import SIGNATURE, SKIP_VALIDATION, sealed
 from llmhub_plugins.dialects.gemini.words import (
     NAME,
     finish_word,
     is_invented,
     own_extras,
     usage_metadata,
+    usage_of,
+    without_beside,
 )
 
 from llmhub_core.contracts import (
     ChatRequest,
     Event,
+    Extras,
     Failed,
     Finished,
     Fold,
@@ -26,6 +30,7 @@ from llmhub_core.contracts import (
     PartEnded,
     PartStarted,
     ResponseEncoder,
+    ResponsePart,
     Started,
     Usage,
     Used,
@@ -53,17 +58,73 @@ def arguments_of(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"_raw": text}
 
 
-def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    call: dict[str, Any] = {"name": name, "args": arguments_of(arguments)}
-    if call_id and not is_invented(call_id):
-        call["id"] = call_id
+def _written(part: ResponsePart, first_call: bool) -> dict[str, Any]:
+    """A part of the answer; {} for what only another dialect knows. `first_call` of its choice."""
+    notes = without_beside(own_extras(part.extras))
+    if part.kind == "opaque":
+        return notes
+    if part.kind == "tool_call":
+        written: dict[str, Any] = _call(part)
+    else:
+        written = {"text": part.text, **({"thought": True} if part.kind == "reasoning" else {})}
+    signature = sealed(part.origin, part.signature, part.redacted)
+    if signature is None and first_call and NAME not in part.extras:
+        # The caller may go on with a Gemini model, which wants the first call of each turn signed.
+        signature = SKIP_VALIDATION
+    if signature is not None:
+        written[SIGNATURE] = signature
+    return {**written, **notes}
+
+
+def _call(part: ResponsePart) -> dict[str, Any]:
+    call: dict[str, Any] = {"name": part.name, "args": arguments_of(part.text)}
+    if part.id and not is_invented(part.id):
+        call["id"] = part.id
     return {"functionCall": call}
 
 
-def _signed(part: dict[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
-    """With what this dialect's reader noted of the part. Only such signatures are written: another family's
-    would be refused when they come back."""
-    return {**part, **{name: value for name, value in own_extras(extras).items() if name != "candidate"}}
+class _FirstCalls:
+    """Which call of a choice is its first: of parallel calls that one alone is signed."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def take(self, part: ResponsePart) -> bool:
+        if part.kind != "tool_call" or part.choice in self._seen:
+            return False
+        self._seen.add(part.choice)
+        return True
+
+
+class _Beside:
+    """What stands beside the contents, noted of parts and ends: each candidate's own, and what all share."""
+
+    def __init__(self) -> None:
+        self._candidates: dict[int, Mapping[str, Any]] = {}
+        self._answer: dict[str, Any] = {}
+
+    def note(self, choice: int, extras: Extras) -> None:
+        notes = own_extras(extras)
+        if "candidate" in notes:
+            self._candidates[choice] = notes["candidate"]
+        self._answer |= notes.get("answer", {})
+
+    def candidate(self, choice: int, finished: Finished | None) -> dict[str, Any]:
+        reason = {} if finished is None else {"finishReason": finish_word(finished.reason, finished.native)}
+        return {**reason, "index": choice, **self._candidates.get(choice, {})}
+
+    def answer(self, usage: Usage | None) -> dict[str, Any]:
+        """The provider's own way of counting is kept as long as its sums hold."""
+        told = dict(self._answer)
+        counted = told.pop("usageMetadata", None)
+        if usage is not None:
+            told["usageMetadata"] = counted if counted and usage_of(counted) == usage else usage_metadata(usage)
+        return told
+
+    @property
+    def blocked(self) -> bool:
+        feedback = self._answer.get("promptFeedback")
+        return isinstance(feedback, dict) and bool(feedback.get("blockReason"))
 
 
 def _answer_id() -> str:
@@ -78,11 +139,8 @@ class WholeEncoder(ResponseEncoder):
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
         self._fold = Fold()
-        self._feedback: object = None
 
     def write(self, event: Event) -> bytes:
-        if isinstance(event, Started):
-            self._feedback = own_extras(event.extras).get("promptFeedback")
         self._fold.add(event)
         return b""
 
@@ -91,44 +149,26 @@ class WholeEncoder(ResponseEncoder):
         if answer.failed is not None:
             return write_error(answer.failed, "")
         parts: dict[int, list[dict[str, Any]]] = {}
-        beside: dict[int, Mapping[str, Any]] = {}
+        first, beside = _FirstCalls(), _Beside()
         for part in answer.parts:
-            written = parts.setdefault(part.choice, [])
-            if part.kind == "opaque":
-                if body := _signed({}, part.extras):
-                    written.append(body)
-            elif part.kind == "tool_call":
-                written.append(_signed(_call(part.id, part.name, part.text), part.extras))
-            else:
-                thought = {"thought": True} if part.kind == "reasoning" else {}
-                written.append(_signed({"text": part.text, **thought}, part.extras))
-            beside[part.choice] = own_extras(part.extras).get("candidate", {})
+            written = _written(part, first.take(part))
+            parts.setdefault(part.choice, []).extend([written] if written else [])
+            beside.note(part.choice, part.extras)
+        for choice, finished in answer.finished.items():
+            beside.note(choice, finished.extras)
         document: dict[str, Any] = {}
-        if not (_blocked(self._feedback) and not answer.parts):
+        if answer.parts or not beside.blocked:
             document["candidates"] = [
                 {
                     "content": {"parts": parts.get(choice, []), "role": "model"},
-                    **_finish(answer.finished.get(choice)),
-                    "index": choice,
-                    **beside.get(choice, {}),
+                    **beside.candidate(choice, answer.finished.get(choice)),
                 }
                 for choice in sorted({0, *parts, *answer.finished})
             ]
-        if self._feedback is not None:
-            document["promptFeedback"] = self._feedback
-        if answer.usage is not None:
-            document["usageMetadata"] = usage_metadata(answer.usage)
+        document |= beside.answer(answer.usage)
         document["modelVersion"] = answer.model or self._request.model
         document["responseId"] = answer.id or _answer_id()
         return dump_json(document)
-
-
-def _blocked(feedback: object) -> bool:
-    return isinstance(feedback, dict) and bool(feedback.get("blockReason"))
-
-
-def _finish(finished: Finished | None) -> dict[str, str]:
-    return {} if finished is None else {"finishReason": finish_word(finished.reason, finished.native)}
 
 
 class _Open:
@@ -142,6 +182,21 @@ class _Open:
         self.after = after
         self.pieces: list[str] = []
 
+    def ended(self, event: PartEnded) -> ResponsePart:
+        """The part, without the text that has gone out already."""
+        begun = self.started
+        return ResponsePart(
+            begun.kind,
+            "".join(self.pieces),
+            begun.id,
+            begun.name,
+            begun.choice,
+            event.signature,
+            event.redacted,
+            {**begun.extras, **event.extras},
+            begun.origin,
+        )
+
 
 class StreamEncoder(ResponseEncoder):
     """A chunk for every text, a chunk for every whole call, and a last one with the finish and the usage."""
@@ -152,9 +207,9 @@ class StreamEncoder(ResponseEncoder):
         self.content_type = "application/json" if self._array else "text/event-stream"
         self._tail = b""
         self._open: dict[int, _Open] = {}
+        self._first = _FirstCalls()
+        self._beside = _Beside()
         self._finished: list[Finished] = []
-        self._beside: dict[int, Mapping[str, Any]] = {}
-        self._feedback: object = None
         self._usage: Usage | None = None
         self._said = False
         self._broken = False
@@ -176,11 +231,11 @@ class StreamEncoder(ResponseEncoder):
             return self._end(event)
         elif isinstance(event, Started):
             self._start(event.id, event.model)
-            self._feedback = own_extras(event.extras).get("promptFeedback")
         elif isinstance(event, Used):
             self._usage = event.usage
         elif isinstance(event, Finished):
             self._finished.append(event)
+            self._beside.note(event.choice, event.extras)
         elif isinstance(event, Failed):
             self._broken = True
             return self._framed(write_error(event.error, "")) + (b"]" if self._array else b"")
@@ -197,20 +252,15 @@ class StreamEncoder(ResponseEncoder):
     def _last(self) -> bytes:
         """The chunk that ends the answer. Its empty text is what the API sends too: SDKs expect a part."""
         chunk: dict[str, Any] = {}
-        if _blocked(self._feedback) and not self._said:
-            chunk["promptFeedback"] = self._feedback
-        elif self._finished:
+        if self._finished and (self._said or not self._beside.blocked):
             chunk["candidates"] = [
                 {
                     "content": {"parts": [{"text": ""}], "role": "model"},
-                    **_finish(finished),
-                    "index": finished.choice,
-                    **self._beside.get(finished.choice, {}),
+                    **self._beside.candidate(finished.choice, finished),
                 }
                 for finished in self._finished
             ]
-        if self._usage is not None:
-            chunk["usageMetadata"] = usage_metadata(self._usage)
+        chunk |= self._beside.answer(self._usage)
         if not chunk:
             return b""
         # All chunks end alike: the comma and brace behind the candidates are exchanged for these members.
@@ -235,31 +285,19 @@ class StreamEncoder(ResponseEncoder):
         return b'],"role":"model"},"index":%d}]' % choice + self._ending()
 
     def _end(self, event: PartEnded) -> bytes:
-        part = self._open.pop(event.index, None)
-        if part is None:
+        """A whole call, or what came with the end of a text: a signature stands with an empty one, as the API
+        streams it."""
+        open_part = self._open.pop(event.index, None)
+        if open_part is None:
             return b""
-        started = part.started
-        notes = own_extras(event.extras)
-        if "candidate" in notes:
-            self._beside[started.choice] = notes["candidate"]
-        extras = {NAME: {**own_extras(started.extras), **notes}}
-        if started.kind == "tool_call":
-            written = _signed(_call(started.id, started.name, "".join(part.pieces)), extras)
-        elif started.kind == "opaque":
-            written = _signed({}, extras)
-        else:
-            # A signature comes with an empty text of its part's kind, as the API streams it.
-            written = _signed({}, extras)
-            if written:
-                written = {"text": "", **({"thought": True} if started.kind == "reasoning" else {}), **written}
-        if not written:
+        part = open_part.ended(event)
+        self._beside.note(part.choice, part.extras)
+        written = _written(part, self._first.take(part))
+        if not written.keys() - {"text", "thought"}:
             return b""
-        chunk = b'{"candidates":[{"content":{"parts":[' + dump_json(written) + self._behind(started.choice)
-        return self._framed(chunk)
+        return self._framed(b'{"candidates":[{"content":{"parts":[' + dump_json(written) + self._behind(part.choice))
 
     def _framed(self, chunk: bytes) -> bytes:
-        if not self._array:
-            return b"data: " + chunk + b"\r\n\r\n"
         opening = b",\r\n" if self._said else b"["
         self._said = True
-        return opening + chunk
+        return opening + chunk if self._array else b"data: " + chunk + b"\r\n\r\n"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmhub_plugins.dialects.gemini.words import NAME, SIGNATURE, is_invented, own_extras, put_back
+from llmhub_plugins.dialects.gemini.signatures import SIGNATURE
+from llmhub_plugins.dialects.gemini.words import NAME, foreign_extras, is_invented, own_extras, put_back
 
 from llmhub_core.contracts import (
     Audio,
@@ -94,20 +94,24 @@ class PartWriter:
 
     def _finished(self, written: dict[str, Any], part: Any, where: str) -> dict[str, Any]:
         """With what this dialect left in the extras; what others left there is listed as lost."""
-        for owner, fields in part.extras.items():
-            if owner != NAME and isinstance(fields, Mapping):
-                self._adapted += [f"{where}.{name}=dropped" for name in fields]
+        self._adapted += foreign_extras(part.extras, where)
         return put_back(written, own_extras(part.extras))
 
     def _reasoning(self, part: Reasoning, where: str) -> list[dict[str, Any]]:
-        if part.origin != NAME:
-            if "reasoning=dropped" not in self._adapted:
-                self._adapted.append("reasoning=dropped")
+        if not self._opens_here(part):
+            self._drop_reasoning()
             return []
         written: dict[str, Any] = {"text": part.text, "thought": True}
         if part.signature is not None:
             written[SIGNATURE] = part.signature
         return [self._finished(written, part, where)]
+
+    def _opens_here(self, part: Reasoning | ToolCall) -> bool:
+        return part.origin == NAME or (part.origin is None and self._native)
+
+    def _drop_reasoning(self) -> None:
+        if "reasoning=dropped" not in self._adapted:
+            self._adapted.append("reasoning=dropped")
 
     def _call(self, part: ToolCall, where: str) -> dict[str, Any]:
         self._order[part.id] = len(self._order)
@@ -115,7 +119,13 @@ class PartWriter:
         call: dict[str, Any] = {"name": part.name, "args": _arguments(part, where)}
         if not is_invented(part.id):
             call["id"] = part.id
-        return {"functionCall": call}
+        written: dict[str, Any] = {"functionCall": call}
+        if part.signature is not None:
+            if self._opens_here(part):
+                written[SIGNATURE] = part.signature
+            else:
+                self._drop_reasoning()
+        return written
 
     def _result(self, part: ToolResult, where: str) -> list[dict[str, Any]]:
         name = part.name or self._names.get(part.call_id)

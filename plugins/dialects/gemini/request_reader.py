@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
+from dataclasses import replace
 from typing import Any
 
 from llmhub_plugins.dialects.gemini.head import ROLES
 from llmhub_plugins.dialects.gemini.sampling import read_sampling
-from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
+from llmhub_plugins.dialects.gemini.signatures import SIGNATURE, Opened, opened
+from llmhub_plugins.dialects.gemini.tools import read_tools
 from llmhub_plugins.dialects.gemini.words import (
     NAME,
-    PARAMETERS_ORDER,
     SAME_TURN,
-    SIGNATURE,
     as_list,
     as_object,
     as_object_untouched,
@@ -34,41 +34,44 @@ from llmhub_core.contracts import (
     MediaSource,
     Message,
     Opaque,
-    OpaqueTool,
     Reasoning,
     RequestHead,
     Role,
     Stored,
     Text,
-    Tool,
     ToolCall,
     ToolResult,
     dump_json,
     load_json,
+    unseal_id,
 )
 
 _OWN_STORES = ("https://generativelanguage.googleapis.com/", "gs://", "files/")
 """Where `fileUri` names a file in Google's own stores; any other address is one that anybody may fetch."""
 
 
-def read_request(body: bytes, head: RequestHead) -> ChatRequest:
-    """The whole request. Raises BadRequest with `param` for what is malformed."""
+def read_body(body: bytes) -> dict[str, Any]:
+    """The members of a body, with names in camelCase."""
     try:
-        members = as_object(load_json(body), "body")
+        return as_object(load_json(body), "body")
     except ValueError:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
+
+
+def read_request(members: dict[str, Any], head: RequestHead) -> ChatRequest:
+    """The whole request. Raises BadRequest with `param` for what is malformed."""
     config = as_object(members.pop("generationConfig", {}), "generationConfig")
     tool_config = as_object(members.pop("toolConfig", {}), "toolConfig")
     sampling, rest = read_sampling(config, tool_config)
     turns = _Turns()
-    messages = turns.system(members.pop("systemInstruction", None))
+    turns.system(members.pop("systemInstruction", None))
     for number, content in enumerate(as_list(members.pop("contents", None), "contents")):
-        messages += turns.content(as_object(content, f"contents[{number}]"), f"contents[{number}]")
-    tools = _tools(members.pop("tools", []))
+        turns.content(as_object(content, f"contents[{number}]"), f"contents[{number}]")
+    tools = read_tools(members.pop("tools", []))
     return ChatRequest(
         dialect=NAME,
         model=head.model,
-        messages=tuple(messages),
+        messages=tuple(turns.messages),
         tools=tuple(tools),
         sampling=sampling,
         stream=head.stream,
@@ -83,18 +86,20 @@ class _Turns:
     then belong to the calls of their name in order."""
 
     def __init__(self) -> None:
+        self.messages: list[Message] = []
         self._open: defaultdict[str, deque[str]] = defaultdict(deque)
 
-    def system(self, value: object) -> list[Message]:
+    def system(self, value: object) -> None:
         if value is None:
-            return []
+            return
         content = {"parts": [{"text": value}]} if isinstance(value, str) else as_object(value, "systemInstruction")
         parts = self._parts(content, "systemInstruction")
-        return [Message("system", tuple(parts))]
+        self.messages.append(Message("system", tuple(parts)))
 
-    def content(self, content: dict[str, Any], where: str) -> list[Message]:
-        """The messages of one content: results stand in messages of their own. Those after the first bear a
-        mark, so that one content comes out again when they are written back."""
+    def content(self, content: dict[str, Any], where: str) -> None:
+        """The messages of one content. Results stand in messages of their own; those after the first bear a mark,
+        so that one content comes out again when they are written back. Contents of the model that follow each
+        other are one turn: SDKs keep each chunk of a stream as a content."""
         written = as_text(content.get("role") or "user", f"{where}.role")
         if written not in ROLES:
             raise BadRequest(f"`{where}.role` must be `user` or `model`.", code="invalid_value", param=f"{where}.role")
@@ -107,7 +112,11 @@ class _Turns:
             groups[-1][1].append(part)
         if not groups:
             groups.append((role, []))
-        return [
+        messages = self.messages
+        if role == groups[0][0] == "assistant":
+            parts = list(messages.pop().content) if messages and messages[-1].role == "assistant" else []
+            groups[0] = role, joined(parts, groups[0][1])
+        messages += [
             Message(speaker, tuple(parts), extras=SAME_TURN if number else {})
             for number, (speaker, parts) in enumerate(groups)
         ]
@@ -133,15 +142,18 @@ class _Turns:
         call = as_object(part.pop("functionCall"), f"{where}.functionCall")
         name = as_text(call.pop("name", ""), f"{where}.functionCall.name")
         arguments = as_object_untouched(call.pop("args", {}), f"{where}.functionCall.args")
-        call_id = as_text(call.pop("id", ""), f"{where}.functionCall.id") or _id_of(where)
+        call_id = unseal_id(as_text(call.pop("id", ""), f"{where}.functionCall.id"))[0] or _id_of(where)
         self._open[name].append(call_id)
-        extras = {**part, **beneath("functionCall", call)}
-        return ToolCall(call_id, name, dump_json(arguments).decode(), own(extras))
+        signature, _, origin = _signature(part, where)
+        extras = own({**part, **beneath("functionCall", call)})
+        return ToolCall(
+            call_id, name, dump_json(arguments).decode(), extras, signature, origin if signature is not None else None
+        )
 
     def _result(self, part: dict[str, Any], where: str) -> ToolResult:
         response = as_object(part.pop("functionResponse"), f"{where}.functionResponse")
         name = as_text(response.pop("name", ""), f"{where}.functionResponse.name")
-        call_id = as_text(response.pop("id", ""), f"{where}.functionResponse.id")
+        call_id = unseal_id(as_text(response.pop("id", ""), f"{where}.functionResponse.id"))[0]
         waiting = self._open[name]
         if not call_id:
             call_id = waiting.popleft() if waiting else _id_of(where)
@@ -175,14 +187,47 @@ def _result_text(response: dict[str, Any]) -> tuple[str, bool]:
     return dump_json(response).decode(), False
 
 
+def _signature(part: dict[str, Any], where: str) -> Opened:
+    """Taken out of the part."""
+    written = part.pop(SIGNATURE, None)
+    return opened(None if written is None else as_text(written, f"{where}.{SIGNATURE}"))
+
+
 def _text(part: dict[str, Any], where: str) -> Text | Reasoning:
     text = as_text(part.pop("text", ""), f"{where}.text")
     if part.pop("thought", False) is True:
-        signature = part.pop(SIGNATURE, None)
-        if signature is not None:
-            as_text(signature, f"{where}.{SIGNATURE}")
-        return Reasoning(text, signature, origin=NAME, extras=own(part))
-    return Text(text, own(part))
+        signature, redacted, origin = _signature(part, where)
+        return Reasoning(text, signature, redacted, origin, own(part))
+    signature, _, origin = _signature(part, where)
+    return Text(text, own({**part, SIGNATURE: signature} if signature is not None and origin == NAME else part))
+
+
+def joined(turn: list[ContentPart], more: list[ContentPart]) -> list[ContentPart]:
+    """`turn` with the parts of the model's next content. Texts that only a chunk's border parts are one again;
+    what bears a signature of Gemini's stays as it came."""
+    result = turn.copy()
+    for number, part in enumerate(more):
+        last = result[-1] if result else None
+        seam = number == 0 and bool(turn)
+        if isinstance(part, Text) and isinstance(last, Text) and seam and not (part.extras or last.extras):
+            result[-1] = Text(last.text + part.text)
+        elif isinstance(part, Reasoning):
+            result.append(_with_beginning(part, result, seam))
+        else:
+            result.append(part)
+    return result
+
+
+def _with_beginning(part: Reasoning, before: list[ContentPart], seam: bool) -> Reasoning:
+    """The whole thought, its beginning taken out of `before`: another family's thoughts are sealed at their end."""
+    text = part.text
+    while before and (part.origin != NAME or (seam and part.signature is None)):
+        last = before[-1]
+        if not isinstance(last, Reasoning) or last.signature is not None or last.origin != NAME or last.extras:
+            break
+        text = last.text + text
+        before.pop()
+    return replace(part, text=text)
 
 
 def _media(part: dict[str, Any], where: str) -> ContentPart:
@@ -204,36 +249,3 @@ def _media(part: dict[str, Any], where: str) -> ContentPart:
     if media_type.startswith("audio/"):
         return Audio(source, extras=extras)
     return File(source, extras=extras)
-
-
-def _tools(value: object) -> list[Tool | OpaqueTool]:
-    tools: list[Tool | OpaqueTool] = []
-    for number, entry in enumerate(as_list(value, "tools")):
-        where = f"tools[{number}]"
-        for kind, body in as_object(entry, where).items():
-            if kind != "functionDeclarations":
-                tools.append(OpaqueTool(NAME, kind, {kind: body}))
-                continue
-            for place, declaration in enumerate(as_list(body, f"{where}.{kind}")):
-                inside = f"{where}.{kind}[{place}]"
-                tools.append(_tool(as_object(declaration, inside), inside))
-    return tools
-
-
-def _tool(declaration: dict[str, Any], where: str) -> Tool:
-    """The function; its schema in the format's own language as JSON Schema."""
-    if "name" not in declaration:
-        raise BadRequest(f"`{where}.name` is required.", code="missing_field", param=f"{where}.name")
-    name = as_text(declaration.pop("name"), f"{where}.name")
-    description = declaration.pop("description", None)
-    if description is not None:
-        as_text(description, f"{where}.description")
-    schema: dict[str, Any] | None = None
-    if "parametersJsonSchema" in declaration:
-        schema = as_object_untouched(declaration.pop("parametersJsonSchema"), f"{where}.parametersJsonSchema")
-    elif "parameters" in declaration:
-        original = as_object_untouched(declaration.pop("parameters"), f"{where}.parameters")
-        schema = json_schema(original)
-        if is_more_than_json_schema(original):
-            declaration[PARAMETERS_ORDER] = original
-    return Tool(name, description, schema, extras=own(declaration))

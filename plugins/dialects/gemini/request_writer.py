@@ -2,71 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from llmhub_plugins.dialects.gemini.models import takes_media_in_results, wants_signatures
 from llmhub_plugins.dialects.gemini.part_writer import PartWriter, unsupported
-from llmhub_plugins.dialects.gemini.sampling import write_config, write_tool_config
-from llmhub_plugins.dialects.gemini.schema import json_schema
-from llmhub_plugins.dialects.gemini.words import (
-    NAME,
-    PARAMETERS_ORDER,
-    RESPONSE_ORDER,
-    SAME_TURN,
-    SIGNATURE,
-    model_version,
-    own_extras,
-    put_back,
-)
+from llmhub_plugins.dialects.gemini.sampling import write_config
+from llmhub_plugins.dialects.gemini.signatures import SIGNATURE, SKIP_VALIDATION
+from llmhub_plugins.dialects.gemini.tools import write_tool_config, write_tools
+from llmhub_plugins.dialects.gemini.words import NAME, RESPONSE_ORDER, SAME_TURN, foreign_extras, put_back
 
-from llmhub_core.contracts import (
-    ChatRequest,
-    EncodedRequest,
-    Extras,
-    Message,
-    OpaqueTool,
-    Text,
-    Tool,
-    dump_json,
-)
-
-_SKIP_VALIDATION = "skip_thought_signature_validator"
-"""What Google documents for calls that another model made (ai.google.dev/gemini-api/docs/thought-signatures):
-models from 3 on refuse a turn whose first call has no signature, and accept this one."""
+from llmhub_core.contracts import ChatRequest, EncodedRequest, Message, Text, dump_json
 
 
 def write_request(request: ChatRequest, model: str) -> EncodedRequest:
     """A body for `model`. Raises BadRequest (`unsupported_content`) for content that the format cannot say."""
     adapted: list[str] = []
+    body = request_body(request, model, adapted)
+    return EncodedRequest(dump_json(body), tuple(adapted))
+
+
+def request_body(request: ChatRequest, model: str, adapted: list[str]) -> dict[str, Any]:
+    """The members of a body for `model`; notes in `adapted` what could not be said as it was asked."""
     native = request.dialect == NAME
     body: dict[str, Any] = {}
     contents = _Contents(request, model, native, adapted)
     if contents.system:
         body["systemInstruction"] = {"parts": contents.system}
     body["contents"] = contents.written
-    tools = _write_tools(request.tools, adapted)
+    tools = write_tools(request.tools, model, adapted)
     if tools:
         body["tools"] = tools
     rest = dict(request.extras) if native else {}
     adapted += [] if native else [f"{name}=dropped" for name in request.extras]
     ordered = rest.pop(RESPONSE_ORDER, None)
-    callable_tools = any(isinstance(tool, Tool) for tool in request.tools)
-    tool_config = write_tool_config(request.sampling.tool_choice, native, callable_tools)
+    tool_config = write_tool_config(request, model)
     if tool_config:
         body["toolConfig"] = tool_config
-    config = write_config(request.sampling, ordered, model, native, adapted)
+    config = write_config(request, ordered, model, adapted)
     if config:
         body["generationConfig"] = config
-    return EncodedRequest(dump_json(put_back(body, rest)), tuple(adapted))
+    return put_back(body, rest)
 
 
 class _Contents:
     """The messages as contents: `written`, and apart from them `system`, the parts of the system instruction."""
 
     def __init__(self, request: ChatRequest, model: str, native: bool, adapted: list[str]) -> None:
-        version = model_version(model)
-        self._parts = PartWriter(native=native, nested_media=native or (version or (0, 0)) >= (3, 0), adapted=adapted)
+        nested_media = native or takes_media_in_results(model)
+        self._parts = PartWriter(native=native, nested_media=nested_media, adapted=adapted)
         self._native = native
         self._adapted = adapted
         self.system: list[dict[str, Any]] = []
@@ -80,8 +64,8 @@ class _Contents:
             adapted.append("messages[0].role=user")
         if not native:
             self._order_results()
-            if version is not None and version >= (3, 0):
-                self._mark_foreign_calls()
+        if wants_signatures(model):
+            self._sign_calls()
 
     def _take(self, message: Message, where: str) -> None:
         self._adapted += foreign_extras(message.extras, where)
@@ -132,50 +116,9 @@ class _Contents:
             following = iter(results)
             content["parts"] = [next(following) if "functionResponse" in part else part for part in content["parts"]]
 
-    def _mark_foreign_calls(self) -> None:
+    def _sign_calls(self) -> None:
+        """The first call of each turn, where another model made it."""
         for content in self.written:
             first = next((part for part in content["parts"] if "functionCall" in part), None)
             if first is not None:
-                first.setdefault(SIGNATURE, _SKIP_VALIDATION)
-
-
-def foreign_extras(extras: Extras, where: str) -> list[str]:
-    """What other dialects left in `extras`, as losses."""
-    return [
-        f"{where}.{name}=dropped"
-        for owner, fields in extras.items()
-        if owner != NAME and isinstance(fields, Mapping)
-        for name in fields
-    ]
-
-
-def _write_tools(tools: Sequence[Tool | OpaqueTool], adapted: list[str]) -> list[dict[str, Any]]:
-    declarations: list[dict[str, Any]] = []
-    written: list[dict[str, Any]] = []
-    for number, tool in enumerate(tools):
-        where = f"tools[{number}]"
-        if isinstance(tool, Tool):
-            adapted += foreign_extras(tool.extras, where)
-            if tool.strict:
-                adapted.append(f"{where}.strict=dropped")
-            declarations.append(_declaration(tool))
-            if len(declarations) == 1:
-                written.append({"functionDeclarations": declarations})
-        elif tool.origin == NAME:
-            written.append(dict(tool.body))
-        else:
-            raise unsupported(where, f"Gemini has no tool `{tool.kind}`; leave it out or ask a model that has it")
-    return written
-
-
-def _declaration(tool: Tool) -> dict[str, Any]:
-    declaration: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        declaration["description"] = tool.description
-    rest = dict(own_extras(tool.extras))
-    ordered = rest.pop(PARAMETERS_ORDER, None)
-    if isinstance(ordered, dict) and json_schema(ordered) == tool.parameters:
-        declaration["parameters"] = ordered
-    elif tool.parameters is not None:
-        declaration["parametersJsonSchema"] = tool.parameters
-    return {**declaration, **rest}
+                first.setdefault(SIGNATURE, SKIP_VALIDATION)

@@ -1,22 +1,28 @@
-"""`generationConfig` and `toolConfig`: read into the neutral settings, and written from them."""
+"""`generationConfig`: read into the neutral settings, and written from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, get_args
 
-from llmhub_plugins.dialects.gemini.schema import is_more_than_json_schema, json_schema
+from llmhub_plugins.dialects.gemini.models import (
+    takes_candidates,
+    takes_format_with_tools,
+    takes_json_schema,
+    takes_penalties,
+    thinking_config,
+)
+from llmhub_plugins.dialects.gemini.schema import Reduction, is_more_than_json_schema, json_schema
+from llmhub_plugins.dialects.gemini.tools import read_tool_choice
 from llmhub_plugins.dialects.gemini.words import (
+    NAME,
     RESPONSE_ORDER,
     as_object,
     as_object_untouched,
-    as_text,
     beneath,
-    model_version,
     wrong_type,
 )
 
-from llmhub_core.contracts import AnswerFormat, BadRequest, Effort, Sampling, ToolChoice
+from llmhub_core.contracts import AnswerFormat, BadRequest, ChatRequest, Effort, Sampling
 
 _MAX_STOPS = 5
 _MAX_TEMPERATURE = 2.0
@@ -24,33 +30,13 @@ _INT32 = 2**31
 
 _EFFORTS = frozenset(get_args(Effort))
 
-_BUDGETS: Mapping[Effort, int] = {
-    "none": 0,
-    "minimal": 1024,
-    "low": 1024,
-    "medium": 8192,
-    "high": 24576,
-    "xhigh": 24576,
-}
-"""Thinking tokens for models that take no level: the values of Google's own OpenAI compatibility layer."""
-
-_LEVELS: Mapping[Effort, str] = {
-    "none": "MINIMAL",
-    "minimal": "MINIMAL",
-    "low": "LOW",
-    "medium": "MEDIUM",
-    "high": "HIGH",
-    "xhigh": "HIGH",
-}
-
-
 # Reading.
 
 
 def read_sampling(config: dict[str, Any], tool_config: dict[str, Any]) -> tuple[Sampling, dict[str, Any]]:
     """The neutral settings, and what only this dialect knows of both objects, as extras of the request."""
     budget, effort, thinking = _read_thinking(config.pop("thinkingConfig", None))
-    choice, tools_rest = _read_tool_choice(tool_config)
+    choice, tools_rest = read_tool_choice(tool_config)
     sampling = Sampling(
         max_output=_integer(config, "maxOutputTokens"),
         temperature=_number(config, "temperature"),
@@ -142,32 +128,13 @@ def _read_format(config: dict[str, Any]) -> AnswerFormat | None:
     return AnswerFormat("json_schema", json_schema(schema))
 
 
-def _read_tool_choice(tool_config: dict[str, Any]) -> tuple[ToolChoice | None, dict[str, Any]]:
-    value = tool_config.pop("functionCallingConfig", None)
-    if value is None:
-        return None, tool_config
-    calling = as_object(value, "toolConfig.functionCallingConfig")
-    mode = as_text(calling.pop("mode", "AUTO"), "toolConfig.functionCallingConfig.mode").upper()
-    names = calling.get("allowedFunctionNames")
-    choice = ToolChoice("auto")
-    if mode == "NONE":
-        choice = ToolChoice("none")
-    elif mode == "ANY" and isinstance(names, list) and len(names) == 1 and isinstance(names[0], str):
-        choice = ToolChoice("named", names[0])
-        del calling["allowedFunctionNames"]
-    elif mode == "ANY":
-        choice = ToolChoice("required")
-    elif mode != "AUTO":
-        calling["mode"] = mode
-    return choice, {**tool_config, **beneath("functionCallingConfig", calling)}
-
-
 # Writing.
 
 
-def write_config(sampling: Sampling, ordered: object, model: str, native: bool, adapted: list[str]) -> dict[str, Any]:
-    """`generationConfig` for `model`. `native` means that the request came in this dialect: then nothing is
-    changed. `ordered` is the `responseSchema` as it was read, if it orders properties."""
+def write_config(request: ChatRequest, ordered: object, model: str, adapted: list[str]) -> dict[str, Any]:
+    """`generationConfig` for `model`. What came in this dialect is not changed. `ordered` is the `responseSchema` as
+    it was read, if it orders properties."""
+    sampling, native = request.sampling, request.dialect == NAME
     wanted = {
         "maxOutputTokens": sampling.max_output,
         "temperature": sampling.temperature,
@@ -183,9 +150,10 @@ def write_config(sampling: Sampling, ordered: object, model: str, native: bool, 
     if native:
         _write_native(config, sampling)
     else:
+        _check(request, model)
         _clamp(config, adapted)
         _write_foreign(config, sampling, model, adapted)
-    _write_format(config, sampling.answer_format, ordered, native)
+    _write_format(config, sampling.answer_format, ordered, model, native, adapted)
     return config
 
 
@@ -203,6 +171,25 @@ def _write_native(config: dict[str, Any], sampling: Sampling) -> None:
         config["thinkingConfig"] = thinking
 
 
+def _check(request: ChatRequest, model: str) -> None:
+    """Refuse here, while another provider may still be asked, what the provider would refuse for good."""
+    sampling = request.sampling
+    if sampling.n > 1 and not takes_candidates(model):
+        raise BadRequest(
+            "`n` must be 1 for this model, which writes one answer at a time; ask as often as answers are wanted.",
+            code="unsupported_content",
+            param="n",
+        )
+    wanted = sampling.answer_format
+    if wanted is not None and wanted.kind != "text" and request.tools and not takes_format_with_tools(model):
+        raise BadRequest(
+            "`response_format` cannot stand beside tools with Gemini models before 3; leave out one of the two, or "
+            "ask a newer model.",
+            code="unsupported_content",
+            param="response_format",
+        )
+
+
 def _write_foreign(config: dict[str, Any], sampling: Sampling, model: str, adapted: list[str]) -> None:
     """What the format lacks is listed: the neutral events have no place for log probabilities either."""
     for name, value in (
@@ -214,7 +201,11 @@ def _write_foreign(config: dict[str, Any], sampling: Sampling, model: str, adapt
             adapted.append(f"{name}=dropped")
     if sampling.parallel_tools is False:
         adapted.append("parallel_tools=dropped")
-    thinking = _thinking(sampling, model, adapted)
+    if not takes_penalties(model):
+        for name, attribute in (("presencePenalty", "presence_penalty"), ("frequencyPenalty", "frequency_penalty")):
+            if config.pop(name, 0):
+                adapted.append(f"{attribute}=dropped")
+    thinking = thinking_config(sampling, model, adapted)
     if thinking:
         config["thinkingConfig"] = thinking
 
@@ -231,35 +222,9 @@ def _clamp(config: dict[str, Any], adapted: list[str]) -> None:
         adapted.append("seed=clamped")
 
 
-def _thinking(sampling: Sampling, model: str, adapted: list[str]) -> dict[str, Any]:
-    """Budget or level, never both, by what the generation of `model` takes: levels from 3 on, budgets in 2.5,
-    nothing before."""
-    budget, effort = sampling.reasoning_tokens, sampling.effort
-    if budget is None and effort is None:
-        return {}
-    version = model_version(model)
-    if (version is not None and version < (2, 5)) or "gemma" in model:
-        adapted.append("effort=dropped" if budget is None else "reasoning_tokens=dropped")
-        return {}
-    if budget is None and effort is not None and version is not None and version < (3, 0):
-        budget = _BUDGETS[effort]
-        adapted.append("effort=renamed")
-    if budget is not None:
-        return {"thinkingBudget": budget, **({"includeThoughts": True} if budget else {})}
-    return {"thinkingLevel": _level(effort or "medium", model, adapted), "includeThoughts": effort != "none"}
-
-
-def _level(effort: Effort, model: str, adapted: list[str]) -> str:
-    level = _LEVELS[effort]
-    if "pro" in model:
-        # Pro models always think at least a little; the first of them know only two levels.
-        level = {"MINIMAL": "LOW", "MEDIUM": "HIGH" if "gemini-3-pro" in model else "MEDIUM"}.get(level, level)
-    if level != effort.upper():
-        adapted.append("effort=clamped")
-    return level
-
-
-def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, ordered: object, native: bool) -> None:
+def _write_format(
+    config: dict[str, Any], wanted: AnswerFormat | None, ordered: object, model: str, native: bool, adapted: list[str]
+) -> None:
     if wanted is None:
         return
     if wanted.kind == "text":
@@ -267,18 +232,15 @@ def _write_format(config: dict[str, Any], wanted: AnswerFormat | None, ordered: 
             config["responseMimeType"] = "text/plain"
         return
     config["responseMimeType"] = "application/json"
-    if isinstance(ordered, dict) and json_schema(ordered) == wanted.schema:
+    schema = wanted.schema
+    if isinstance(ordered, dict) and json_schema(ordered) == schema:
         config["responseSchema"] = ordered
-    elif wanted.schema is not None:
-        config["responseJsonSchema"] = wanted.schema
-
-
-def write_tool_config(choice: ToolChoice | None, native: bool, callable_tools: bool) -> dict[str, Any]:
-    """`toolConfig`. A choice without functions to choose from is an error to the API, and means nothing."""
-    config: dict[str, Any] = {}
-    if choice is not None and (native or callable_tools):
-        mode = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}[choice.mode]
-        config["functionCallingConfig"] = {"mode": mode}
-        if choice.mode == "named":
-            config["functionCallingConfig"]["allowedFunctionNames"] = [choice.name]
-    return config
+    elif schema is not None:
+        if wanted.description is not None:
+            schema = {"description": wanted.description, **schema}
+        if takes_json_schema(model):
+            config["responseJsonSchema"] = schema
+        else:
+            reduction = Reduction(schema)
+            config["responseSchema"] = reduction.schema
+            adapted += ["response_format=reduced"] if reduction.lossy else []

@@ -19,8 +19,6 @@ SAME_TURN: Extras = {NAME: {}}
 """The extras of a message that stood in one `content` with the message before it, and goes back there. They hold
 nothing, so that other dialects have nothing to report as lost."""
 
-SIGNATURE = "thoughtSignature"
-
 _FILTERED = frozenset(
     {
         "SAFETY",
@@ -51,6 +49,9 @@ KNOWN_FINISHES = _FILTERED | {
     "TOO_MANY_TOOL_CALLS",
     "MALFORMED_RESPONSE",
     "MISSING_THOUGHT_SIGNATURE",
+    "ESCALATION",
+    "PUP_LIMITED_DISABLED",
+    "CONTINUATION",
     "IMAGE_OTHER",
     "NO_IMAGE",
 }
@@ -136,6 +137,30 @@ def own_extras(extras: Extras) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+_BESIDE = ("candidate", "answer")
+
+
+def beside_content(candidate: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside a candidate's content, and beside all candidates: extras of its last part, of its end if
+    it has none."""
+    return {name: dict(members) for name, members in zip(_BESIDE, (candidate, answer), strict=True) if members}
+
+
+def without_beside(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """The extras that belong to the part itself."""
+    return {name: value for name, value in extras.items() if name not in _BESIDE}
+
+
+def foreign_extras(extras: Extras, where: str) -> list[str]:
+    """What other dialects left in `extras`, as losses."""
+    return [
+        f"{where}.{name}=dropped"
+        for owner, fields in extras.items()
+        if owner != NAME and isinstance(fields, Mapping)
+        for name in fields
+    ]
+
+
 # Extras are named by where they stood, as fine as can be (``generationConfig.thinkingConfig.includeThoughts``):
 # other dialects list them by these names as lost, and must not say so of what they did write.
 
@@ -187,17 +212,6 @@ def is_invented(call_id: str) -> bool:
     return _INVENTED.fullmatch(call_id) is not None
 
 
-# Models: what differs between their generations.
-
-_VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
-
-
-def model_version(model: str) -> tuple[int, int] | None:
-    """(2, 5) for ``gemini-2.5-flash``; None for names that carry no version (aliases, other families)."""
-    found = _VERSION.search(model)
-    return (int(found[1]), int(found[2] or 0)) if found else None
-
-
 # Usage.
 
 
@@ -214,6 +228,9 @@ def _audio(details: object) -> int:
     )
 
 
+_READ_DETAILS = ("promptTokensDetails", "toolUsePromptTokensDetails")
+
+
 def tells_usage(metadata: Mapping[str, Any]) -> bool:
     """Whether it counts anything: chunks in the middle may only name the kind of traffic."""
     return any(name.endswith("TokenCount") for name in metadata)
@@ -227,7 +244,7 @@ def usage_of(metadata: Mapping[str, Any]) -> Usage:
         output_tokens=_count(metadata, "candidatesTokenCount") + thoughts,
         cached_tokens=_count(metadata, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        audio_input_tokens=_audio(metadata.get("promptTokensDetails")),
+        audio_input_tokens=sum(map(_audio, map(metadata.get, _READ_DETAILS))),
         audio_output_tokens=_audio(metadata.get("candidatesTokensDetails")),
     )
 

@@ -115,7 +115,7 @@ def chunks(raw: bytes, framing: str) -> list[dict[str, Any]]:
 
 ANSWER: list[Event] = [
     Started("", "served"),
-    PartStarted(0, "reasoning"),
+    PartStarted(0, "reasoning", origin="anthropic"),
     PartDelta(0, "Hm"),
     PartEnded(0, signature="of another family"),
     PartStarted(1, "text"),
@@ -148,12 +148,15 @@ def named(case: Any) -> str:
     return case["id"] if isinstance(case, dict) else "none"
 
 
+STAND_IN = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
+"""What clients put where another model's call has no signature: base64 of the word that Google documents."""
+
 _OPAQUE = {"args", "response", "properties", "responseJsonSchema", "parametersJsonSchema"}
 
 
 def normal(value: Any, key: str = "") -> Any:
     """What two requests have in common that mean the same: one spelling, no empty wishes, lists for single
-    objects, tools in one list."""
+    objects, tools in one list, the model's turns in one content, nothing that stands in for a signature."""
     if isinstance(value, dict):
         if key in _OPAQUE:
             return value
@@ -164,12 +167,24 @@ def normal(value: Any, key: str = "") -> Any:
             entry = normal(entry, spelled)
             if spelled in ("contents", "parts", "tools", "functionDeclarations") and isinstance(entry, dict):
                 entry = [entry]
-            if entry is not None:
+            if spelled == "contents":
+                entry = _one_content_a_turn(entry)
+            if entry is not None and entry != STAND_IN:
                 members[spelled] = entry
         return _meaning(members)
     if isinstance(value, list):
         return [normal(entry) for entry in value]
     return value
+
+
+def _one_content_a_turn(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for content in contents:
+        if turns and content.get("role") == turns[-1].get("role") == "model":
+            turns[-1] = {**turns[-1], "parts": turns[-1]["parts"] + content["parts"]}
+        else:
+            turns.append(content)
+    return turns
 
 
 def lower_types(schema: Any) -> Any:

@@ -123,7 +123,7 @@ def test_head_reads_whole_surrogate_pairs() -> None:
         ),
         (
             {"functionCall": {"id": "c1", "name": "add", "args": {"a_b": 1}}, "thoughtSignature": "s"},
-            ToolCall("c1", "add", '{"a_b":1}', {"gemini": {"thoughtSignature": "s"}}),
+            ToolCall("c1", "add", '{"a_b":1}', signature="s", origin="gemini"),
         ),
         (
             {"executableCode": {"language": "PYTHON", "code": "1"}},

@@ -34,6 +34,7 @@ from llmhub_core.contracts import (
     UpstreamOverloaded,
     Usage,
     fold,
+    unseal,
 )
 
 
@@ -49,7 +50,7 @@ def test_texts_flow_together_and_a_signature_seals() -> None:
         PartDelta(0, "I am"),
         PartDelta(0, " here"),
         PartEnded(0, extras={"gemini": {"thoughtSignature": "c2ln"}}),
-        PartStarted(1, "reasoning"),
+        PartStarted(1, "reasoning", origin="gemini"),
         PartDelta(1, "Hm"),
         PartEnded(1, extras={"gemini": {"candidate": {"groundingMetadata": {"a": 1}}}}),
         Finished("stop", 0, "STOP"),
@@ -65,7 +66,7 @@ def test_parallel_calls_have_ids_of_their_own() -> None:
     assert [(call.name, call.text) for call in answer.tool_calls] == [("f", '{"a":1}'), ("f", "{}"), ("g", "{}")]
     assert len({call.id for call in answer.tool_calls}) == 3
     assert answer.tool_calls[2].id == "given"
-    assert answer.tool_calls[0].extras == {"gemini": {"thoughtSignature": "s"}}
+    assert [(call.signature, call.origin) for call in answer.tool_calls] == [("s", "gemini"), (None, ""), (None, "")]
     assert answer.finished[0].reason == "tool_calls"
 
 
@@ -124,7 +125,7 @@ def test_finish_reasons(finish: str, reason: str) -> None:
 )
 def test_holes_of_whole_answers(document: dict[str, Any], finished: Finished) -> None:
     answer = whole(document)
-    assert answer.finished == {0: finished}
+    assert replace(answer.finished[0], extras={}) == finished
     assert answer.failed is None
 
 
@@ -250,7 +251,7 @@ def test_splitting_is_linear_and_bounded() -> None:
 def test_an_answer_of_another_dialect(framing: str) -> None:
     found = chunks(encoded(ANSWER, framing), framing)
     parts = [part for chunk in found for part in chunk["candidates"][0]["content"]["parts"]]
-    told = [part for part in parts if part not in ({"text": ""}, {"text": "", "thoughtSignature": "c2ln"})]
+    told = [part for part in parts if part.get("text") != ""]
     assert [part["functionCall"] for part in told if "functionCall" in part] == [
         {"name": "add", "args": {"a": 1}, "id": "toolu_1"},
         {"name": "now", "args": {}, "id": "toolu_2"},
@@ -260,7 +261,12 @@ def test_an_answer_of_another_dialect(framing: str) -> None:
     assert "".join(texts) == "Grüß Gott\nNo."
     assert [part["text"] for part in told if part.get("thought")] == ["Hm"]
     assert "of another family" not in json.dumps(found)
-    assert sum("thoughtSignature" in part for part in parts) == 1
+    signed = [part for part in parts if "thoughtSignature" in part]
+    assert [bool(part.get("thought")) for part in signed] == [True, False, False]
+    assert unseal(signed[0]["thoughtSignature"]) == ("anthropic", {"signature": "of another family"})
+    assert signed[1]["thoughtSignature"] == "c2ln"
+    assert signed[2]["functionCall"]["name"] == "add"  # of parallel calls the first alone
+    assert signed[2]["thoughtSignature"] == "skip_thought_signature_validator"
     last = found[-1]
     assert last["candidates"][0]["finishReason"] == "STOP"
     assert last["usageMetadata"] == {

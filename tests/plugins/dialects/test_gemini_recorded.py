@@ -109,7 +109,14 @@ def test_recorded_answers_say_what_their_chunks_say(case: dict[str, Any]) -> Non
         arguments = [{"location": "Boston"}, {"location": "San Francisco"}]
     assert [json.loads(call.text) for call in answer.tool_calls] == arguments
     signatures = [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
-    kept = [part.extras.get("gemini", {}).get("thoughtSignature") for part in answer.parts if part.choice == 0]
+    kept = [
+        part.signature
+        if part.kind in ("reasoning", "tool_call")
+        else part.extras.get("gemini", {}).get("thoughtSignature")
+        for part in answer.parts
+        if part.choice == 0
+    ]
+    assert all(part.origin == "gemini" for part in answer.parts if part.signature)
     assert [signature for signature in kept if signature] == signatures
     if blocked:
         assert answer.finished[0].reason == "content_filter"
@@ -145,11 +152,13 @@ def essence(answer: ChatResponse) -> object:
             parts[-1][2] += part.text
             parts[-1][4].append(dict(part.extras))
             continue
-        parts.append([part.kind, part.choice, part.text, part.name, [dict(part.extras)]])
+        sealed = [part.signature, part.origin]
+        parts.append([part.kind, part.choice, part.text, part.name, [dict(part.extras)], sealed])
     for flowed in parts:
         notes = [extras["gemini"] for extras in flowed[4] if extras]
-        flowed[4] = sorted(json.dumps(note, sort_keys=True) for note in notes)
-    return answer.id, answer.model, parts, {choice: one.reason for choice, one in answer.finished.items()}, answer.usage
+        flowed[4] = sorted(json.dumps(note, sort_keys=True) for note in notes if note)
+    ends = {choice: (one.reason, one.extras) for choice, one in answer.finished.items()}
+    return answer.id, answer.model, parts, ends, answer.usage
 
 
 @with_traffic

@@ -95,9 +95,11 @@ async def test_the_sdk_reads_every_recorded_answer_as_we_write_it() -> None:
                 if expected.usage is None:
                     assert usage is None
                     continue
-                assert usage.prompt_token_count == expected.usage.input_tokens
-                assert usage.total_token_count == expected.usage.total_tokens
-                assert (usage.thoughts_token_count or 0) == expected.usage.reasoning_tokens
+                tools = usage.tool_use_prompt_token_count or 0
+                assert (usage.prompt_token_count or 0) + tools == expected.usage.input_tokens
+                thoughts = usage.thoughts_token_count or 0
+                assert (usage.candidates_token_count or 0) + thoughts == expected.usage.output_tokens
+                assert thoughts == expected.usage.reasoning_tokens
                 assert (usage.cached_content_token_count or 0) == expected.usage.cached_tokens
 
 

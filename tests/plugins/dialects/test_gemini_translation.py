@@ -147,7 +147,7 @@ def test_foreign_tools_settings_and_lone_system_prompts() -> None:
             n=3,
         ),
     )
-    encoded = dialect.encode_request(request, "gemini-2.5-flash")
+    encoded = dialect.encode_request(request, "tunedModels/ours")
     assert json.loads(encoded.body) == {
         "contents": [{"role": "user", "parts": [{"text": "Hello"}]}],
         "tools": [
