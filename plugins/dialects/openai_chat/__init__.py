@@ -18,7 +18,6 @@ from llmhub_plugins.dialects.openai_chat import (
     passing,
     request_reader,
     request_writer,
-    settings,
     words,
 )
 
@@ -67,9 +66,7 @@ class OpenAIChat(Dialect):
         return request_reader.decode_request(body, head)
 
     def response_encoder(self, request: ChatRequest) -> ResponseEncoder:
-        return answer_writer.response_encoder(
-            request.model, request.stream, request.asked_usage, settings.is_old_way(request)
-        )
+        return answer_writer.response_encoder(request)
 
     def encode_error(self, error: HubError, request_id: str) -> bytes:
         return errors.encode_error(error)

@@ -1,4 +1,4 @@
-"""Events as a Chat answer: whole, or in chunks.
+"""Events as a Chat answer in chunks.
 
 A streamed delta is the commonest thing that the hub writes, so all that is constant in a part's chunks is made once,
 when the part begins; a delta is then one JSON string between two byte strings.
@@ -6,23 +6,24 @@ when the part begins; a delta is then one JSON string between two byte strings.
 
 from __future__ import annotations
 
-import secrets
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmhub_plugins.dialects.openai.errors import encode_error, encode_stream_error
-from llmhub_plugins.dialects.openai.finish import finish_word
+from llmhub_plugins.dialects.openai.errors import encode_stream_error
 from llmhub_plugins.dialects.openai.passing import DONE
 from llmhub_plugins.dialects.openai.usage import usage_json
+from llmhub_plugins.dialects.openai_chat.sealing import Sealer, is_foreign
+from llmhub_plugins.dialects.openai_chat.shape import Shape, beside, thought_name
+from llmhub_plugins.dialects.openai_chat.signatures import details_of
+from llmhub_plugins.dialects.openai_chat.whole_writer import WholeWriter
 from llmhub_plugins.dialects.openai_chat.words import NAME
 
 from llmhub_core.contracts import (
+    ChatRequest,
     Event,
     Failed,
     Finished,
     FinishReason,
-    HubError,
     PartDelta,
     PartEnded,
     PartKind,
@@ -35,39 +36,10 @@ from llmhub_core.contracts import (
 )
 
 
-@dataclass(slots=True)
-class _Shape:
-    """What is the same for every answer to one request: the model's name in case the provider says none, whether the
-    usage was asked for, and whether the caller knows `function_call` only."""
-
-    model: str
-    asked_usage: bool
-    old_way: bool
-
-    def header(self, started: Started | None, kind: str) -> dict[str, Any]:
-        """The members of an answer that say which it is."""
-        said = started or Started("", "")
-        extras = said.extras.get(NAME, {})
-        return {
-            "id": said.id or "chatcmpl-" + secrets.token_hex(12),
-            "object": kind,
-            "created": said.created or int(time.time()),
-            "model": said.model or self.model,
-            **{name: extras[name] for name in ("service_tier", "system_fingerprint") if name in extras},
-        }
-
-    def finish(self, reason: FinishReason) -> str:
-        word = finish_word(reason)
-        return "function_call" if self.old_way and word == "tool_calls" else word
-
-
-def response_encoder(model: str, stream: bool, asked_usage: bool, old_way: bool) -> ResponseEncoder:
+def response_encoder(request: ChatRequest) -> ResponseEncoder:
     """A writer for one answer."""
-    shape = _Shape(model, asked_usage, old_way)
-    return StreamWriter(shape) if stream else WholeWriter(shape)
-
-
-# In chunks.
+    shape = Shape.of(request)
+    return StreamWriter(shape) if request.stream else WholeWriter(shape)
 
 
 @dataclass(slots=True)
@@ -77,6 +49,19 @@ class _Said:
     calls: int = 0
     finished: bool = False
     parts: list[int] = field(default_factory=list)
+    sealer: Sealer = field(default_factory=Sealer)
+    sealing: bool = False
+
+
+@dataclass(slots=True)
+class _Call:
+    """An open call. One whose id must wait for its signature is `held`: it goes out whole, at its end."""
+
+    part: PartStarted
+    place: int
+    held: list[str] | None
+    first: dict[str, Any]
+    silent: bool = True
 
 
 class StreamWriter(ResponseEncoder):
@@ -84,13 +69,14 @@ class StreamWriter(ResponseEncoder):
 
     content_type = "text/event-stream; charset=utf-8"
 
-    def __init__(self, shape: _Shape) -> None:
+    def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._head = b""
         self._tail = b',"usage":null}\n\n' if shape.asked_usage else b"}\n\n"
         self._choices: dict[int, _Said] = {}
         self._open: dict[int, tuple[bytes, bytes]] = {}
-        self._silent_calls: set[int] = set()
+        self._calls: dict[int, _Call] = {}
+        self._heard: dict[int, tuple[PartStarted, list[str]]] = {}
         self._usage: Usage | None = None
         self._over = False
 
@@ -99,15 +85,15 @@ class StreamWriter(ResponseEncoder):
             return b""
         if type(event) is PartDelta:
             around = self._open.get(event.index)
+            if self._calls or self._heard:
+                self._hear(event)
             if around is None or not event.text:
                 return b""
-            if self._silent_calls:
-                self._silent_calls.discard(event.index)
             return around[0] + dump_json(event.text) + around[1]
         if isinstance(event, PartStarted):
             return self._begin(event)
         if isinstance(event, PartEnded):
-            return self._end(event.index)
+            return self._end(event)
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Finished):
@@ -128,6 +114,8 @@ class StreamWriter(ResponseEncoder):
             for number, said in (self._choices or {0: _Said()}).items()
         )
         return ends + self._usage_chunk() + DONE
+
+    # chunks
 
     def _start(self, event: Started | None) -> None:
         if not self._head:
@@ -151,6 +139,8 @@ class StreamWriter(ResponseEncoder):
         before, _, after = self._chunk(choice, delta).partition(_MARK)
         return before, after
 
+    # parts
+
     def _begin(self, part: PartStarted) -> bytes:
         said = self._choices.get(part.choice)
         first: dict[str, Any] = {}
@@ -164,24 +154,36 @@ class StreamWriter(ResponseEncoder):
         said.parts.append(part.index)
         if part.kind == "tool_call":
             return self._begin_call(part, said, first)
-        self._open[part.index] = self._around(part.choice, _DELTAS[part.kind])
+        said.sealing |= part.kind == "reasoning" and is_foreign(part)
+        if part.kind == "reasoning" or said.sealing:  # text before the first sealed thought need not be counted
+            self._heard[part.index] = (part, [])
+        delta = _DELTAS[part.kind] if part.kind != "reasoning" else b'{"%b":\0}' % thought_name(part).encode()
+        self._open[part.index] = self._around(part.choice, delta)
         return self._chunk(part.choice, dump_json(first)) if first else b""
 
     def _begin_call(self, part: PartStarted, said: _Said, first: dict[str, Any]) -> bytes:
         place, said.calls = said.calls, said.calls + 1
-        self._silent_calls.add(part.index)
-        function = {"name": part.name, "arguments": ""}
         if self._shape.old_way:
-            if place:
-                return b""  # the old way has room for one
-            first |= {"function_call": function}
-            more = _FUNCTION_DELTA
-        else:
-            call = {"index": place, "id": part.id, "type": "function", "function": function}
-            first |= {"tool_calls": [call]}
-            more = _CALL_DELTA % place
-        self._open[part.index] = self._around(part.choice, more)
-        return self._chunk(part.choice, dump_json(first))
+            return self._begin_function(part, place, first)
+        held: list[str] | None = [] if part.origin or part.name in self._shape.custom else None
+        call = self._calls[part.index] = _Call(part, place, held, first)
+        if call.held is not None:
+            return b""
+        id = said.sealer.id_of(part, None)
+        function = {"name": part.name, "arguments": ""}
+        self._open[part.index] = self._around(part.choice, _CALL_DELTA % place)
+        return self._chunk(
+            part.choice,
+            dump_json({**first, "tool_calls": [{"index": place, "id": id, "type": "function", "function": function}]}),
+        )
+
+    def _begin_function(self, part: PartStarted, place: int, first: dict[str, Any]) -> bytes:
+        """The old way has room for one call, and none for an id with a seal behind it."""
+        if place:
+            return b""
+        self._calls[part.index] = _Call(part, place, None, first)
+        self._open[part.index] = self._around(part.choice, _FUNCTION_DELTA)
+        return self._chunk(part.choice, dump_json({**first, "function_call": {"name": part.name, "arguments": ""}}))
 
     def _opaque(self, part: PartStarted, said: _Said, first: dict[str, Any]) -> bytes:
         body = dict(part.extras.get(NAME, {}))
@@ -195,12 +197,48 @@ class StreamWriter(ResponseEncoder):
             return b""
         return self._chunk(part.choice, dump_json(delta), logprobs=_logprobs(logprobs))
 
-    def _end(self, index: int) -> bytes:
-        around = self._open.pop(index, None)
-        if around is None or index not in self._silent_calls:
+    def _hear(self, event: PartDelta) -> None:
+        """Note what has to be known of a part at its end."""
+        call = self._calls.get(event.index)
+        if call is not None and event.text:
+            call.silent = False
+            if call.held is not None:
+                call.held.append(event.text)
+        heard = self._heard.get(event.index)
+        if heard is not None:
+            heard[1].append(event.text)
+
+    def _end(self, event: PartEnded) -> bytes:
+        around = self._open.pop(event.index, None)
+        heard = self._heard.pop(event.index, None)
+        if heard is not None:
+            return self._end_heard(heard[0], "".join(heard[1]), event)
+        call = self._calls.pop(event.index, None)
+        if call is None:
             return b""
-        self._silent_calls.discard(index)
-        return around[0] + b'"{}"' + around[1]  # clients parse the arguments, and nothing is no JSON
+        part = call.part
+        if call.held is not None:
+            id = self._choices[part.choice].sealer.id_of(part, event.signature if is_foreign(part) else None)
+            whole = {"index": call.place, **self._shape.call(part, id, "".join(call.held), event)}
+            return self._chunk(part.choice, dump_json({**call.first, "tool_calls": [whole]}))
+        out = b""
+        if call.silent and around is not None:
+            out = around[0] + b'"{}"' + around[1]  # clients parse the arguments, and nothing is no JSON
+        more = {} if self._shape.old_way else beside(part, event)
+        if more:
+            out += self._chunk(part.choice, dump_json({"tool_calls": [{"index": call.place, **more}]}))
+        return out
+
+    def _end_heard(self, part: PartStarted, text: str, event: PartEnded) -> bytes:
+        sealer = self._choices[part.choice].sealer
+        if part.kind != "reasoning":
+            sealer.said += len(text) if part.kind == "text" else 0
+        elif not is_foreign(part):
+            details = details_of(event.signature)
+            return self._chunk(part.choice, dump_json({"reasoning_details": details})) if details else b""
+        elif event.signature or event.redacted:
+            sealer.think(part, text, event)
+        return b""
 
     def _finish(self, choice: int, reason: FinishReason) -> bytes:
         said = self._choices.get(choice)
@@ -210,8 +248,8 @@ class StreamWriter(ResponseEncoder):
             first = self._chunk(choice, dump_json(_first_delta("text")))
         if said.finished:
             return b""
+        first += b"".join([self._end(PartEnded(index)) for index in said.parts])
         said.finished = True
-        first += b"".join([self._end(index) for index in said.parts])
         return first + self._chunk(choice, b"{}", b'"%b"' % self._shape.finish(reason).encode())
 
     def _usage_chunk(self) -> bytes:
@@ -221,11 +259,7 @@ class StreamWriter(ResponseEncoder):
 
 
 _MARK = b"\0"
-_DELTAS: dict[PartKind, bytes] = {
-    "text": b'{"content":\0}',
-    "reasoning": b'{"reasoning_content":\0}',
-    "refusal": b'{"refusal":\0}',
-}
+_DELTAS: dict[PartKind, bytes] = {"text": b'{"content":\0}', "refusal": b'{"refusal":\0}'}
 _CALL_DELTA = b'{"tool_calls":[{"index":%d,"function":{"arguments":\0}}]}'
 _FUNCTION_DELTA = b'{"function_call":{"arguments":\0}}'
 
@@ -239,121 +273,3 @@ def _first_delta(kind: PartKind) -> dict[str, Any]:
 
 def _logprobs(logprobs: dict[str, Any] | None) -> bytes:
     return b"null" if logprobs is None else dump_json({"content": None, "refusal": None, **logprobs})
-
-
-# Whole.
-
-
-@dataclass(slots=True)
-class _Message:
-    """One choice of a whole answer in the making."""
-
-    texts: dict[PartKind, list[str]] = field(default_factory=dict)
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    more: dict[str, Any] = field(default_factory=dict)
-    parts: list[int] = field(default_factory=list)
-    finish: FinishReason | None = None
-
-    def text(self, kind: PartKind) -> str | None:
-        texts = self.texts.get(kind)
-        return None if texts is None else "".join(texts)
-
-
-class WholeWriter(ResponseEncoder):
-    """One JSON object, returned by close()."""
-
-    content_type = "application/json"
-
-    def __init__(self, shape: _Shape) -> None:
-        self._shape = shape
-        self._started: Started | None = None
-        self._messages: dict[int, _Message] = {}
-        self._open: dict[int, list[str]] = {}
-        self._usage: Usage | None = None
-        self._error: HubError | None = None
-
-    def write(self, event: Event) -> bytes:
-        if isinstance(event, PartDelta):
-            if event.index in self._open:
-                self._open[event.index].append(event.text)
-        elif isinstance(event, PartStarted):
-            self._begin(event)
-        elif isinstance(event, PartEnded):
-            self._open.pop(event.index, None)
-        elif isinstance(event, Started):
-            self._started = self._started or event
-        elif isinstance(event, Finished):
-            message = self._message(event.choice)
-            message.finish = message.finish or event.reason
-            for index in message.parts:
-                self._open.pop(index, None)
-        elif isinstance(event, Used):
-            self._usage = event.usage
-        elif isinstance(event, Failed):
-            self._error = self._error or event.error
-        return b""
-
-    def close(self) -> bytes:
-        if self._error is not None:
-            return encode_error(self._error)
-        if not self._messages:
-            self._message(0)
-        answer = self._shape.header(self._started, "chat.completion")
-        answer["choices"] = [self._choice(number, self._messages[number]) for number in sorted(self._messages)]
-        if self._usage is not None:
-            answer["usage"] = usage_json(self._usage)
-        return dump_json(answer)
-
-    def _message(self, choice: int) -> _Message:
-        return self._messages.setdefault(choice, _Message())
-
-    def _begin(self, part: PartStarted) -> None:
-        message = self._message(part.choice)
-        if message.finish is not None:
-            return
-        message.parts.append(part.index)
-        if part.kind == "opaque":
-            body = dict(part.extras.get(NAME, {}))
-            call = body.pop("tool_call", None)
-            if call is not None:
-                message.calls.append(call)
-            message.more.update(body)
-        elif part.kind == "tool_call":
-            arguments: list[str] = []
-            self._open[part.index] = arguments
-            function = {"name": part.name, "arguments": arguments}
-            message.calls.append({"id": part.id, "type": "function", "function": function})
-        else:
-            self._open[part.index] = message.texts.setdefault(part.kind, [])
-
-    def _choice(self, number: int, message: _Message) -> dict[str, Any]:
-        calls = [_joined(call) for call in message.calls]
-        content, refusal, thoughts = message.text("text"), message.text("refusal"), message.text("reasoning")
-        said: dict[str, Any] = {
-            "role": "assistant",
-            "content": "" if content is None and refusal is None and not calls else content,
-            "refusal": refusal,
-            "annotations": [],
-        }
-        if thoughts is not None:
-            said["reasoning_content"] = thoughts
-        if calls and self._shape.old_way:
-            said["function_call"] = calls[0].get("function")
-        elif calls:
-            said["tool_calls"] = calls
-        logprobs = message.more.pop("logprobs", None)
-        reason = message.finish or ("tool_calls" if calls else "stop")
-        return {
-            "index": number,
-            "message": {**said, **message.more},
-            "logprobs": None if logprobs is None else {"content": None, "refusal": None, **logprobs},
-            "finish_reason": self._shape.finish(reason),
-        }
-
-
-def _joined(call: dict[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if function is None:
-        return call
-    # Clients parse the arguments, and nothing is no JSON.
-    return {**call, "function": {"name": function["name"], "arguments": "".join(function["arguments"]) or "{}"}}

@@ -11,9 +11,11 @@ from typing import Any
 
 from llmhub_plugins.dialects.openai.finish import finish_reason
 from llmhub_plugins.dialects.openai_chat.chunks import CallPiece, FunctionPiece, Piece
+from llmhub_plugins.dialects.openai_chat.signatures import details_signature, joined_details, take_signature
 from llmhub_plugins.dialects.openai_chat.words import NAME, invented_call_id
 
 from llmhub_core.contracts import (
+    NO_EXTRAS,
     Event,
     Finished,
     PartDelta,
@@ -31,7 +33,7 @@ GARBLED = "The provider's answer could not be understood."
 class _Part:
     """A part on its way: waiting (`index` -1), open or ended. `texts` are what waits, and a call's arguments."""
 
-    __slots__ = ("body", "ended", "id", "index", "kind", "name", "texts")
+    __slots__ = ("body", "details", "ended", "extra", "id", "index", "kind", "name", "texts")
 
     def __init__(self, kind: PartKind, id: str = "", name: str = "", body: dict[str, Any] | None = None) -> None:
         self.kind: PartKind = kind
@@ -41,6 +43,8 @@ class _Part:
         self.index = -1
         self.ended = False
         self.texts: list[str] = []
+        self.extra: dict[str, Any] | None = None  # a call's `extra_content`
+        self.details: list[Any] = []  # a thought's `reasoning_details`
 
     def whole(self) -> bool:
         """Whether it may end for another to begin."""
@@ -78,8 +82,8 @@ class Choice:
         if self.native is not None:
             return  # repeated or late: the first end counts
         thoughts = piece.reasoning_content or piece.reasoning
-        if thoughts:
-            self._say("reasoning", thoughts)
+        if thoughts or piece.reasoning_details:
+            self._think(thoughts or "", piece)
         content = piece.content
         if content:
             if isinstance(content, str):
@@ -88,12 +92,14 @@ class Choice:
                 self._list(content)
         if piece.refusal:
             self._say("refusal", piece.refusal)
+        if piece.audio:
+            self._begin(_Part("opaque", body={"audio": piece.audio}))
         if piece.tool_calls:
             for call in piece.tool_calls:
                 self._call(call)
         if piece.function_call is not None and (piece.function_call.name or piece.function_call.arguments):
             self._call(CallPiece(index=-1, function=piece.function_call))
-        if piece.annotations or piece.audio or piece.reasoning_details or piece.images or logprobs:
+        if piece.annotations or piece.images or piece.extra_content or logprobs:
             self._note(piece, logprobs)
 
     def finish(self, native: str) -> None:
@@ -115,6 +121,16 @@ class Choice:
         if current is None or current.kind != kind:
             current = self._begin(_Part(kind))
         self._more(current, text)
+
+    def _think(self, text: str, piece: Piece) -> None:
+        current = self.waiting[-1] if self.waiting else self.open
+        if current is None or current.kind != "reasoning":
+            named = piece.reasoning_content is not None  # else as OpenRouter and Groq name it
+            current = self._begin(_Part("reasoning", body=None if named else {"field": "reasoning"}))
+        if piece.reasoning_details:
+            current.details.extend(piece.reasoning_details)
+        if text:
+            self._more(current, text)
 
     def _begin(self, part: _Part) -> _Part:
         self.waiting.append(part)
@@ -138,7 +154,7 @@ class Choice:
         while self.waiting:
             part = self.waiting[0]
             if not force:
-                if part.kind == "opaque" or (part.kind == "tool_call" and not part.name):
+                if (part.body and "tool_call" in part.body) or (part.kind == "tool_call" and not part.name):
                     return  # not yet known well enough to be begun
                 if self.open is not None and not self.open.whole():
                     return
@@ -149,11 +165,9 @@ class Choice:
     def _open(self, part: _Part) -> None:
         output = self.output
         part.index, output.parts = output.parts, output.parts + 1
-        if part.body is None:
-            output.events.append(PartStarted(part.index, part.kind, part.id, part.name, self.number))
-        else:
-            extras = {NAME: part.body}
-            output.events.append(PartStarted(part.index, part.kind, part.id, part.name, self.number, extras))
+        extras = NO_EXTRAS if part.body is None else {NAME: part.body}
+        origin = NAME if part.kind == "reasoning" or part.extra else ""
+        output.events.append(PartStarted(part.index, part.kind, part.id, part.name, self.number, extras, origin))
         if part.texts and part.kind != "opaque":
             output.events.append(PartDelta(part.index, "".join(part.texts)))
         self.open = part
@@ -161,7 +175,7 @@ class Choice:
     def _end(self) -> None:
         if self.open is not None:
             self.open.ended = True
-            self.output.events.append(PartEnded(self.open.index))
+            self.output.events.append(_ended(self.open))
             self.open = None
 
     # calls
@@ -174,9 +188,12 @@ class Choice:
         part = self._addressed(piece, function)
         if part is None:
             part = _Part("tool_call", piece.id or invented_call_id(), function.name or "")
+            part.extra = piece.extra_content
             self.calls[len(self.calls) if piece.index is None else piece.index] = self.last_call = part
             self._begin(part)
-        elif not part.name and function.name:
+        elif piece.extra_content:
+            part.extra = {**(part.extra or {}), **piece.extra_content}
+        if not part.name and function.name:
             part.name = function.name
             self._advance()
         if function.arguments:
@@ -223,18 +240,26 @@ class Choice:
 
     def _note(self, piece: Piece, logprobs: dict[str, Any] | None) -> None:
         """What only Chat's own clients can use is gathered and goes out as one opaque part at the end."""
-        for name in ("annotations", "images", "reasoning_details"):
+        for name in ("annotations", "images"):
             more = getattr(piece, name)
             if more:
                 self.notes.setdefault(name, []).extend(more)
-        if piece.audio:
-            audio = self.notes.setdefault("audio", {})
-            for name, value in piece.audio.items():
-                joins = name in ("data", "transcript") and isinstance(value, str)
-                audio[name] = audio.get(name, "") + value if joins else value
+        for name, value in (piece.extra_content or {}).items():
+            known = self.notes.setdefault("extra_content", {})
+            more = known.get(name)
+            known[name] = {**more, **value} if isinstance(more, dict) and isinstance(value, dict) else value
         for name, tokens in (logprobs or {}).items():
             if isinstance(tokens, list) and tokens:
                 self.notes.setdefault("logprobs", {}).setdefault(name, []).extend(tokens)
+
+
+def _ended(part: _Part) -> PartEnded:
+    if part.details:
+        return PartEnded(part.index, details_signature(joined_details(part.details)))
+    if not part.extra:
+        return PartEnded(part.index)
+    signature, rest = take_signature(part.extra)
+    return PartEnded(part.index, signature, extras={NAME: {"extra_content": rest}} if rest else NO_EXTRAS)
 
 
 def _is_text(part: dict[str, Any]) -> bool:

@@ -34,6 +34,7 @@ class CallPiece(Struct):
     id: str | None = None
     function: FunctionPiece | None = None
     custom: CustomPiece | None = None
+    extra_content: dict[str, Any] | None = None
 
 
 class Piece(Struct):
@@ -49,6 +50,7 @@ class Piece(Struct):
     annotations: list[Any] | None = None
     images: list[Any] | None = None
     audio: dict[str, Any] | None = None
+    extra_content: dict[str, Any] | None = None
 
 
 class WireChoice(Struct):
@@ -134,6 +136,7 @@ def _piece(value: Any) -> Piece | None:
         annotations=_as(list, value.get("annotations")),
         images=_as(list, value.get("images")),
         audio=_as(dict, value.get("audio")),
+        extra_content=_as(dict, value.get("extra_content")),
     )
 
 
@@ -144,6 +147,7 @@ def _call(value: dict[str, Any]) -> CallPiece:
         id=_text(value.get("id")),
         function=_function(value.get("function")),
         custom=CustomPiece(_text(custom.get("name")), _text(custom.get("input"))) if isinstance(custom, dict) else None,
+        extra_content=_as(dict, value.get("extra_content")),
     )
 
 

@@ -6,11 +6,13 @@ becomes Opaque and so stays whole on its way to a Chat server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from llmhub_plugins.dialects.openai.media import audio_type, read_file_data, read_url
-from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME
+from llmhub_plugins.dialects.openai_chat.sealing import unseal_call, with_thoughts
+from llmhub_plugins.dialects.openai_chat.tools import read_call, read_choice, read_tools
+from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME, as_extras
 
 from llmhub_core.contracts import (
     AnswerFormat,
@@ -19,24 +21,21 @@ from llmhub_core.contracts import (
     ChatRequest,
     ContentPart,
     Effort,
-    Extras,
     File,
     Image,
     Inline,
     Message,
     Opaque,
-    OpaqueTool,
     Reasoning,
     Refusal,
     RequestHead,
     Sampling,
     Stored,
     Text,
-    Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     load_json,
+    unseal_id,
 )
 
 _EFFORTS = frozenset(get_args(Effort))
@@ -56,7 +55,7 @@ def decode_request(body: bytes, head: RequestHead) -> ChatRequest:
     messages = _messages(fields.pop("messages"))
     # The old way knows one call at a time, so other dialects must be told.
     one_call = "functions" in fields
-    tools = _tools(fields)
+    tools = read_tools(fields)
     sampling = _sampling(fields, head, one_call)
     _leave_stream_options(fields)
     return ChatRequest(
@@ -70,12 +69,6 @@ def decode_request(body: bytes, head: RequestHead) -> ChatRequest:
         asked_usage=head.asked_usage,
         extras=fields,
     )
-
-
-def _extras(rest: Mapping[str, Any]) -> Extras:
-    """What is left of a value, as this dialect's extras."""
-    rest = {name: value for name, value in rest.items() if value is not None}
-    return {NAME: rest} if rest else {}
 
 
 # Messages.
@@ -96,7 +89,7 @@ def _messages(raw: list[dict[str, Any]]) -> tuple[Message, ...]:
         else:
             rest = {name: value for name, value in fields.items() if name not in ("role", "content", "name")}
             content = _content(fields["content"], path)
-            messages.append(Message(role, content, name=fields.get("name"), extras=_extras(rest)))
+            messages.append(Message(role, content, name=fields.get("name"), extras=as_extras(rest)))
     return tuple(messages)
 
 
@@ -108,43 +101,51 @@ def _assistant(fields: dict[str, Any], path: str, called: dict[str, str], index:
         # Some clients send both names with the same text: the second stays an extra.
         if isinstance(thoughts, str) and thoughts and not parts:
             said = {} if name == "reasoning_content" else {"field": name}
-            parts.append(Reasoning(thoughts, origin=NAME, extras=_extras(said)))
+            parts.append(Reasoning(thoughts, origin=NAME, extras=as_extras(said)))
             del fields[name]
-    calls = [_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(fields.pop("tool_calls", None) or ())]
+    thoughts_said = parts[0].text if parts and isinstance(parts[0], Reasoning) else ""
+    calls = [read_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(fields.pop("tool_calls", None) or ())]
     function = fields.pop("function_call", None)
     if function is not None:
         called[function["name"]] = id = f"call_function_{index}"
         calls.append(ToolCall(id, function["name"], function.get("arguments") or "", extras=FUNCTION))
     content = fields.pop("content", None)
-    if content or (content is not None and not calls):
-        parts += _content(content, path)
+    spoken = _content(content, path) if content or (content is not None and not calls) else ()
+    calls, sealed = _unsealed(calls)
+    if sealed and all(thought.text in thoughts_said for _, thought in sealed):
+        parts = []  # they are the very thoughts that were sealed, in the clear
+    parts += with_thoughts(spoken, sealed)
     refusal = fields.pop("refusal", None)
     if isinstance(refusal, str) and refusal:
         parts.append(Refusal(refusal))
-    return Message("assistant", (*parts, *calls), name=fields.pop("name", None), extras=_extras(fields))
+    return Message("assistant", (*parts, *calls), name=fields.pop("name", None), extras=as_extras(fields))
 
 
-def _call(fields: dict[str, Any], path: str) -> ContentPart:
-    function = fields.get("function")
-    if function is None:
-        if fields.get("type") in (None, "function"):
-            raise BadRequest(f"`{path}.function` is required.", code="missing_field", param=f"{path}.function")
-        return Opaque(NAME, fields["type"], fields)
-    id = fields.get("id")
-    if not id:
-        raise BadRequest(f"`{path}.id` is required.", code="missing_field", param=f"{path}.id")
-    rest = {name: value for name, value in fields.items() if name not in ("id", "type", "function")}
-    return ToolCall(id, function["name"], function.get("arguments") or "", extras=_extras(rest))
+def _unsealed(calls: list[ContentPart]) -> tuple[list[ContentPart], list[tuple[int, Reasoning]]]:
+    """Calls as their provider knows them, and the thoughts that led to the first; those that led to another stand
+    before that one."""
+    opened: list[ContentPart] = []
+    first: list[tuple[int, Reasoning]] = []
+    for call in calls:
+        if isinstance(call, ToolCall):
+            unsealed = unseal_call(call)
+            if opened:
+                opened += [thought for _, thought in unsealed.thoughts]
+            else:
+                first += unsealed.thoughts
+            call = unsealed.call
+        opened.append(call)
+    return opened, first
 
 
 def _tool_result(fields: dict[str, Any], path: str) -> Message:
     del fields["role"]
     content = fields.pop("content", None)
     result = ToolResult(
-        fields.pop("tool_call_id"),
+        unseal_id(fields.pop("tool_call_id"))[0],
         () if content is None else _content(content, path),
         name=fields.pop("name", None),
-        extras=_extras(fields),
+        extras=as_extras(fields),
     )
     return Message("tool", (result,))
 
@@ -185,18 +186,18 @@ def _part(raw: dict[str, Any], path: str) -> ContentPart:
 
 
 def _read_text(value: Any, rest: dict[str, Any]) -> ContentPart | None:
-    return Text(value, extras=_extras(rest)) if isinstance(value, str) else None
+    return Text(value, extras=as_extras(rest)) if isinstance(value, str) else None
 
 
 def _read_refusal(value: Any, rest: dict[str, Any]) -> ContentPart | None:
-    return Refusal(value, extras=_extras(rest)) if isinstance(value, str) else None
+    return Refusal(value, extras=as_extras(rest)) if isinstance(value, str) else None
 
 
 def _read_image(value: Any, rest: dict[str, Any]) -> ContentPart | None:
     if not isinstance(value, dict):
         return None  # a bare address: Mistral's form
     inner = {name: more for name, more in value.items() if name not in ("url", "detail")}
-    return Image(read_url(value["url"]), detail=value.get("detail"), extras=_extras(_with("image_url", inner, rest)))
+    return Image(read_url(value["url"]), detail=value.get("detail"), extras=as_extras(_with("image_url", inner, rest)))
 
 
 def _read_audio(value: Any, rest: dict[str, Any]) -> ContentPart | None:
@@ -208,7 +209,7 @@ def _read_audio(value: Any, rest: dict[str, Any]) -> ContentPart | None:
         return None
     inner = {name: more for name, more in value.items() if name not in ("data", "format")}
     source = Inline(audio_type(value["format"]), value["data"])
-    return Audio(source, extras=_extras(_with("input_audio", inner, rest)))
+    return Audio(source, extras=as_extras(_with("input_audio", inner, rest)))
 
 
 def _read_file(value: Any, rest: dict[str, Any]) -> ContentPart | None:
@@ -219,9 +220,9 @@ def _read_file(value: Any, rest: dict[str, Any]) -> ContentPart | None:
         return None
     inner = {key: more for key, more in value.items() if key not in ("filename", "file_data", "file_id")}
     if isinstance(data, str):
-        return File(read_file_data(data, name), name=name, extras=_extras(_with("file", inner, rest)))
+        return File(read_file_data(data, name), name=name, extras=as_extras(_with("file", inner, rest)))
     if isinstance(id, str):
-        return File(Stored(id), name=name, extras=_extras(_with("file", inner, rest)))
+        return File(Stored(id), name=name, extras=as_extras(_with("file", inner, rest)))
     return None
 
 
@@ -230,7 +231,7 @@ def _read_thinking(value: Any, rest: dict[str, Any]) -> ContentPart | None:
     if not isinstance(value, list) or not all(isinstance(part, dict) and part.get("type") == "text" for part in value):
         return None
     text = "".join(str(part.get("text", "")) for part in value)
-    return Reasoning(text, origin=NAME, extras=_extras({**rest, "field": "thinking"}))
+    return Reasoning(text, origin=NAME, extras=as_extras({**rest, "field": "thinking"}))
 
 
 _READERS: dict[str, Callable[[Any, dict[str, Any]], ContentPart | None]] = {
@@ -247,34 +248,7 @@ def _with(name: str, inner: dict[str, Any], rest: dict[str, Any]) -> dict[str, A
     return {**rest, name: inner} if inner else rest
 
 
-# Tools and settings.
-
-
-def _tools(fields: dict[str, Any]) -> tuple[Tool | OpaqueTool, ...]:
-    tools: list[Tool | OpaqueTool] = []
-    for raw in fields.pop("tools", ()):
-        function = raw.get("function")
-        if function is None or raw.get("type", "function") != "function":
-            tools.append(OpaqueTool(NAME, raw.get("type", "function"), raw))
-        else:
-            inner = {key: value for key, value in function.items() if key not in _TOOL_FIELDS}
-            rest = {key: value for key, value in raw.items() if key not in ("type", "function")}
-            tools.append(_tool(function, _extras(_with("function", inner, rest))))
-    tools += [_tool(function, FUNCTION) for function in fields.pop("functions", ())]
-    return tuple(tools)
-
-
-_TOOL_FIELDS = frozenset({"name", "description", "parameters", "strict"})
-
-
-def _tool(function: dict[str, Any], extras: Extras) -> Tool:
-    return Tool(
-        function["name"],
-        description=function.get("description"),
-        parameters=function.get("parameters"),
-        strict=function.get("strict"),
-        extras=extras,
-    )
+# Settings.
 
 
 def _sampling(fields: dict[str, Any], head: RequestHead, one_call: bool) -> Sampling:
@@ -296,14 +270,18 @@ def _sampling(fields: dict[str, Any], head: RequestHead, one_call: bool) -> Samp
         top_logprobs=fields.pop("top_logprobs", None),
         effort=_effort(fields),
         answer_format=_answer_format(fields),
-        tool_choice=_tool_choice(fields) or _function_choice(fields),
+        tool_choice=read_choice(fields),
         parallel_tools=fields.pop("parallel_tool_calls", False if one_call else None),
         user=fields.pop("user", None),
     )
 
 
 def _effort(fields: dict[str, Any]) -> Effort | None:
-    return cast(Effort, fields.pop("reasoning_effort")) if fields.get("reasoning_effort") in _EFFORTS else None
+    """A word that others do not know stays an extra; the nearest one that they know is for them."""
+    word = fields.get("reasoning_effort")
+    if word in _EFFORTS:
+        return cast(Effort, fields.pop("reasoning_effort"))
+    return "xhigh" if word == "max" else None
 
 
 def _answer_format(fields: dict[str, Any]) -> AnswerFormat | None:
@@ -319,32 +297,6 @@ def _answer_format(fields: dict[str, Any]) -> AnswerFormat | None:
         description=schema.get("description"),
         strict=schema.get("strict"),
     )
-
-
-def _tool_choice(fields: dict[str, Any]) -> ToolChoice | None:
-    """What other dialects cannot say as exactly (a subset of the tools, a custom tool) also stays an extra."""
-    raw = fields.get("tool_choice")
-    if raw is None:
-        return None
-    if isinstance(raw, str):
-        del fields["tool_choice"]
-        return ToolChoice("required") if raw == "any" else ToolChoice(cast(Any, raw))
-    kind = raw.get("type", "function")
-    if kind == "function":
-        del fields["tool_choice"]
-        return ToolChoice("named", raw["function"]["name"])
-    if kind == "allowed_tools":
-        allowed = raw.get("allowed_tools")
-        required = isinstance(allowed, dict) and allowed.get("mode") == "required"
-        return ToolChoice("required" if required else "auto")
-    return None
-
-
-def _function_choice(fields: dict[str, Any]) -> ToolChoice | None:
-    raw = fields.pop("function_call", None)
-    if raw is None:
-        return None
-    return ToolChoice(cast(Any, raw)) if isinstance(raw, str) else ToolChoice("named", raw["name"])
 
 
 def _leave_stream_options(fields: dict[str, Any]) -> None:

@@ -8,30 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
-from llmhub_plugins.dialects.openai.media import audio_format, data_url
+from llmhub_plugins.dialects.openai.schema import strict_schema
+from llmhub_plugins.dialects.openai_chat.part_writer import PartWriter, refuse_part
 from llmhub_plugins.dialects.openai_chat.settings import is_reasoning_model, write_settings
+from llmhub_plugins.dialects.openai_chat.signatures import details_of
+from llmhub_plugins.dialects.openai_chat.tools import own, write_call, write_function, write_tool
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS, FUNCTION, NAME
 
 from llmhub_core.contracts import (
-    Audio,
     BadRequest,
     ChatRequest,
-    ContentPart,
     EncodedRequest,
-    Extras,
-    File,
-    Image,
-    Inline,
-    Link,
     Message,
     Opaque,
     OpaqueTool,
     Reasoning,
     Refusal,
-    Stored,
     Text,
     Tool,
     ToolCall,
@@ -59,7 +54,8 @@ class _Writer:
         self.model = model
         self.own = request.dialect == NAME
         self.adapted: list[str] = []
-        self._strict_ids = not self.own and _MISTRAL.search(model) is not None
+        self.parts = PartWriter(self.own, self.adapted)
+        self._strict_ids = _MISTRAL.search(model) is not None
         self._ids: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
@@ -93,15 +89,20 @@ class _Writer:
 
     def _said(self, message: Message, path: str) -> Iterator[dict[str, Any]]:
         """A system, developer or user message."""
-        parts = list(self._parts(message, path))
+        parts = list(self._parts_of(message, path))
         role: str = message.role
         if not self.own:
             if not parts:
                 return
             if role == "developer" and not is_reasoning_model(self.model):
                 role = "system"  # which all servers know
-        content = self._content(parts, "\n\n" if role != "user" else None)
+        content = self.parts.content(parts, "\n\n" if role != "user" else None)
         yield self._message(role, {"content": content}, message, path)
+
+    def _parts_of(self, message: Message, path: str) -> Iterator[dict[str, Any]]:
+        for at, part in enumerate(message.content):
+            if not isinstance(part, ToolResult):
+                yield self.parts.part(part, f"{path}.content[{at}]")
 
     def _assistant(self, message: Message, path: str) -> Iterator[dict[str, Any]]:
         fields: dict[str, Any] = {"content": None}
@@ -117,13 +118,13 @@ class _Writer:
                 self._write_thoughts(part, fields, parts)
             elif isinstance(part, Refusal):
                 fields["refusal"] = fields.get("refusal", "") + part.text
-                self._drop_foreign(part.extras, where)
+                self.parts.drop_foreign(part.extras, where)
             elif not isinstance(part, ToolResult):
                 if not self.own and not isinstance(part, Text):
-                    self._refuse(part, where)
-                parts.append(self._part(part, where))
+                    refuse_part(part, where)
+                parts.append(self.parts.part(part, where))
         if parts:
-            fields["content"] = self._content(parts, "")
+            fields["content"] = self.parts.content(parts, "")
         if calls:
             fields["tool_calls"] = calls
         if self.own or len(fields) > 1 or parts:
@@ -134,29 +135,37 @@ class _Writer:
         if message.name:
             written["name"] = message.name
         written.update(message.extras.get(NAME, {}))
-        self._drop_foreign(message.extras, path)
+        self.parts.drop_foreign(message.extras, path)
         return written
 
     def _write_call(self, call: ToolCall, fields: dict[str, Any], calls: list[dict[str, Any]], path: str) -> None:
-        function = {"name": call.name, "arguments": call.arguments if self.own else call.arguments or "{}"}
+        arguments = call.arguments if self.own else call.arguments or "{}"
         if call.extras == FUNCTION:
-            fields["function_call"] = function
+            fields["function_call"] = {"name": call.name, "arguments": arguments}
             return
-        calls.append(
-            {"id": self._call_id(call.id), "type": "function", "function": function, **call.extras.get(NAME, {})}
-        )
-        self._drop_foreign(call.extras, path)
+        signature = call.signature if self._is_ours(call.origin) else None
+        if call.signature and not signature:
+            self.adapted.append("reasoning=dropped")
+        calls.append(write_call(call, self._call_id(call.id), arguments, signature))
+        self.parts.drop_foreign(call.extras, path)
+
+    def _is_ours(self, origin: str | None) -> bool:
+        return origin == NAME or (origin is None and self.own)
 
     def _write_thoughts(self, thoughts: Reasoning, fields: dict[str, Any], parts: list[dict[str, Any]]) -> None:
-        if thoughts.origin != NAME:
+        if not self._is_ours(thoughts.origin):
             self.adapted.append("reasoning=dropped")
             return
-        said = dict(thoughts.extras.get(NAME, {}))
-        name = said.pop("field", "reasoning_content")
+        said = dict(own(thoughts.extras))
+        details = details_of(thoughts.signature)
+        name = said.pop("field", "reasoning" if details else "reasoning_content")
         if name == "thinking":
             parts.append({"type": "thinking", "thinking": [{"type": "text", "text": thoughts.text}], **said})
-        else:
+            return
+        if thoughts.text:
             fields[name] = fields.get(name, "") + thoughts.text
+        if details:
+            fields["reasoning_details"] = [*fields.get("reasoning_details", ()), *details]
 
     def _tool_result(self, result: ToolResult, path: str, attached: list[dict[str, Any]]) -> dict[str, Any]:
         content = self._result_content(result, path, attached)
@@ -167,93 +176,21 @@ class _Writer:
             written["name"] = result.name
         if result.is_error:
             self.adapted.append(f"{path}.is_error=dropped")
-        self._drop_foreign(result.extras, path)
+        self.parts.drop_foreign(result.extras, path)
         return {**written, **result.extras.get(NAME, {})}
 
     def _result_content(self, result: ToolResult, path: str, attached: list[dict[str, Any]]) -> Any:
         """Chat takes nothing but text here; images and documents of other dialects go into a user message after."""
-        parts = [self._part(part, f"{path}.content[{at}]") for at, part in enumerate(result.content)]
+        parts = [self.parts.part(part, f"{path}.content[{at}]") for at, part in enumerate(result.content)]
         if self.own:
-            return self._content(parts, None)
+            return self.parts.content(parts, None)
         texts = [part for part in parts if part["type"] == "text"]
         if len(texts) < len(parts):
             attached.append({"type": "text", "text": f"Attached to the result of {self._call_id(result.call_id)}:"})
             attached += [part for part in parts if part["type"] != "text"]
             self.adapted.append(f"{path}.content=moved")
             texts = texts or [{"type": "text", "text": "The result is attached to the next message."}]
-        return self._content(texts, "\n")
-
-    # parts
-
-    def _parts(self, message: Message, path: str) -> Iterator[dict[str, Any]]:
-        for at, part in enumerate(message.content):
-            if not isinstance(part, ToolResult):
-                yield self._part(part, f"{path}.content[{at}]")
-
-    def _content(self, parts: Sequence[dict[str, Any]], joint: str | None) -> Any:
-        """A string where that says it all; `joint` is what stands between texts that another dialect had apart."""
-        plain = all(len(part) == 2 and part["type"] == "text" for part in parts)
-        if plain and len(parts) == 1:
-            return parts[0]["text"]
-        if plain and not self.own and joint is not None:
-            return joint.join(part["text"] for part in parts)
-        if not parts:
-            return [] if self.own else ""
-        return list(parts)
-
-    def _part(self, part: ContentPart, path: str) -> dict[str, Any]:
-        if isinstance(part, Opaque):
-            if part.origin != NAME:
-                self._refuse(part, path)
-            return dict(part.body)
-        written = self._plain_part(part, path)
-        for name, value in part.extras.get(NAME, {}).items():
-            inner = written.get(name)
-            written[name] = {**inner, **value} if isinstance(inner, dict) else value
-        self._drop_foreign(part.extras, path)
-        return written
-
-    def _plain_part(self, part: ContentPart, path: str) -> dict[str, Any]:
-        if isinstance(part, Text):
-            return {"type": "text", "text": part.text}
-        if isinstance(part, Refusal):
-            return {"type": "refusal", "refusal": part.text}
-        if isinstance(part, Image) and not isinstance(part.source, Stored):
-            url = part.source.url if isinstance(part.source, Link) else data_url(part.source)
-            detail = {"detail": part.detail} if part.detail else {}
-            return {"type": "image_url", "image_url": {"url": url, **detail}}
-        if isinstance(part, Audio) and isinstance(part.source, Inline):
-            sound = {"data": part.source.data, "format": audio_format(part.source.media_type)}
-            return {"type": "input_audio", "input_audio": sound}
-        if not isinstance(part, File):
-            self._refuse(part, path)
-        return {"type": "file", "file": self._file(part, path)}
-
-    def _file(self, file: File, path: str) -> dict[str, Any]:
-        if isinstance(file.source, Inline):
-            # OpenAI wants a name beside the data.
-            return {"filename": file.name or "file.pdf", "file_data": data_url(file.source)}
-        if not self.own:
-            self._refuse(file, path)
-        name = {"filename": file.name} if file.name else {}
-        if isinstance(file.source, Stored):
-            return {**name, "file_id": file.source.id}
-        return {**name, "file_data": file.source.url}
-
-    def _refuse(self, part: ContentPart, path: str) -> NoReturn:
-        kind = part.kind if isinstance(part, Opaque) else type(part).__name__.lower()
-        source = getattr(part, "source", None)
-        if isinstance(source, Stored):
-            kind, hint = f"stored {kind}", "send its data instead"
-        elif isinstance(source, Link):
-            kind, hint = f"linked {kind}", "send its data instead"
-        else:
-            hint = "leave it out or use a model that is served in the dialect of this request"
-        raise BadRequest(
-            f"`{path}` is a {kind}, which an OpenAI Chat provider cannot be given here; {hint}.",
-            code="unsupported_content",
-            param=path,
-        )
+        return self.parts.content(texts, "\n")
 
     # tools
 
@@ -270,40 +207,30 @@ class _Writer:
                     )
                 tools.append(dict(tool.body))
             elif tool.extras == FUNCTION:
-                functions.append(_function(tool))
+                functions.append(write_function(tool, tool.strict))
             else:
-                more = dict(tool.extras.get(NAME, {}))
-                tools.append({"type": "function", "function": {**_function(tool), **more.pop("function", {})}, **more})
-                self._drop_foreign(tool.extras, path)
+                tools.append(write_tool(tool, self._strict(tool, path)))
+                self.parts.drop_foreign(tool.extras, path)
         if tools:
             body["tools"] = tools
         if functions:
             body["functions"] = functions
 
+    def _strict(self, tool: Tool, path: str) -> bool | None:
+        """Another dialect's strict schemas may be such as OpenAI refuses to be strict about."""
+        if self.own or not tool.strict or strict_schema(tool.parameters) == tool.parameters:
+            return tool.strict
+        self.adapted.append(f"{path}.strict=dropped")
+        return None
+
     # helpers
 
     def _call_id(self, id: str) -> str:
         """`id` where the provider takes it, else one made of it, so that call and result still agree."""
-        if self.own or (_MISTRAL_ID.fullmatch(id) if self._strict_ids else 0 < len(id) <= _LONGEST_ID):
+        if _MISTRAL_ID.fullmatch(id) if self._strict_ids else self.own or 0 < len(id) <= _LONGEST_ID:
             return id
         made = self._ids.get(id)
         if made is None:
             digest = hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
             made = self._ids[id] = digest[:9] if self._strict_ids else "call_" + digest[:24]
         return made
-
-    def _drop_foreign(self, extras: Extras, path: str) -> None:
-        for dialect, fields in extras.items():
-            if dialect != NAME and isinstance(fields, Mapping):
-                self.adapted += [f"{path}.{name}=dropped" for name in fields]
-
-
-def _function(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    if tool.parameters is not None:
-        function["parameters"] = tool.parameters
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return function

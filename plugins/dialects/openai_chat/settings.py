@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
+from llmhub_plugins.dialects.openai.schema import strict_schema
+from llmhub_plugins.dialects.openai_chat.tools import custom_tools, with_others, write_choice
 from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME
 
-from llmhub_core.contracts import AnswerFormat, ChatRequest, Sampling, Tool, ToolChoice
+from llmhub_core.contracts import AnswerFormat, ChatRequest, Effort, Sampling, Text, Tool
 
 _REASONING = re.compile(r"(?:^|/)(?:o[1-9](?:$|[-.:])|gpt-(?:[5-9]|\d\d))")
 _NOT_REASONING = re.compile(r"(?:^|/)(?:gpt-[34]|chatgpt|gpt-audio)")
+_O_MODEL = re.compile(r"(?:^|/)o[1-9](?:$|[-.:])")
+_GPT = re.compile(r"(?:^|/)gpt-(\d+)(?:\.(\d+))?")
 _MOST_STOPS = 4
 _DROPPED_BY_REASONING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
 _FIELDS = (
@@ -48,8 +51,7 @@ def write_settings(body: dict[str, Any], request: ChatRequest, model: str, adapt
         body["max_completion_tokens" if reasoning else "max_tokens"] = sampling.max_output
     if sampling.n != 1:
         body["n"] = sampling.n
-    if sampling.answer_format is not None:
-        body["response_format"] = _answer_format(sampling.answer_format)
+    _write_answer_format(body, request, adapted)
     _write_top_k_and_stop(body, sampling, own, reasoning, adapted)
     _write_effort(body, sampling, own, model, adapted)
     _write_tool_choice(body, request)
@@ -59,9 +61,17 @@ def write_settings(body: dict[str, Any], request: ChatRequest, model: str, adapt
         body["stream"] = True
         body["stream_options"] = {**options, "include_usage": True}
     if own:
-        body.update((name, value) for name, value in request.extras.items() if name != "stream_options")
+        _write_extras(body, request)
     else:
         adapted += [f"{name}=dropped" for name in request.extras]
+
+
+def _write_extras(body: dict[str, Any], request: ChatRequest) -> None:
+    extras = {name: value for name, value in request.extras.items() if name != "stream_options"}
+    choice = extras.get("tool_choice")
+    if isinstance(choice, dict) and "others" in choice:
+        extras["tool_choice"], body["tools"] = with_others(choice, body.get("tools", []))
+    body.update(extras)
 
 
 def _write_top_k_and_stop(
@@ -86,53 +96,126 @@ def _write_top_k_and_stop(
         body["stop"] = list(wanted)
 
 
+# Effort.
+
+
 def _write_effort(body: dict[str, Any], sampling: Sampling, own: bool, model: str, adapted: list[str]) -> None:
     """A budget becomes a word for models known to take one; a model known to think of nothing is asked nothing."""
     effort, budget = sampling.effort, sampling.reasoning_tokens
     if effort is not None:
-        if own or _NOT_REASONING.search(model) is None:
-            body["reasoning_effort"] = effort
-        else:
+        if not own and _NOT_REASONING.search(model) is not None:
             adapted.append("effort=dropped")
+            return
+        taken = effort if own else _taken(model, effort)
+        body["reasoning_effort"] = taken
+        if taken != effort:
+            adapted.append("effort=clamped")
     elif budget is not None and budget >= 0:
         if is_reasoning_model(model):
-            body["reasoning_effort"] = "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"
+            body["reasoning_effort"] = _taken(model, _word(budget))
             adapted.append("reasoning_tokens=renamed")
         elif budget > 0:
             adapted.append("reasoning_tokens=dropped")
 
 
+def _word(budget: int) -> Effort:
+    if budget == 0:
+        return "none"
+    return "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"
+
+
+_WORDS: tuple[Effort, ...] = get_args(Effort)
+
+
+def _taken(model: str, effort: Effort) -> Effort:
+    """The least effort that `model` takes and that is no less than asked; its most if there is none."""
+    words = _words_of(model)
+    if effort in words:
+        return effort
+    asked = _WORDS.index(effort)
+    return next((word for word in words if _WORDS.index(word) > asked), words[-1])
+
+
+def _words_of(model: str) -> tuple[Effort, ...]:
+    """What `model` takes; others than OpenAI's own may take any word.
+
+    Source: https://platform.openai.com/docs/guides/reasoning and the error texts of gpt-5.1 and later ("Supported
+    values are: …").
+    """
+    if _O_MODEL.search(model):
+        return ("low", "medium", "high")
+    found = _GPT.search(model)
+    if found is None or int(found[1]) < 5:
+        return _WORDS
+    version = (int(found[1]), int(found[2] or 0))
+    if "-pro" in model:
+        return ("high",) if version == (5, 0) else ("medium", "high", "xhigh")
+    if version == (5, 0):
+        return ("low", "medium", "high") if "codex" in model else ("minimal", "low", "medium", "high")
+    least: tuple[Effort, ...] = ("low",) if "codex" in model else ("none", "low")
+    most: tuple[Effort, ...] = ("high",) if version == (5, 1) and "max" not in model else ("high", "xhigh")
+    return (*least, "medium", *most)
+
+
+# Tools.
+
+
 def _write_tool_choice(body: dict[str, Any], request: ChatRequest) -> None:
     sampling = request.sampling
+    custom = custom_tools(request)
     if "functions" in body and "tools" not in body:
         if sampling.tool_choice is not None:
-            body["function_call"] = _choice(sampling.tool_choice, lambda name: {"name": name})
+            body["function_call"] = write_choice(sampling.tool_choice, custom, old_way=True)
         return
     # OpenAI refuses both where there are no tools.
     if "tools" in body or request.dialect == NAME:
         if sampling.tool_choice is not None:
-            body["tool_choice"] = _choice(
-                sampling.tool_choice, lambda name: {"type": "function", "function": {"name": name}}
-            )
+            body["tool_choice"] = write_choice(sampling.tool_choice, custom, old_way=False)
         if sampling.parallel_tools is not None:
             body["parallel_tool_calls"] = sampling.parallel_tools
-
-
-def _choice(choice: ToolChoice, named: Callable[[str], dict[str, Any]]) -> Any:
-    return named(choice.name or "") if choice.mode == "named" else choice.mode
-
-
-def _answer_format(format: AnswerFormat) -> dict[str, Any]:
-    if format.kind != "json_schema":
-        return {"type": format.kind}
-    schema: dict[str, Any] = {"name": format.name or "answer"}
-    for name in ("description", "schema", "strict"):
-        value = getattr(format, name)
-        if value is not None:
-            schema[name] = value
-    return {"type": "json_schema", "json_schema": schema}
 
 
 def is_old_way(request: ChatRequest) -> bool:
     """Whether the caller declared `functions` and so waits for a `function_call`."""
     return any(isinstance(tool, Tool) and tool.extras == FUNCTION for tool in request.tools)
+
+
+# The form of the answer.
+
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def _write_answer_format(body: dict[str, Any], request: ChatRequest, adapted: list[str]) -> None:
+    format, own = request.sampling.answer_format, request.dialect == NAME
+    if format is None:
+        return
+    if format.kind == "json_schema" and (own or format.schema is not None):
+        body["response_format"] = {"type": "json_schema", "json_schema": _json_schema(format, own, adapted)}
+        return
+    kind = "text" if format.kind == "text" else "json_object"
+    body["response_format"] = {"type": kind}
+    if kind == "json_object" and not own and not _speaks_of_json(request):
+        # OpenAI refuses this format where no message speaks of JSON.
+        body["messages"].insert(0, {"role": "system", "content": "Answer in JSON."})
+        adapted.append("answer_format=emulated")
+
+
+def _json_schema(format: AnswerFormat, own: bool, adapted: list[str]) -> dict[str, Any]:
+    strict, schema = format.strict, format.schema
+    if not own and strict is not False:
+        # The others hold the model to a schema without being asked to be strict.
+        closed = strict_schema(schema)
+        if closed is None:
+            adapted.append("answer_format=relaxed")
+        strict, schema = (True, closed) if closed is not None else (None, schema)
+    name = format.name or "answer"
+    said = {"description": format.description, "schema": schema, "strict": strict}
+    return {
+        "name": name if own else _NO_NAME.sub("_", name)[:64],
+        **{key: value for key, value in said.items() if value is not None},
+    }
+
+
+def _speaks_of_json(request: ChatRequest) -> bool:
+    texts = (part.text for message in request.messages for part in message.content if isinstance(part, Text))
+    return any("json" in text.lower() for text in texts)

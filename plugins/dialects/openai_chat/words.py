@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 from llmhub_core.contracts import Extras
 
@@ -33,3 +35,9 @@ of OpenRouter and vLLM (audio_url, video_url)."""
 def invented_call_id() -> str:
     """For a call to which the provider gave no id: the form of OpenAI's own, ``call_`` and 24 characters."""
     return "call_" + secrets.token_hex(12)
+
+
+def as_extras(rest: Mapping[str, Any], *known: str) -> Extras:
+    """What is left of a value besides `known`, as this dialect's extras."""
+    rest = {name: value for name, value in rest.items() if value is not None and name not in known}
+    return {NAME: rest} if rest else {}

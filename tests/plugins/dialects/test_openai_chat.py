@@ -388,17 +388,57 @@ def test_the_old_functions_become_tools_and_go_back_as_they_came() -> None:
 def test_what_only_chat_has_goes_back_whole_and_nowhere_else() -> None:
     custom = {"type": "custom", "custom": {"name": "c", "format": {"type": "text"}}}
     call = {"id": "call_1", "type": "custom", "custom": {"name": "c", "input": "x"}}
+    odd = {"type": "from_the_future", "from_the_future": {"a": 1}}
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}
     fields: dict[str, Any] = {
         "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]}],
-        "tools": [custom],
+        "tools": [custom, odd],
         "tool_choice": allowed,
     }
     request = read(**fields)
-    assert request.tools == (OpaqueTool("openai_chat", "custom", custom),)
-    assert request.messages[1].content == (Opaque("openai_chat", "custom", call),)
+    assert request.tools[1] == OpaqueTool("openai_chat", "from_the_future", odd)
     assert request.sampling.tool_choice == ToolChoice("required")
     assert write(request) == {**fields, "model": "gpt-4o"}
+    unknown = {"id": "call_1", "type": "from_the_future", "from_the_future": 1}
+    later = read(messages=[{"role": "assistant", "content": None, "tool_calls": [unknown]}])
+    assert later.messages[0].content == (Opaque("openai_chat", "from_the_future", unknown),)
+    assert write(later)["messages"][0]["tool_calls"] == [unknown]
+
+
+def test_a_tool_of_free_text_is_a_function_of_one_string_to_others() -> None:
+    custom = {"name": "c", "description": "d", "format": {"type": "grammar", "grammar": {"syntax": "lark"}}}
+    call = {"id": "call_1", "type": "custom", "custom": {"name": "c", "input": 'say "so"'}}
+    fields: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]}],
+        "tools": [{"type": "custom", "custom": custom}],
+        "tool_choice": {"type": "custom", "custom": {"name": "c"}},
+    }
+    request = read(**fields)
+    [tool] = request.tools
+    assert isinstance(tool, Tool)
+    assert (tool.name, tool.description, tool.extras) == ("c", "d", {"openai_chat": {"custom": custom}})
+    assert tool.parameters is not None
+    assert (tool.parameters["required"], "lark" in str(tool.parameters)) == (["input"], True)
+    assert request.sampling.tool_choice == ToolChoice("named", "c")
+    [said] = request.messages[1].content
+    assert isinstance(said, ToolCall)
+    assert (said.id, said.name, json.loads(said.arguments)) == ("call_1", "c", {"input": 'say "so"'})
+    assert write(request) == {**fields, "model": "gpt-4o"}
+
+
+def test_of_allowed_tools_others_see_only_those() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in "abc"]
+    tools.append({"type": "custom", "custom": {"name": "d"}})
+    may = [{"type": "function", "function": {"name": "b"}}, {"type": "custom", "custom": {"name": "d"}}]
+    fields: dict[str, Any] = {
+        "tools": tools,
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": may}},
+    }
+    request = read(**fields)
+    assert [tool.name for tool in request.tools if isinstance(tool, Tool)] == ["b", "d"]
+    assert request.sampling.tool_choice == ToolChoice("auto")
+    for _ in range(2):  # nothing of the request is used up
+        assert write(request) == {**ASK, **fields, "model": "gpt-4o"}
 
 
 def test_thoughts_go_back_under_the_name_they_came_in() -> None:

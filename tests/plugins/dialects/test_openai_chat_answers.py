@@ -231,7 +231,7 @@ def test_the_old_function_call_is_a_tool_call() -> None:
     assert fold(events).finished[0] == Finished("tool_calls", 0, "function_call")
 
 
-def test_what_only_chat_knows_is_one_opaque_part() -> None:
+def test_what_only_chat_knows_is_opaque() -> None:
     logprobs = {"content": [{"token": "a", "logprob": -1.0}], "refusal": None}
     note = [{"type": "url_citation"}]
     custom = {"index": 0, "id": "x", "type": "custom", "custom": {"name": "c", "input": "so"}}
@@ -244,7 +244,11 @@ def test_what_only_chat_knows_is_one_opaque_part() -> None:
         chunk({}, "tool_calls"),
         DONE,
     )
-    called, notes = fold(events).parts[1:]
+    _, *sounds, called, notes = fold(events).parts
+    assert [sound.extras["openai_chat"]["audio"] for sound in sounds] == [
+        {"id": "au", "transcript": "He"},
+        {"transcript": "llo", "data": "AA"},
+    ]
     assert called.extras["openai_chat"]["tool_call"] == {
         "id": "x",
         "type": "custom",
@@ -253,13 +257,25 @@ def test_what_only_chat_knows_is_one_opaque_part() -> None:
     assert notes.extras["openai_chat"] == {
         "logprobs": {"content": logprobs["content"]},
         "annotations": note,
-        "audio": {"id": "au", "transcript": "Hello", "data": "AA"},
     }
     again = fold(read(rewritten(events, stream=True)))
     assert [part.extras for part in again.parts] == [part.extras for part in fold(events).parts]
-    assert [part.extras for part in fold(whole(rewritten(events, stream=False))).parts] == [
-        part.extras for part in fold(events).parts
-    ]
+    [choice] = json.loads(rewritten(events, stream=False))["choices"]
+    assert choice["logprobs"] == logprobs
+    assert choice["message"]["annotations"] == note
+    assert choice["message"]["audio"] == {"id": "au", "transcript": "Hello", "data": "AA"}
+    assert choice["message"]["tool_calls"][0]["custom"] == {"name": "c", "input": "so be it"}
+
+
+def test_sound_goes_out_as_it_comes_and_is_joined_by_its_bytes() -> None:
+    decoder = CHAT.response_decoder(stream=True)
+    _, started = decoder.feed(chunk({"role": "assistant", "audio": {"id": "au", "data": "YQ=="}}))
+    assert isinstance(started, PartStarted)
+    assert started.extras == {"openai_chat": {"audio": {"id": "au", "data": "YQ=="}}}
+    events = read(chunk({"audio": {"data": "YQ=="}}), chunk({"audio": {"data": "YmM=", "expires_at": 5}}, "stop"))
+    [choice] = json.loads(rewritten(events, stream=False))["choices"]
+    assert choice["message"]["audio"] == {"data": "YWJj", "expires_at": 5}
+    assert choice["message"]["content"] is None
 
 
 @pytest.mark.parametrize(
