@@ -214,46 +214,55 @@ class Exchange:
 
     def record(self) -> Record:
         """What remains. Call once, when everything is known."""
-        record = Record(
-            id=self.id,
-            arrived_at=self.arrived_at,
-            caller=self.caller.name,
-            dialect=self.dialect.name,
-            operation=self.head.operation,
-            model=self.head.model,
-            stream=self.head.stream,
-            outcome=self.outcome,
-            status=self.status,
-            code=self.code,
-            source=self.source,
-            lane=self.lane,
-            finish=self.finish,
-            attempts=self.attempts,
-            adapted=list(self.adapted),
-            total_ms=self.elapsed_ms(),
-            client_request_id=self.headers.get("x-client-request-id", "")[:128],
-            tags=self.tags,
-        )
+        head, usage = self.head, self.usage or _NOTHING_USED
         plan: Plan | None = getattr(self, "plan", None)
-        if plan is not None:
-            record.route = plan.route
-            record.left_out = plan.left_out
+        provider = served_model = key = ""
         if self.served_by is not None:
             candidate = self.served_by.candidate
-            record.provider = candidate.deployment.provider
-            record.served_model = candidate.deployment.model
-            record.key = candidate.key.name
-        record.first_byte_ms = self.first_byte_ms()
-        usage = self.usage
-        if usage is not None:
-            record.input_tokens = usage.input_tokens
-            record.output_tokens = usage.output_tokens
-            record.cached_tokens = usage.cached_tokens
-            record.cache_write_tokens = usage.cache_write_tokens
-            record.cache_write_1h_tokens = usage.cache_write_1h_tokens
-            record.reasoning_tokens = usage.reasoning_tokens
-            record.audio_input_tokens = usage.audio_input_tokens
-            record.audio_output_tokens = usage.audio_output_tokens
+            deployment = candidate.deployment
+            provider, served_model, key = deployment.provider, deployment.model, candidate.key.name
+        # By position, and no more than 30 of them: with names, or with all of them, it costs several times as much.
+        record = Record(
+            self.id,
+            self.arrived_at,
+            self.caller.name,
+            self.dialect.name,
+            head.operation,
+            head.model,
+            head.stream,
+            "" if plan is None else plan.route,
+            self.outcome,
+            self.status,
+            self.code,
+            self.source,
+            provider,
+            served_model,
+            key,
+            self.lane,
+            self.finish,
+            self.attempts,
+            [] if plan is None else plan.left_out,
+            [*self.adapted] if self.adapted else [],
+            self.first_byte_ms(),
+            self.elapsed_ms(),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            usage.cache_write_tokens,
+            usage.cache_write_1h_tokens,
+            usage.reasoning_tokens,
+            usage.audio_input_tokens,
+            usage.audio_output_tokens,
+        )
+        if usage.server_tool_calls:
             record.server_tool_calls = usage.server_tool_calls
-            record.usage_estimated = usage.estimated
+        if usage.estimated:
+            record.usage_estimated = True
+        if client_request_id := self.headers.get("x-client-request-id"):
+            record.client_request_id = client_request_id[:128]
+        if self.tags:
+            record.tags = self.tags
         return record
+
+
+_NOTHING_USED = Usage()
