@@ -25,7 +25,7 @@ class Gemini(Provider):
 
     name = "gemini"
     Settings = GeminiSettings
-    speaks = ("gemini",)
+    speaks = ("gemini", "gemini_count_tokens", "gemini_embeddings")
 
     def __init__(self, settings: GeminiSettings) -> None:
         super().__init__(settings)

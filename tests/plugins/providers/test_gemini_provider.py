@@ -32,4 +32,4 @@ async def test_models_are_asked_for() -> None:
         "GET",
         "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000",
     )
-    assert provider.speaks == ("gemini",)
+    assert provider.speaks[0] == "gemini"
