@@ -405,3 +405,25 @@ async def test_a_token_that_may_not_use_a_model_may_not_by_a_form(
     async with House(text) as house, client.post(f"{house.url}/v1/audio/transcriptions", data=form) as answer:
         assert answer.status == 401
     assert upstream.requests == []
+
+
+# Without a provider.
+
+
+async def test_a_newcomer_can_try_them_without_a_key() -> None:
+    async with House('[[providers]]\nname = "echo"\nkind = "echo"\n') as house, asking(house) as client:
+        answer = await client.embeddings.create(
+            model="echo", input=["the cat sat", "the cat sat down", "rising prices"]
+        )
+        cat, other_cat, prices = (each.embedding for each in answer.data)
+        near, far = (sum(a * b for a, b in zip(cat, other, strict=True)) for other in (other_cat, prices))
+        assert near > far
+        verdict = await client.moderations.create(model="echo", input="violence")
+        assert verdict.results[0].categories.violence
+        assert not verdict.results[0].categories.hate
+        records = await house.records()
+    assert [(record.operation, record.outcome) for record in records] == [
+        ("embeddings", "served"),
+        ("moderations", "served"),
+    ]
+    assert records[0].input_tokens == 9

@@ -1,8 +1,10 @@
-"""A model without a network: it says back what it was told. For first steps and for tests."""
+"""A model without a network: it says back what it was told, embeds, moderates and counts. For first steps and tests."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import re
 import time
 import uuid
@@ -64,11 +66,11 @@ class EchoAnswer:
 
 
 class Echo(Provider):
-    """Answers in this process, in Chat Completions; a token is a word."""
+    """Answers in this process; a token is a word."""
 
     name = "echo"
     Settings = EchoSettings
-    speaks = ("openai_chat",)
+    speaks = ("openai_chat", "openai_embeddings", "openai_moderations", "anthropic_count_tokens")
     base_url = "echo:"
 
     def __init__(self, settings: EchoSettings) -> None:
@@ -86,7 +88,19 @@ class Echo(Provider):
             request = load_json(call.body)
         except ValueError:
             return _refusal("The body is not valid JSON.", "invalid_json")
-        messages = request.get("messages") if isinstance(request, dict) else None
+        if not isinstance(request, dict):
+            return _refusal("The body must be a JSON object.", "invalid_body")
+        path = call.url.removeprefix(self.base_url)
+        if path == "/embeddings":
+            return _answer(_embeddings(request), "input")
+        if path == "/moderations":
+            return _answer(_moderation(request), "input")
+        if path == "/v1/messages/count_tokens":
+            return _answer(_token_count(request), "messages")
+        return self._said_back(request)
+
+    def _said_back(self, request: Mapping[str, Any]) -> EchoAnswer:
+        messages = request.get("messages")
         if not isinstance(messages, list) or not messages:
             return _refusal("`messages` must be a list with at least one message.", "invalid_body")
         reply = _Reply(request, messages)
@@ -160,6 +174,105 @@ def _text(message: object) -> str:
     parts = content if isinstance(content, list) else []
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
     return " ".join(text for text in texts if isinstance(text, str))
+
+
+# Other operations than chat.
+
+DIMENSIONS = 64
+_LONGEST_VECTOR = 4096
+
+
+def _embeddings(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Vectors, always as numbers: the wire format packs them where that was asked for."""
+    inputs = _inputs(request)
+    wish = request.get("dimensions")
+    length = min(wish, _LONGEST_VECTOR) if isinstance(wish, int) and wish > 0 else DIMENSIONS
+    data = [
+        {"object": "embedding", "index": index, "embedding": _vector(words, length)}
+        for index, words in enumerate(inputs)
+    ]
+    read = sum(map(len, inputs))
+    usage = {"prompt_tokens": read, "total_tokens": read}
+    model = request.get("model") or Echo.name
+    return {"object": "list", "data": data, "model": model, "usage": usage} if inputs else None
+
+
+def _vector(words: Sequence[str], length: int) -> list[float]:
+    """Each word leans to a few directions, always the same: texts with words in common lie near each other."""
+    vector = [0.0] * length
+    for word in words:
+        drawn = hashlib.blake2b(word.lower().encode("utf-8", "replace"), digest_size=16).digest()
+        for at in range(0, len(drawn), 4):
+            number = int.from_bytes(drawn[at : at + 4], "big")
+            vector[(number >> 1) % length] += 1.0 if number & 1 else -1.0
+    norm = math.hypot(*vector)
+    if not norm:
+        return [1.0, *vector[1:]]
+    return [value / norm for value in vector]
+
+
+_CATEGORIES = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+
+
+def _moderation(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A verdict on each input: a category applies where its name is among the words."""
+    inputs = _inputs(request)
+    results = [_verdict({word.lower() for word in words}) for words in inputs]
+    model = request.get("model") or Echo.name
+    return {"id": f"modr-{uuid.uuid4().hex[:24]}", "model": model, "results": results} if inputs else None
+
+
+def _verdict(words: set[str]) -> dict[str, Any]:
+    found = {name: name in words for name in _CATEGORIES}
+    return {
+        "flagged": any(found.values()),
+        "categories": found,
+        "category_scores": {name: float(applies) for name, applies in found.items()},
+        "category_applied_input_types": {name: ["text"] for name in _CATEGORIES},
+    }
+
+
+def _token_count(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The words of the system prompt and of all messages, as Anthropic's format has them."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return None
+    said = ({"content": request.get("system")}, *messages)
+    return {"input_tokens": sum(len(_text(message).split()) for message in said)}
+
+
+def _inputs(request: Mapping[str, Any]) -> list[Sequence[str]]:
+    """The words of each input, or the numbers of its tokens; empty if there is none."""
+    given = request.get("input")
+    if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
+        given = [given]
+    inputs: list[Sequence[str]] = []
+    for item in given if isinstance(given, list) else ():
+        if isinstance(item, list):
+            inputs.append([str(token) for token in item])
+        else:
+            inputs.append((item if isinstance(item, str) else _text({"content": [item]})).split())
+    return inputs
+
+
+def _answer(said: Mapping[str, Any] | None, asked_in: str) -> EchoAnswer:
+    if said is None:
+        return _refusal(f"`{asked_in}` must hold something.", "invalid_body")
+    return EchoAnswer(200, _JSON, [dump_json(said)])
 
 
 def _models() -> bytes:

@@ -17,10 +17,10 @@ async def fetch(call: Call) -> Fetched:
     raise AssertionError("nothing needs to be fetched")
 
 
-async def ask(body: Mapping[str, Any] | bytes, delay: float = 0.0) -> ProviderAnswer:
+async def ask(body: Mapping[str, Any] | bytes, delay: float = 0.0, path: str = "/chat/completions") -> ProviderAnswer:
     provider = Echo(EchoSettings(delay=delay))
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = await provider.serve(await provider.prepare(Call("/chat/completions", {}, raw), "", fetch))
+    answer = await provider.serve(await provider.prepare(Call(path, {}, raw), "", fetch))
     assert answer is not None
     return answer
 
@@ -126,3 +126,50 @@ async def test_its_model_can_be_listed() -> None:
     answer = await provider.serve(await provider.prepare(call, "", fetch))
     assert answer is not None
     assert [model["id"] for model in json.loads(await answer.read(10_000))["data"]] == ["echo"]
+
+
+# Other operations.
+
+
+async def told(path: str, **body: Any) -> Any:
+    answer = await ask(body, path=path)
+    return json.loads(await answer.read(1_000_000)) if answer.status == 200 else answer.status
+
+
+async def test_texts_with_words_in_common_lie_near_each_other() -> None:
+    inputs = ["the cat sat on a mat", "the cat sat on the mat", "prices rose in October"]
+    said = await told("/embeddings", model="mine", input=inputs, dimensions=256)
+    cat, other_cat, prices = (each["embedding"] for each in said["data"])
+    assert [len(vector) for vector in (cat, other_cat, prices)] == [256] * 3
+    assert sum(value * value for value in cat) == pytest.approx(1)
+    near, far = (sum(a * b for a, b in zip(cat, other, strict=True)) for other in (other_cat, prices))
+    assert near > 0.7 > 0.3 > far
+    assert (said["model"], said["usage"]) == ("mine", {"prompt_tokens": 16, "total_tokens": 16})
+    again = await told("/embeddings", model="mine", input=inputs[0], dimensions=256)
+    assert again["data"] == [{"object": "embedding", "index": 0, "embedding": cat}]
+
+
+@pytest.mark.parametrize(("given", "count"), [([5, 6], 1), ([[5], [6]], 2), (" ", 1), (["a"], 1)])
+async def test_vectors_for_whatever_can_be_asked(given: Any, count: int) -> None:
+    said = await told("/embeddings", input=given)
+    assert [len(each["embedding"]) for each in said["data"]] == [64] * count
+
+
+async def test_a_category_applies_where_its_name_is_said() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://a.b/c"}}
+    said = await told("/moderations", input=["kind words", "graphic Violence !", picture])
+    assert [each["flagged"] for each in said["results"]] == [False, True, False]
+    assert [name for name, applies in said["results"][1]["categories"].items() if applies] == ["violence"]
+
+
+async def test_words_are_counted() -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "one two"}, {"type": "image"}]}]
+    path = "/v1/messages/count_tokens"
+    assert await told(path, messages=messages) == {"input_tokens": 2}
+    assert await told(path, messages=messages, system="be brief") == {"input_tokens": 4}
+
+
+@pytest.mark.parametrize("path", ["/embeddings", "/moderations", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("given", [None, [], 5])
+async def test_nothing_to_work_on_is_refused(path: str, given: Any) -> None:
+    assert await told(path, input=given, messages=given) == 400
