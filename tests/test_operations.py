@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
+from google import genai
 from houses import provider, route
 
 from llmhub_core.contracts import Record
@@ -405,6 +406,80 @@ async def test_a_token_that_may_not_use_a_model_may_not_by_a_form(
     async with House(text) as house, client.post(f"{house.url}/v1/audio/transcriptions", data=form) as answer:
         assert answer.status == 401
     assert upstream.requests == []
+
+
+# Across formats.
+
+
+def gemini_vectors(*embeddings: Any) -> Answer:
+    return json_answer({"embeddings": [{"values": each} for each in embeddings]})
+
+
+@pytest.mark.parametrize("wish", ["float", "base64"])
+async def test_openais_sdk_embeds_with_gemini(upstream: FakeUpstream, wish: Any) -> None:
+    upstream.script(gemini_vectors([1.0, 0.25], [0.5, -2]))
+    text = provider("google", upstream.url, kind="gemini") + route("fast", "google/gemini-embedding-001")
+    async with House(text) as house, asking(house) as client:
+        raw = await client.embeddings.with_raw_response.create(
+            model="fast", input=["a", "b"], dimensions=2, user="u", encoding_format=wish
+        )
+        record = await only_record(house)
+    answer = raw.parse()
+    given = [packed(1, 0.25), packed(0.5, -2)] if wish == "base64" else [[1.0, 0.25], [0.5, -2.0]]
+    assert [each.embedding for each in answer.data] == given
+    assert answer.usage.prompt_tokens > 0
+    assert raw.headers["x-llmhub-adapted"] == "user=dropped"
+    (request,) = upstream.requests
+    assert request.path == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+    assert [entry["content"]["parts"] for entry in request.json["requests"]] == [[{"text": "a"}], [{"text": "b"}]]
+    assert request.json["requests"][0]["outputDimensionality"] == 2
+    assert (record.lane, record.operation, record.usage_estimated) == ("translated", "embeddings", True)
+    assert record.adapted == ["user=dropped"]
+
+
+async def test_tokens_of_one_family_are_not_given_to_another(upstream: FakeUpstream) -> None:
+    text = provider("google", upstream.url, kind="gemini") + route("fast", "google/gemini-embedding-001")
+    async with House(text) as house, asking(house) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.embeddings.create(model="fast", input=[[1, 2]])
+        assert (refused.value.code, refused.value.param) == ("unsupported_content", "input[0]")
+        with pytest.raises(openai.BadRequestError) as lossy:
+            await client.embeddings.create(model="fast", input="a", user="u", extra_headers={"x-llmhub-strict": "1"})
+        assert (lossy.value.code, lossy.value.param) == ("adaptation_refused", "user")
+    assert upstream.requests == []
+
+
+async def test_googles_sdk_embeds_with_openai(upstream: FakeUpstream) -> None:
+    upstream.script(vectors([1.0, 0.25], packed(0.5, -2)))
+    async with House(config(upstream.url)) as house:
+        where = genai.types.HttpOptions(base_url=house.url, retry_options=genai.types.HttpRetryOptions(attempts=1))
+        client = genai.Client(api_key="any", http_options=where)
+        how = genai.types.EmbedContentConfig(output_dimensionality=2, task_type="RETRIEVAL_QUERY")
+        answer = await client.aio.models.embed_content(
+            model="my-text-embedding-3-small", contents=["a", "b"], config=how
+        )
+        await client.aio.aclose()
+        record = await only_record(house)
+    assert answer.embeddings is not None
+    assert [each.values for each in answer.embeddings] == [[1.0, 0.25], [0.5, -2.0]]
+    (request,) = upstream.requests
+    assert request.path == "/v1/embeddings"
+    assert request.json == {"model": "text-embedding-3-small", "input": ["a", "b"], "dimensions": 2}
+    assert (record.dialect, record.lane, record.adapted) == ("gemini_embeddings", "translated", ["taskType=dropped"])
+    assert (record.operation, record.input_tokens, record.cost) == ("embeddings", 1000, 20_000)
+
+
+async def test_the_next_provider_embeds_in_its_own_format(upstream: FakeUpstream) -> None:
+    upstream.on(
+        lambda request: gemini_vectors([1.0]) if "gemini" in request.path else json_answer({"error": {}}, status=503)
+    )
+    text = provider("openai", upstream.url, kind="openai") + provider("google", upstream.url, kind="gemini")
+    text += route("fast", "openai/small", "google/gemini-embedding-001")
+    async with House(text) as house, asking(house) as client:
+        answer = await client.embeddings.create(model="fast", input="a")
+        record = await only_record(house)
+    assert answer.data[0].embedding == [1.0]
+    assert [attempt.provider for attempt in record.attempts] == ["openai", "google"]
 
 
 # Without a provider.

@@ -97,7 +97,9 @@ class OpenAIEmbeddings(Operation[EmbeddingRequest]):
             fields["encoding_format"] = request.encoding
         if request.user is not None:
             fields["user"] = request.user
-        lost = [name for name in ("task", "title") if getattr(request, name) is not None]
+        # By the names that Gemini's callers know them by: no other format has these wishes.
+        wishes = {"taskType": request.task, "title": request.title}
+        lost = [name for name, wish in wishes.items() if wish is not None]
         if own:
             fields.update(request.extras)
         else:

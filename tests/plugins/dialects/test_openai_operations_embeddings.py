@@ -77,7 +77,7 @@ def test_what_the_format_lacks_is_named() -> None:
     asked = EmbeddingRequest("gemini_embeddings", "x", ("Hi",), 8, "base64", "RETRIEVAL_QUERY", "T", extras={"odd": 1})
     encoded = DIALECT.encode_request(asked, "m")
     assert load_json(encoded.body) == {"model": "m", "input": "Hi", "dimensions": 8}
-    assert encoded.adapted == ("task=dropped", "title=dropped", "odd=dropped")
+    assert encoded.adapted == ("taskType=dropped", "title=dropped", "odd=dropped")
 
 
 def test_what_only_one_server_can_embed_is_not_translated() -> None:
