@@ -27,13 +27,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompatiblePlace:
-    base_url: str
+    base_url: str = ""
     token: str = field(default="", repr=False)
     ttl: float = field(default=60.0, metadata={"unit": "seconds", "minimum": 1, "help": "How long."})
     ports: tuple[int, ...] = ()
+    preset: str = ""
+    account: str = ""
+    speaks: tuple[str, ...] = ()
+    structured_output: str = ""
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith("http"):
+        if not self.preset and not self.base_url.startswith("http"):
             raise ValueError("base_url must begin with http:// or https://")
 
 

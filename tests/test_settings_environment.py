@@ -110,7 +110,7 @@ def test_providers_are_found_in_the_environment() -> None:
     ]
     assert openai.options == Place(base_url="http://127.0.0.1:1/v1")
     assert (gemini.name, gemini.kind, gemini.options) == ("gemini", "gemini", Place())
-    assert (groq.kind, groq.options.base_url) == ("openai_compatible", "https://api.groq.com/openai/v1")
+    assert (groq.kind, groq.options.preset, groq.options.base_url) == ("openai_compatible", "groq", "")
     assert loaded.settings.routes == ()
     assert loaded.path is None
     assert loaded.found == [

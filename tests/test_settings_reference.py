@@ -15,7 +15,7 @@ import pytest
 from settings_help import KNOWN, ROOT, CompatiblePlace, folder, read  # noqa: F401
 
 from llmhub_core.hub import settings_reference
-from llmhub_core.hub.settings import Settings
+from llmhub_core.hub.settings import RouteSettings, Settings
 from llmhub_core.hub.settings_environment import PLACES, variables
 from llmhub_core.hub.settings_file import load
 from llmhub_core.hub.settings_positions import Positions
@@ -38,7 +38,8 @@ def test_the_example_runs_as_it_is() -> None:
 
 
 def test_the_example_runs_with_everything_switched_on() -> None:
-    environ = dict.fromkeys(("OPENAI_API_KEY", "OPENAI_API_KEY_2", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"), "x" * 20)
+    keys = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "AZURE_OPENAI")
+    environ = dict.fromkeys([*(f"{name}_API_KEY" for name in keys), "OPENAI_API_KEY_2"], "x" * 20)
     loaded = read(switched_on(), environ)
     assert loaded.warnings == []
     assert {provider.kind for provider in loaded.settings.providers} == set(KNOWN.provider_kinds)
@@ -102,7 +103,8 @@ def test_settings_of_plugins_are_described_too() -> None:
         "How long.",
         False,
     )
-    assert settings_reference.settings_of(CompatiblePlace)[0].required
+    assert not settings_reference.settings_of(CompatiblePlace)[0].required
+    assert settings_reference.settings_of(RouteSettings)[0].required
 
 
 def every_leaf(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -78,28 +78,44 @@ def _is_array(kind: Any) -> bool:
 
 
 class Place(NamedTuple):
-    """A provider that the environment can offer: `variables` of its key, best first."""
+    """A provider that the environment can offer: `variables` of its key, best first. `preset` is its name among those
+    of kind openai_compatible; tokens that lie in many environments for other purposes (GITHUB_TOKEN, HF_TOKEN) are no
+    invitation to use them."""
 
     name: str
     kind: str
     variables: tuple[str, ...]
-    base_url: str = ""
+    preset: str = ""
     base_variable: str = ""
+
+
+def _preset(name: str, variable: str) -> Place:
+    return Place(name, "openai_compatible", (variable,), preset=name)
 
 
 PLACES = (
     Place("openai", "openai", ("OPENAI_API_KEY",), base_variable="OPENAI_BASE_URL"),
     Place("anthropic", "anthropic", ("ANTHROPIC_API_KEY",), base_variable="ANTHROPIC_BASE_URL"),
     Place("gemini", "gemini", ("GEMINI_API_KEY", "GOOGLE_API_KEY"), base_variable="GEMINI_BASE_URL"),
-    Place("groq", "openai_compatible", ("GROQ_API_KEY",), "https://api.groq.com/openai/v1"),
-    Place("mistral", "openai_compatible", ("MISTRAL_API_KEY",), "https://api.mistral.ai/v1"),
-    Place("deepseek", "openai_compatible", ("DEEPSEEK_API_KEY",), "https://api.deepseek.com/v1"),
-    Place("xai", "openai_compatible", ("XAI_API_KEY",), "https://api.x.ai/v1"),
-    Place("together", "openai_compatible", ("TOGETHER_API_KEY",), "https://api.together.xyz/v1"),
-    Place("openrouter", "openai_compatible", ("OPENROUTER_API_KEY",), "https://openrouter.ai/api/v1"),
-    Place("cerebras", "openai_compatible", ("CEREBRAS_API_KEY",), "https://api.cerebras.ai/v1"),
-    Place("fireworks", "openai_compatible", ("FIREWORKS_API_KEY",), "https://api.fireworks.ai/inference/v1"),
-    Place("perplexity", "openai_compatible", ("PERPLEXITY_API_KEY",), "https://api.perplexity.ai"),
+    _preset("groq", "GROQ_API_KEY"),
+    _preset("mistral", "MISTRAL_API_KEY"),
+    _preset("deepseek", "DEEPSEEK_API_KEY"),
+    _preset("xai", "XAI_API_KEY"),
+    _preset("together", "TOGETHER_API_KEY"),
+    _preset("openrouter", "OPENROUTER_API_KEY"),
+    _preset("cerebras", "CEREBRAS_API_KEY"),
+    _preset("fireworks", "FIREWORKS_API_KEY"),
+    _preset("perplexity", "PERPLEXITY_API_KEY"),
+    _preset("sambanova", "SAMBANOVA_API_KEY"),
+    _preset("nvidia", "NVIDIA_API_KEY"),
+    _preset("deepinfra", "DEEPINFRA_API_KEY"),
+    _preset("moonshot", "MOONSHOT_API_KEY"),
+    _preset("zai", "ZAI_API_KEY"),
+    _preset("qwen", "DASHSCOPE_API_KEY"),
+    _preset("minimax", "MINIMAX_API_KEY"),
+    _preset("cohere", "COHERE_API_KEY"),
+    _preset("vercel", "AI_GATEWAY_API_KEY"),
+    _preset("avian", "AVIAN_API_KEY"),
 )
 
 
@@ -123,11 +139,9 @@ def discover(environ: Mapping[str, str], known: Known) -> Discovered:
         if place.kind not in known.provider_kinds:
             result.warnings.append(f"{names[0]}: not used; {unknown_plugin(known, 'provider_kinds', place.kind)}")
             continue
-        base_url = environ.get(place.base_variable, "").strip() or place.base_url
+        base_url = environ.get(place.base_variable, "").strip()
         providers.append(_provider(place, names, base_url))
-        result.found.append(
-            f"{place.name} ({listing(names)})" + (f" at {base_url}" if place.base_variable and base_url else "")
-        )
+        result.found.append(f"{place.name} ({listing(names)})" + (f" at {base_url}" if base_url else ""))
     if not providers:
         result.found.append("none, so that provider echo answers for model echo")
         providers.append({"name": "echo", "kind": "echo"})
@@ -152,4 +166,5 @@ def _key_variables(place: Place, environ: Mapping[str, str]) -> list[str]:
 def _provider(place: Place, names: list[str], base_url: str) -> dict[str, Any]:
     keys = [{"name": f"key-{number}", "secret": f"env:{name}"} for number, name in enumerate(names, 1)]
     provider: dict[str, Any] = {"name": place.name, "kind": place.kind, "keys": keys}
-    return provider | ({"base_url": base_url} if base_url else {})
+    more = {"preset": place.preset, "base_url": base_url}
+    return provider | {key: value for key, value in more.items() if value}

@@ -36,4 +36,4 @@ async def test_models_are_asked_for() -> None:
     call = await provider.prepare(provider.models_call(), "k", no_fetch)
     assert (call.method, call.url, call.body) == ("GET", "https://api.anthropic.com/v1/models?limit=1000", b"")
     assert call.headers == {"anthropic-version": "2023-06-01", "x-api-key": "k"}
-    assert (provider.speaks, list(register_providers())) == (("anthropic",), [AnthropicProvider])
+    assert (provider.speaks[0], list(register_providers())) == ("anthropic", [AnthropicProvider])

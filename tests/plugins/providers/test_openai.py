@@ -123,4 +123,4 @@ def test_every_setting_has_its_sentence() -> None:
 def test_they_speak_chat_and_come_through_their_door() -> None:
     assert list(openai.register_providers()) == [OpenAI]
     assert list(openai_compatible.register_providers()) == [OpenAICompatible]
-    assert OpenAI.speaks == OpenAICompatible.speaks == ("openai_chat",)
+    assert OpenAI.speaks[0] == OpenAICompatible.speaks[0] == "openai_chat"
