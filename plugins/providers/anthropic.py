@@ -23,7 +23,7 @@ class AnthropicProvider(Provider):
 
     name = "anthropic"
     Settings = AnthropicSettings
-    speaks = ("anthropic",)
+    speaks = ("anthropic", "anthropic_count_tokens")
 
     def __init__(self, settings: AnthropicSettings) -> None:
         super().__init__(settings)

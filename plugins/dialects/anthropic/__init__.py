@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from llmhub_plugins.dialects.anthropic import answer_writer, errors, passing
 from llmhub_plugins.dialects.anthropic.answer_reader import StreamReader, WholeReader
@@ -12,6 +13,7 @@ from llmhub_plugins.dialects.anthropic.answer_writer import StreamWriter, WholeW
 from llmhub_plugins.dialects.anthropic.head import read_head
 from llmhub_plugins.dialects.anthropic.request_reader import read_request
 from llmhub_plugins.dialects.anthropic.request_writer import write_request
+from llmhub_plugins.dialects.anthropic.structured import StructuredOutput
 from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
@@ -40,17 +42,24 @@ class AnthropicSettings:
         default=8192,
         metadata={"help": "Tokens at most in answers to callers whose API lets them leave the limit out."},
     )
+    structured_output: StructuredOutput = field(
+        default="auto",
+        metadata={
+            "help": "Answers bound to a JSON schema: `auto` says it natively and emulates it by a tool where the model "
+            "cannot, `tool` always emulates, `refuse` never does."
+        },
+    )
 
 
 class Anthropic(Dialect):
     """Messages API. Answers as the provider's own SDKs expect them, errors with `code` and `source` added."""
 
     name = NAME
-    Settings = AnthropicSettings
+    Settings: ClassVar[type] = AnthropicSettings
     settings: AnthropicSettings
 
     paths = ("/v1/messages",)
-    models_paths = ("/v1/models",)
+    models_paths: ClassVar[tuple[str, ...]] = ("/v1/models",)
     forwards = frozenset({"anthropic-version", "anthropic-beta"})
     request_id_header = "request-id"
     telling = passing.TELLING
@@ -95,7 +104,7 @@ class Anthropic(Dialect):
         return {"content-type": "application/json", "anthropic-version": "2023-06-01", **forwarded}
 
     def encode_request(self, request: ChatRequest, model: str) -> EncodedRequest:
-        return write_request(request, model, self.settings.max_tokens)
+        return write_request(request, model, self.settings.max_tokens, self.settings.structured_output)
 
     def response_decoder(self, stream: bool) -> ResponseDecoder:
         return StreamReader() if stream else WholeReader()

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 from llmhub_plugins.dialects.anthropic.errors import decode_stream_error
-from llmhub_plugins.dialects.anthropic.words import NAME, REASONS, read_usage
+from llmhub_plugins.dialects.anthropic.frames import Delta, Frame, read_event, split_frame
+from llmhub_plugins.dialects.anthropic.structured import ANSWER, WRAPPED_ANSWER, unwrapped
+from llmhub_plugins.dialects.anthropic.words import NAME, REASONS, read_usage, usage_extras
 
 from llmhub_core.contracts import (
     Event,
@@ -26,71 +27,21 @@ from llmhub_core.contracts import (
     Used,
     dump_json,
     load_json,
-    read_frame,
 )
 
 Json = dict[str, Any]
 
 
-class _Delta(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    partial_json: str = ""
-    thinking: str = ""
-    signature: str = ""
-    citation: Json | None = None
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-
-
-class _Frame(msgspec.Struct):
-    type: str = ""
-    delta: _Delta | None = None
-    content_block: Json | None = None
-    message: Json | None = None
-    usage: Json | None = None
-
-
-_decode = msgspec.json.Decoder(_Frame).decode
-
-
-def _read(data: bytes) -> _Frame:
-    """One event's data, whatever mistyped members it has; ValueError if it is not JSON."""
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = load_json(data)
-    if not isinstance(said, dict):
-        return _Frame()
-    frame, delta = _Frame(), said.pop("delta", None)
-    _fit(frame, said)
-    if isinstance(delta, dict):
-        frame.delta = _Delta()
-        _fit(frame.delta, delta)
-    return frame
-
-
-def _fit(made: _Frame | _Delta, said: Json) -> None:
-    """Set the members that came with the right type."""
-    for name in made.__struct_fields__:
-        value = said.get(name)
-        if isinstance(value, str if name in _STRINGS else dict):
-            setattr(made, name, value)
-
-
-_STRINGS = ("type", "text", "partial_json", "thinking", "signature", "stop_reason", "stop_sequence")
-
-
 class _Block:
-    """The content block that is being received."""
+    """The content block that is being received. `wrapped`: a tool call that holds the answer as one of its members."""
 
-    __slots__ = ("body", "citations", "index", "kind", "pieces", "signature", "wrote")
+    __slots__ = ("body", "citations", "index", "kind", "pieces", "signature", "wrapped", "wrote")
 
     def __init__(self, index: int, kind: PartKind, body: Json) -> None:
         self.index = index
         self.kind = kind
         self.body = body
-        self.wrote = False
+        self.wrote = self.wrapped = False
         self.signature = ""
         self.citations: list[Any] = []
         self.pieces: list[str] = []
@@ -112,7 +63,9 @@ class _Reader(ResponseDecoder):
         self._block: _Block | None = None
         self._parts = 0
         self._started = self._done = False
+        self._called = self._emulated = False
         self._usage: Json = {}
+        self._ending: Json = {}
         self._stop_reason: str | None = None
         self._stop_text: str | None = None
 
@@ -135,10 +88,12 @@ class _Reader(ResponseDecoder):
         if self._started:
             return
         self._started = True
-        rest = {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS and value is not None}
+        usage = message.get("usage")
+        rest = _others(message, _MESSAGE_FIELDS)
+        if isinstance(usage, dict) and (early := usage_extras(usage)[0]):
+            rest["usage"] = early
         extras = {NAME: rest} if rest else {}
         self._events.append(Started(_text(message, "id"), _text(message, "model"), 0, extras))
-        usage = message.get("usage")
         if isinstance(usage, dict):
             self._note_usage(usage)
             self._events.append(Used(read_usage(self._usage)))
@@ -151,22 +106,41 @@ class _Reader(ResponseDecoder):
         self._end_block()
         if not self._started:
             self._start({})
-        type = _text(body, "type")
-        block = self._block = _Block(self._parts, _KINDS.get(type, "opaque"), body)
-        if block.kind == "opaque":
+        type, name = _text(body, "type"), _text(body, "name")
+        kind = _KINDS.get(type, "opaque")
+        if type == "tool_use" and name in (ANSWER, WRAPPED_ANSWER):
+            return self._start_answer(body, name == WRAPPED_ANSWER)
+        block = self._block = _Block(self._parts, kind, body)
+        if kind == "opaque":
             return block  # known whole only at its end
         self._parts += 1
-        known, id, name = _BLOCK_FIELDS[block.kind], "", ""
-        if block.kind == "tool_call":
-            id, name = _text(body, "id") or f"toolu_{uuid4().hex[:24]}", _text(body, "name")
-        rest = {key: value for key, value in body.items() if key not in known and value is not None}
-        if block.kind == "reasoning":
-            rest["type"] = type  # marks whose thoughts these are, for the encoder of the same dialect
+        id = ""
+        if kind == "tool_call":
+            id, self._called = _text(body, "id") or f"toolu_{uuid4().hex[:24]}", True
+        elif kind == "reasoning":
             block.signature = _text(body, "signature")
         citations = body.get("citations")
         block.citations = list(citations) if isinstance(citations, list) else []
-        self._events.append(PartStarted(block.index, block.kind, id, name, 0, {NAME: rest} if rest else {}))
+        rest = _others(body, _BLOCK_FIELDS[kind])
+        self._events.append(
+            PartStarted(
+                block.index,
+                kind,
+                id,
+                name if kind == "tool_call" else "",
+                extras={NAME: rest} if rest else {},
+                origin=NAME if kind == "reasoning" else "",
+            )
+        )
         self._write(block, _text(body, "text") or _text(body, "thinking"))
+        return block
+
+    def _start_answer(self, body: Json, wrapped: bool) -> _Block:
+        """A call of the tool by which a format of the answer was emulated: the text that was asked for."""
+        block = self._block = _Block(self._parts, "text", body)
+        block.wrapped, self._emulated = wrapped, True
+        self._parts += 1
+        self._events.append(PartStarted(block.index, "text"))
         return block
 
     def _write(self, block: _Block, text: str) -> None:
@@ -183,9 +157,14 @@ class _Reader(ResponseDecoder):
             self._events.append(PartStarted(block.index, "opaque", extras={NAME: _whole(block)}))
             self._events.append(PartEnded(block.index))
             return
-        if block.kind == "tool_call" and not block.wrote:
-            given = block.body.get("input")
+        if block.wrapped:
+            given = "".join(block.pieces) or dump_json(block.body.get("input")).decode()
+            self._write(block, unwrapped(given))
+        elif "input" in block.body and not block.wrote and block.kind in ("tool_call", "text"):
+            given = block.body["input"]
             self._write(block, dump_json(given).decode() if isinstance(given, dict) else "{}")
+        elif block.kind == "tool_call" and not block.wrote:
+            self._write(block, "{}")
         redacted = _text(block.body, "data") or None if block.kind == "reasoning" else None
         extras = {NAME: {"citations": block.citations}} if block.citations else {}
         self._events.append(PartEnded(block.index, block.signature or None, redacted, extras))
@@ -196,16 +175,47 @@ class _Reader(ResponseDecoder):
         if self._usage:
             self._events.append(Used(read_usage(self._usage)))
         native = self._stop_reason or ""
-        self._events.append(Finished(REASONS.get(native, "stop"), 0, native, self._stop_text))
+        reason = REASONS.get(native, "stop")
+        if reason == "tool_calls" and self._emulated and not self._called:
+            reason = "stop"
+        if late := usage_extras(self._usage)[1]:
+            self._ending["usage"] = late
+        extras = {NAME: self._ending} if self._ending else {}
+        self._events.append(Finished(reason, 0, native, self._stop_text, extras))
         self._done = True
 
 
-_MESSAGE_FIELDS = ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
+ENDING = ("container", "stop_details", "context_management", "input_transformations")
+"""Members of a message that are known at its end; they stay with Finished."""
+
+_STOP_DETAILS = (
+    "type",
+    "category",
+    "explanation",
+    "recommended_model",
+    "fallback_credit_token",
+    "fallback_has_prefill_claim",
+)
+"""What the API says of a refusal."""
+
+_MESSAGE_FIELDS = ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", *ENDING)
 _BLOCK_FIELDS: dict[PartKind, tuple[str, ...]] = {
     "text": ("type", "text", "citations"),
     "tool_call": ("type", "id", "name", "input"),
     "reasoning": ("type", "thinking", "signature", "data"),
 }
+
+
+def _ending(said: Mapping[str, Any]) -> Json:
+    """Those members of a message, or of the event that ends it, that are known at the end."""
+    found = {name: said[name] for name in ENDING if said.get(name) is not None}
+    if isinstance(details := found.get("stop_details"), dict):
+        found["stop_details"] = {name: details[name] for name in _STOP_DETAILS if name in details}
+    return found
+
+
+def _others(said: Mapping[str, Any], known: Sequence[str]) -> Json:
+    return {name: value for name, value in said.items() if name not in known and value is not None}
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
@@ -215,9 +225,9 @@ def _text(said: Mapping[str, Any], name: str) -> str:
 
 def _whole(block: _Block) -> Json:
     """A block that only this format knows, with what its deltas brought."""
-    if not block.pieces:
-        return block.body
     text = "".join(block.pieces)
+    if not text:
+        return block.body
     try:
         return {**block.body, "input": load_json(text)}
     except ValueError:
@@ -253,17 +263,17 @@ class StreamReader(_Reader):
     def _take(self, raw: bytes) -> None:
         if self._done:
             return
-        event, data = _split(raw)
+        event, data = split_frame(raw)
         if not data:
             return
         try:
-            frame = _read(data)
+            frame = read_event(data)
         except ValueError:
             self._fail("The provider's answer broke off or holds an event that is not JSON.")
             return
         self._on(frame, frame.type or event, data)
 
-    def _on(self, frame: _Frame, type: str, data: bytes) -> None:
+    def _on(self, frame: Frame, type: str, data: bytes) -> None:
         if type == "content_block_delta":
             if frame.delta is not None:
                 self._on_delta(frame.delta, data)
@@ -279,6 +289,7 @@ class StreamReader(_Reader):
         elif type == "message_delta":
             if frame.usage is not None:
                 self._note_usage(frame.usage)
+            self._note_ending(data)
             if frame.delta is not None and frame.delta.stop_reason is not None:
                 self._end_block()  # at max_tokens its own end may be missing
                 self._stop_reason, self._stop_text = frame.delta.stop_reason, frame.delta.stop_sequence
@@ -288,7 +299,14 @@ class StreamReader(_Reader):
         elif type == "error":
             self._refused(load_json(data))
 
-    def _on_delta(self, delta: _Delta, data: bytes) -> None:
+    def _note_ending(self, data: bytes) -> None:
+        """Some members stand beside the delta and some in it; where they belong is known by their names."""
+        said = load_json(data)
+        for members in (said, said.get("delta")):
+            if isinstance(members, dict):
+                self._ending |= _ending(members)
+
+    def _on_delta(self, delta: Delta, data: bytes) -> None:
         type, block = delta.type, self._block
         if type == "text_delta":
             if block is None or block.kind != "text":
@@ -301,10 +319,10 @@ class StreamReader(_Reader):
         elif block is None:
             return
         elif type == "input_json_delta":
-            if block.kind == "tool_call":
-                self._write(block, delta.partial_json)
-            elif block.kind == "opaque" and delta.partial_json:
+            if block.kind == "opaque" or block.wrapped:
                 block.pieces.append(delta.partial_json)
+            elif block.kind != "reasoning":
+                self._write(block, delta.partial_json)
         elif type == "signature_delta":
             block.signature = delta.signature
         elif type == "citations_delta":
@@ -313,14 +331,6 @@ class StreamReader(_Reader):
         elif block.kind == "opaque":  # compaction_delta and its like bring members of the block
             brought = load_json(data)["delta"]
             block.body = {**block.body, **{name: value for name, value in brought.items() if name != "type"}}
-
-
-def _split(raw: bytes) -> tuple[str, bytes]:
-    """read_frame, with a short way for the shape that nearly every frame has: one event line, one data line."""
-    at = raw.find(b"\n") + 1
-    if raw.startswith(b"data: ", at) and raw.startswith(b"event: ") and raw.find(b"\n", at) == len(raw) - 2:
-        return "", raw[at + 6 : -2]
-    return read_frame(raw)
 
 
 class WholeReader(_Reader):
@@ -346,6 +356,7 @@ class WholeReader(_Reader):
             for body in said["content"]:
                 if isinstance(body, dict):
                     self._start_block(body)
+            self._ending = _ending(said)
             self._stop_reason = _text(said, "stop_reason")
             self._stop_text = _text(said, "stop_sequence") or None
             self._finish()

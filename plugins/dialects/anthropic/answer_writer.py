@@ -6,11 +6,13 @@ never overlap, and a signature goes out right before its block ends. One answer 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from llmhub_plugins.dialects.anthropic.errors import encode_error, encode_stream_error
-from llmhub_plugins.dialects.anthropic.words import NAME, input_usage, output_usage, seal, stop_reason
+from llmhub_plugins.dialects.anthropic.sealing import is_foreign, sealed_id, sealed_thoughts
+from llmhub_plugins.dialects.anthropic.words import NAME, input_usage, output_usage, stop_reason
 
 from llmhub_core.contracts import (
     ChatRequest,
@@ -49,7 +51,7 @@ def _frame(event: str, data: Json) -> bytes:
 
 def _message(started: Started | None, request: ChatRequest, usage: Json) -> Json:
     """A message with nothing in it yet."""
-    own = started.extras.get(NAME, {}) if started else {}
+    own = dict(started.extras.get(NAME, {})) if started else {}
     return {
         "id": (started and started.id) or f"msg_{uuid4().hex[:24]}",
         "type": "message",
@@ -58,7 +60,7 @@ def _message(started: Started | None, request: ChatRequest, usage: Json) -> Json
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": usage,
+        "usage": usage | own.pop("usage", {}),
         **own,
     }
 
@@ -73,9 +75,19 @@ def _end(finished: Finished | None, refused: bool) -> Json:
     return {"stop_reason": reason, "stop_sequence": finished.stop_text if reason == "stop_sequence" else None}
 
 
-def _sealed(secret: str, extras: Any) -> str:
-    """A signature as the caller may keep it: marked, if models of another family made it."""
-    return secret if NAME in extras else seal(next(iter(extras), ""), secret)
+def _ending(finished: Finished | None) -> tuple[Json, Json]:
+    """What else a provider of this format said at the end: members of the message, and of its usage."""
+    own = dict(finished.extras.get(NAME, {})) if finished else {}
+    return own, own.pop("usage", {})
+
+
+def _thought(part: PartStarted | ResponsePart, ended: PartEnded | ResponsePart) -> tuple[str | None, str | None]:
+    """Signature and encrypted thoughts of a reasoning part. Those of another family go into one sealed signature, and
+    so do thoughts that nobody signed, which would be refused when they come back."""
+    signature, redacted = ended.signature, ended.redacted
+    if part.origin == NAME:
+        return signature, redacted
+    return sealed_thoughts(part.origin, signature, redacted), None
 
 
 class StreamWriter(ResponseEncoder):
@@ -93,6 +105,7 @@ class StreamWriter(ResponseEncoder):
         self._blocks = 0
         self._head: bytes | None = None  # how a delta of the open block begins; None before its block began
         self._wrote = False
+        self._held: list[str] = []  # arguments of a call whose id waits for its signature
 
     def write(self, event: Event) -> bytes:
         if isinstance(event, PartDelta):
@@ -103,6 +116,9 @@ class StreamWriter(ResponseEncoder):
             head = self._head
             if head is None:
                 if part.kind == "opaque":
+                    return b""
+                if part.kind == "tool_call":
+                    self._held.append(event.text)
                     return b""
                 begin, head = self._begin_block(self._skeleton(part))
                 return begin + head + dump_json(event.text) + b"}}\n\n"
@@ -129,9 +145,11 @@ class StreamWriter(ResponseEncoder):
         if self._over or self._finished is None:
             return b""
         self._over = True  # said all; nothing may follow
-        usage = input_usage(self._usage)
+        usage = input_usage(self._usage) | output_usage(self._usage)
         del usage["cache_creation"]
-        delta = {"delta": _end(self._finished, self._refused), "usage": usage | output_usage(self._usage)}
+        members, more_usage = _ending(self._finished)
+        inner = {name: members.pop(name) for name in ("container", "stop_details") if name in members}
+        delta = {"delta": _end(self._finished, self._refused) | inner, **members, "usage": usage | more_usage}
         return self._begin() + self._end_part(None) + _frame("message_delta", delta) + MESSAGE_STOP
 
     def _begin(self) -> bytes:
@@ -146,7 +164,8 @@ class StreamWriter(ResponseEncoder):
         self._part, self._head, self._wrote = part, None, False
         if part.kind == "refusal":
             self._refused = True
-        if part.kind in ("reasoning", "opaque"):
+        self._held = []
+        if part.kind in ("reasoning", "opaque") or _is_held(part):
             return b""  # what they are is known later
         return self._begin_block(self._skeleton(part))[0]
 
@@ -181,34 +200,51 @@ class StreamWriter(ResponseEncoder):
         if part.kind == "opaque":
             return self._whole_block(extras[NAME]) if NAME in extras else b""
         if part.kind == "reasoning":
-            return self._end_reasoning(part, ended, extras)
+            return self._end_reasoning(part, ended)
         out = b""
+        if _is_held(part):
+            part = replace(part, id=sealed_id(part.id, part.origin, ended.signature))
+            self._part = part
+            out, head = self._begin_block(self._skeleton(part))
+            self._part = None
+            if self._held:
+                out += head + dump_json("".join(self._held)) + b"}}\n\n"
         if part.kind == "tool_call" and not self._wrote:
-            out = (self._head or b"") + b'"{}"}}\n\n'
+            out += (self._head or b"") + b'"{}"}}\n\n'
         for citation in ended.extras.get(NAME, {}).get("citations", ()):
             out += self._block_delta({"type": "citations_delta", "citation": citation})
         return out + self._stop()
 
-    def _end_reasoning(self, part: PartStarted, ended: PartEnded, extras: Json) -> bytes:
+    def _end_reasoning(self, part: PartStarted, ended: PartEnded) -> bytes:
+        signature, redacted = _thought(part, ended)
+        if not (self._wrote or ended.signature or ended.redacted):
+            return b""  # nobody thought anything
         out = b""
-        if ended.signature and self._head is None:
+        if signature and self._head is None:
+            self._part = part
             out += self._begin_block(self._skeleton(part))[0]
-        if ended.signature:
-            signature = _sealed(ended.signature, extras)
+            self._part = None
+        if signature:
             out += self._block_delta({"type": "signature_delta", "signature": signature})
         if self._head is not None:
             out += self._stop()
-        if ended.redacted:
-            out += self._whole_block({"type": "redacted_thinking", "data": _sealed(ended.redacted, extras)})
+        if redacted:
+            out += self._whole_block({"type": "redacted_thinking", "data": redacted})
         return out
 
     def _whole_block(self, block: Json) -> bytes:
-        """A block at once; input of a server's tool goes into a delta, where the SDK looks for it."""
-        given = block.get("input")
-        out = self._begin_block({**block, "input": {}} if isinstance(given, dict) else block)[0]
-        if isinstance(given, dict):
-            out += self._block_delta({"type": "input_json_delta", "partial_json": dump_json(given).decode()})
-        return out + self._stop()
+        """A block at once; what the SDK looks for in a delta (a server tool's input, a summary) goes into one."""
+        delta: Json = {}
+        if block.get("type") == "compaction":
+            members: Json = {name: block[name] for name in ("content", "encrypted_content") if name in block}
+            block, delta = {**block, **dict.fromkeys(members)}, {"type": "compaction_delta", **members}
+        elif isinstance(given := block.get("input"), dict):
+            block, delta = (
+                {**block, "input": {}},
+                {"type": "input_json_delta", "partial_json": dump_json(given).decode()},
+            )
+        out = self._begin_block(block)[0]
+        return out + (self._block_delta(delta) if delta else b"") + self._stop()
 
     def _block_delta(self, delta: Json) -> bytes:
         return _frame("content_block_delta", {"index": self._blocks - 1, "delta": delta})
@@ -240,6 +276,9 @@ class WholeWriter(ResponseEncoder):
             return encode_error(response.failed, "")
         usage = response.usage or Usage()
         message = _message(self._started, self._request, input_usage(usage) | output_usage(usage))
+        members, more_usage = _ending(response.finished.get(0))
+        message |= members
+        message["usage"] |= more_usage
         parts = [part for part in response.parts if part.choice == 0]
         message["content"] = [block for part in parts for block in _blocks(part)]
         refused = any(part.kind == "refusal" for part in parts)
@@ -251,16 +290,24 @@ def _blocks(part: ResponsePart) -> list[Json]:
     if part.kind == "opaque":
         return [dict(own)] if own else []
     if part.kind == "tool_call":
-        return [{"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part.text), **own}]
+        id = sealed_id(part.id, part.origin, part.signature)
+        return [{"type": "tool_use", "id": id, "name": part.name, "input": _input(part.text), **own}]
     if part.kind != "reasoning":
         return [{"type": "text", "text": part.text, **own}]
-    blocks = []
-    if part.text or part.signature:
-        signature = _sealed(part.signature, part.extras) if part.signature else ""
-        blocks.append({"type": "thinking", "thinking": part.text, "signature": signature})
-    if part.redacted:
-        blocks.append({"type": "redacted_thinking", "data": _sealed(part.redacted, part.extras)})
+    blocks: list[Json] = []
+    if not (part.text or part.signature or part.redacted):
+        return blocks
+    signature, redacted = _thought(part, part)
+    if part.text or signature:
+        blocks.append({"type": "thinking", "thinking": part.text, "signature": signature or ""})
+    if redacted:
+        blocks.append({"type": "redacted_thinking", "data": redacted})
     return blocks
+
+
+def _is_held(part: PartStarted) -> bool:
+    """Whether a call's id can be told only when its signature is known."""
+    return part.kind == "tool_call" and is_foreign(part.origin)
 
 
 def _input(arguments: str) -> Json:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from llmhub_core.contracts import BadRequest, RequestHead, is_json
+from llmhub_core.contracts import COUNT_TOKENS, BadRequest, RequestHead, is_json
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Line = r"^[^\x00-\x1f\x7f]+$"
@@ -31,9 +32,8 @@ class _Metadata(msgspec.Struct):
     user_id: Annotated[str, Meta(max_length=1024, pattern=_Line)] | None = None
 
 
-class _Body(msgspec.Struct):
+class _Question(msgspec.Struct, kw_only=True):
     model: Annotated[str, Meta(max_length=256, pattern=_Line)]
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     messages: Annotated[list[_Turn], Meta(min_length=1, max_length=100_000)]
     system: str | list[_Block] | None = None
     stream: bool | None = None
@@ -53,16 +53,35 @@ class _Body(msgspec.Struct):
     user_config: Raw | UnsetType = UNSET
 
 
+class _Body(_Question, kw_only=True):
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)]  # 0 writes the prompt to the cache and answers nothing
+
+
 _HIJACKS = ("api_base", "base_url", "api_key", "extra_headers", "headers", "proxy", "user_config")
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_question = msgspec.json.Decoder(_Question).decode
 
 
 def read_head(body: bytes) -> RequestHead:
     """Check a body of POST /v1/messages; BadRequest with `param` for what is missing, mistyped or out of range."""
+    said = _checked(body, _decode)
+    stream = said.stream is True
+    return RequestHead(said.model, stream, "sse" if stream else "json", said.max_tokens)
+
+
+def read_count_head(body: bytes) -> RequestHead:
+    """The same for POST /v1/messages/count_tokens, which has no `max_tokens` and no streams."""
+    return RequestHead(_checked(body, _decode_question).model, operation=COUNT_TOKENS)
+
+
+_QuestionT = TypeVar("_QuestionT", bound=_Question)
+
+
+def _checked(body: bytes, decode: Callable[[bytes], _QuestionT]) -> _QuestionT:
     try:
         if not body.isascii():
             body.decode()
-        said = _decode(body)
+        said = decode(body)
     except msgspec.ValidationError as error:
         # A wrong type is met before the rest is read, which may show that this is no JSON at all.
         raise _invalid(str(error)) if is_json(body) else _malformed(body) from None
@@ -73,8 +92,7 @@ def read_head(body: bytes) -> RequestHead:
     for name in _HIJACKS:
         if getattr(said, name) is not UNSET:
             raise BadRequest(f'"{name}" is not a field of this API; remove it.', code="unknown_field", param=name)
-    stream = said.stream is True
-    return RequestHead(said.model, stream, "sse" if stream else "json", said.max_tokens)
+    return said
 
 
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)

@@ -1,84 +1,69 @@
-"""Tools and sampling settings of a ChatRequest, written as this format's top-level fields."""
+"""How to answer: the Sampling of a ChatRequest, written as this format's top-level fields."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llmhub_plugins.dialects.anthropic.thinking import foreign_thinking, generation, native_thinking
-from llmhub_plugins.dialects.anthropic.words import NAME
+from llmhub_plugins.dialects.anthropic.models import Abilities
+from llmhub_plugins.dialects.anthropic.structured import FormatPlan
+from llmhub_plugins.dialects.anthropic.thinking import Thinking, foreign_thinking
+from llmhub_plugins.dialects.anthropic.tools import is_forced, write_tool_choice
 
-from llmhub_core.contracts import BadRequest, ChatRequest, OpaqueTool, Sampling, Tool
+from llmhub_core.contracts import BadRequest, ChatRequest, Sampling
 
 Json = dict[str, Any]
 
 
-def write_tools(request: ChatRequest, adapted: list[str]) -> list[Json]:
-    """The `tools` list; what other dialects noted beside a tool is dropped and listed."""
-    return [_tool(tool, request.dialect == NAME, f"tools[{at}]", adapted) for at, tool in enumerate(request.tools)]
-
-
-def _tool(tool: Tool | OpaqueTool, native: bool, param: str, adapted: list[str]) -> Json:
-    if isinstance(tool, OpaqueTool):
-        if tool.origin != NAME:
-            raise BadRequest(
-                f"{param} ({tool.kind}) is a tool that only the {tool.origin} API has; Anthropic models cannot be "
-                "given it. Remove it, or ask a model that has it.",
-                code="unsupported_content",
-                param=param,
-            )
-        return dict(tool.body)
-    written: Json = {"name": tool.name}
-    if tool.description is not None:
-        written["description"] = tool.description
-    written["input_schema"] = {"type": "object", **(tool.parameters or {"properties": {}})}
-    if tool.strict or (native and tool.strict is not None):  # a default need not be said; older places know none
-        written["strict"] = tool.strict
-    return with_extras(written, tool.extras, param, adapted)
-
-
-def with_extras(written: Json, extras: Any, param: str, adapted: list[str]) -> Json:
-    """`written` with this dialect's extras; other dialects' are listed as dropped."""
-    for dialect, own in extras.items():
-        if dialect == NAME:
-            written.update(own)
-        else:
-            adapted += [f"{param}.{name}=dropped" for name in (own if isinstance(own, dict) else (dialect,))]
-    return written
-
-
-def write_tool_choice(sampling: Sampling) -> Json:
-    """The `tool_choice` object, empty where the caller said nothing."""
-    choice = sampling.tool_choice
-    modes = {"auto": "auto", "required": "any", "named": "tool", "none": "none"}
-    written: Json = {"type": modes[choice.mode]} if choice else {}
-    if choice and choice.mode == "named":
-        written["name"] = choice.name
-    if sampling.parallel_tools is not None and written.get("type") != "none":
-        written = {"type": "auto", **written, "disable_parallel_tool_use": not sampling.parallel_tools}
-    return written
-
-
-def write_native_knobs(request: ChatRequest, adapted: list[str]) -> Json:
+def write_native_knobs(request: ChatRequest, thinking: Thinking, adapted: list[str]) -> Json:
     """Settings of a caller of this format, as they were said; leftovers of objects join what was read from them."""
     sampling = request.sampling
     written: Json = {"max_tokens": sampling.max_output}
     written |= {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
     written |= {"stop_sequences": list(sampling.stop) or None, "tool_choice": write_tool_choice(sampling) or None}
-    written |= native_thinking(request).fields
-    _write_format_and_user(sampling, written, adapted)
+    written |= thinking.fields
+    adapted += thinking.adapted
+    wanted = sampling.answer_format
+    if wanted is not None and wanted.kind == "json_schema":
+        _add_format(written, {"type": "json_schema", "schema": dict(wanted.schema or {})})
+    if sampling.user is not None:
+        written["metadata"] = {"user_id": sampling.user}
     written = {name: value for name, value in written.items() if value is not None}
-    for name, value in request.extras.items():
+    for name, value in (_without_thinking(request.extras, adapted) if thinking.off else request.extras).items():
         both = isinstance(value, dict) and isinstance(written.get(name), dict)
         written[name] = {**written[name], **value} if both else value
     return written
 
 
+def _without_thinking(extras: Any, adapted: list[str]) -> Json:
+    """Extras without what the API takes only beside `thinking`: its display, and edits of earlier thoughts."""
+    left = {name: value for name, value in extras.items() if name != "thinking"}
+    management = left.get("context_management")
+    if isinstance(management, dict) and isinstance(edits := management.get("edits"), list):
+        kept = [edit for edit in edits if not (isinstance(edit, dict) and _is_about_thoughts(edit))]
+        if len(kept) < len(edits):
+            adapted.append("context_management=dropped")
+            left["context_management"] = {**management, "edits": kept}
+            if not kept:
+                del left["context_management"]
+    return left
+
+
+def _is_about_thoughts(edit: Json) -> bool:
+    return str(edit.get("type")).startswith("clear_thinking")
+
+
 _UNKNOWN = {"seed": None, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "top_logprobs": 0}
 """Settings that this format lacks, with the value whose loss changes nothing."""
 
+_HARMLESS: Json = {"store": (False,), "service_tier": ("auto", "default"), "modalities": (["text"],)}
+"""Fields of other formats with the values that say what happens here anyway."""
 
-def write_foreign_knobs(request: ChatRequest, model: str, default_max: int, adapted: list[str]) -> Json:
-    """Settings of a caller of another format, as far as this one has them; the rest is listed in `adapted`."""
+
+def write_foreign_knobs(
+    request: ChatRequest, able: Abilities, plan: FormatPlan, default_max: int, adapted: list[str]
+) -> tuple[Json, Thinking]:
+    """Settings of a caller of another format, as far as this one has them, and what became of thinking; the rest is
+    listed in `adapted`."""
     sampling = request.sampling
     if sampling.n > 1:
         raise BadRequest(
@@ -86,29 +71,52 @@ def write_foreign_knobs(request: ChatRequest, model: str, default_max: int, adap
             code="unsupported_content",
             param="n",
         )
-    thinking = foreign_thinking(request, model)
-    most = sampling.max_output or default_max
+    choice = _choice(request, able, plan, adapted)
+    thinking = foreign_thinking(request, able, forced=choice.get("type") in ("any", "tool"))
+    most = default_max if sampling.max_output is None else sampling.max_output
     written: Json = {"max_tokens": most if most > thinking.budget else thinking.budget + most}
     written |= thinking.fields
-    written |= _numbers(sampling, model, thinking.on, adapted)
+    written |= _numbers(sampling, able, thinking.on, adapted)
     if stop := [text for text in sampling.stop if text.strip()]:
         written["stop_sequences"] = stop
     if len(stop) < len(sampling.stop):  # texts of white space only are refused
         adapted.append("stop=dropped")
-    if request.tools and (choice := write_tool_choice(sampling)):
+    if choice:
         written["tool_choice"] = choice
-    _write_format_and_user(sampling, written, adapted)
-    adapted += thinking.adapted
+    if plan.native is not None:
+        _add_format(written, plan.native)
+    if sampling.user is not None:
+        written["metadata"] = {"user_id": sampling.user}
+    adapted += thinking.adapted + plan.adapted
     for name, harmless in _UNKNOWN.items():
         if getattr(sampling, name) not in (None, harmless):
             adapted.append(f"{name}=dropped")
-    adapted += [f"{name}=dropped" for name in request.extras]
-    return written
+    adapted += [f"{name}=dropped" for name, value in request.extras.items() if not _says_nothing(name, value)]
+    return written, thinking
 
 
-def _numbers(sampling: Sampling, model: str, thinking: bool, adapted: list[str]) -> Json:
+def _says_nothing(name: str, value: Any) -> bool:
+    return value in (None, {}, []) or value in _HARMLESS.get(name, ())
+
+
+def _choice(request: ChatRequest, able: Abilities, plan: FormatPlan, adapted: list[str]) -> Json:
+    """`tool_choice`, empty where there is nothing to choose from."""
+    if plan.choice is not None:
+        if request.sampling.parallel_tools is False:
+            return {**plan.choice, "disable_parallel_tool_use": True}
+        return plan.choice
+    if not request.tools:
+        return {}
+    choice = write_tool_choice(request.sampling)
+    if is_forced(request.sampling) and not able.forced_tools:
+        adapted.append("tool_choice=dropped")
+        return {"type": "auto"} | {name: value for name, value in choice.items() if name not in ("type", "name")}
+    return choice
+
+
+def _numbers(sampling: Sampling, able: Abilities, thinking: bool, adapted: list[str]) -> Json:
     """temperature, top_p and top_k, where the model takes them; defaults that it would refuse are no loss."""
-    refuses = thinking or generation(model) >= (4, 7)
+    refuses = thinking or not able.sampling
     written: Json = {}
     temperature, top_p = sampling.temperature, sampling.top_p
     if temperature is not None:
@@ -119,8 +127,7 @@ def _numbers(sampling: Sampling, model: str, thinking: bool, adapted: list[str])
         elif temperature > 1:
             adapted.append("temperature=clamped")
     if top_p is not None and top_p != 1:
-        # From 4.1 on, models take one of temperature and top_p, not both.
-        if refuses or (temperature is not None and generation(model) >= (4, 1)):
+        if refuses or (temperature is not None and not able.both):
             adapted.append("top_p=dropped")
         else:
             written["top_p"] = top_p
@@ -132,12 +139,5 @@ def _numbers(sampling: Sampling, model: str, thinking: bool, adapted: list[str])
     return written
 
 
-def _write_format_and_user(sampling: Sampling, written: Json, adapted: list[str]) -> None:
-    wanted = sampling.answer_format
-    if wanted is not None and wanted.kind == "json_schema" and wanted.schema is not None:
-        shape = {"type": "json_schema", "schema": dict(wanted.schema)}
-        written["output_config"] = {**written.get("output_config", {}), "format": shape}
-    elif wanted is not None and wanted.kind != "text":
-        adapted.append("answer_format=dropped")
-    if sampling.user is not None:
-        written["metadata"] = {"user_id": sampling.user}
+def _add_format(written: Json, shape: Json) -> None:
+    written["output_config"] = {**written.get("output_config", {}), "format": shape}

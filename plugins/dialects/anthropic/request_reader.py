@@ -7,7 +7,8 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from llmhub_plugins.dialects.anthropic.words import NAME, unseal
+from llmhub_plugins.dialects.anthropic.sealing import open_id, open_thoughts
+from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
     AnswerFormat,
@@ -125,29 +126,32 @@ def _source(block: Json, param: str) -> MediaSource | None:
 
 
 def _thinking(block: Json, param: str) -> ContentPart:
-    origin, signature = unseal("" if block.get("signature") is None else _string(block, "signature", param))
+    secret = open_thoughts("" if block.get("signature") is None else _string(block, "signature", param))
     extras = _extras(block, "type", "thinking", "signature")
-    return Reasoning(_string(block, "thinking", param), signature or None, None, origin, extras)
+    return Reasoning(_string(block, "thinking", param), secret.signature, secret.redacted, secret.origin, extras)
 
 
 def _redacted_thinking(block: Json, param: str) -> ContentPart:
-    origin, data = unseal(_string(block, "data", param))
-    return Reasoning("", None, data, origin, _extras(block, "type", "data"))
+    return Reasoning("", None, _string(block, "data", param), NAME, _extras(block, "type", "data"))
 
 
 def _tool_use(block: Json, param: str) -> ContentPart:
     if not isinstance(block.get("input"), dict):
         raise BadRequest(f"{param}.input must be an object.", code="invalid_type", param=f"{param}.input")
-    arguments = dump_json(block["input"]).decode()
+    id, secret = open_id(_string(block, "id", param))
+    name, arguments = _string(block, "name", param), dump_json(block["input"]).decode()
     extras = _extras(block, "type", "id", "name", "input")
-    return ToolCall(_string(block, "id", param), _string(block, "name", param), arguments, extras)
+    if secret is None:
+        return ToolCall(id, name, arguments, extras)
+    return ToolCall(id, name, arguments, extras, secret.signature, secret.origin)
 
 
 def _tool_result(block: Json, param: str) -> ContentPart:
     content = block.get("content")
     parts = _content("" if content is None else content, f"{param}.content")
     extras = _extras(block, "type", "tool_use_id", "content", "is_error")
-    return ToolResult(_string(block, "tool_use_id", param), parts, block.get("is_error") is True, None, extras)
+    call_id, _ = open_id(_string(block, "tool_use_id", param))
+    return ToolResult(call_id, parts, block.get("is_error") is True, None, extras)
 
 
 _PARTS: dict[str, Callable[[Json, str], ContentPart]] = {

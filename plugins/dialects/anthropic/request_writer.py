@@ -7,7 +7,16 @@ import re
 from base64 import b64decode
 from typing import Any
 
-from llmhub_plugins.dialects.anthropic.knobs import with_extras, write_foreign_knobs, write_native_knobs, write_tools
+from llmhub_plugins.dialects.anthropic.knobs import write_foreign_knobs, write_native_knobs
+from llmhub_plugins.dialects.anthropic.models import Abilities, abilities
+from llmhub_plugins.dialects.anthropic.structured import (
+    NO_FORMAT,
+    StructuredOutput,
+    plan_format,
+    refuse_reserved,
+)
+from llmhub_plugins.dialects.anthropic.thinking import is_own_thought, native_thinking
+from llmhub_plugins.dialects.anthropic.tools import with_extras, write_tools
 from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
@@ -34,23 +43,44 @@ from llmhub_core.contracts import (
 Json = dict[str, Any]
 
 
-def write_request(request: ChatRequest, model: str, default_max: int) -> EncodedRequest:
-    """The body for `model`; `default_max` is the `max_tokens` of callers whose format lets them leave it out."""
-    writer = _Writer(request)
+def write_request(
+    request: ChatRequest, model: str, default_max: int, structured: StructuredOutput = "auto"
+) -> EncodedRequest:
+    """The body for `model`. `default_max` is the `max_tokens` of callers whose format lets them leave it out;
+    `structured` is what to do about answers bound to a schema."""
+    body, adapted = build_request(request, model, default_max, structured)
+    return EncodedRequest(dump_json(body), tuple(dict.fromkeys(adapted)))
+
+
+def build_request(
+    request: ChatRequest, model: str, default_max: int, structured: StructuredOutput
+) -> tuple[Json, list[str]]:
+    """The body as an object, and what was lost."""
+    able = abilities(model)
+    refuse_reserved(request)
+    adapted: list[str] = []
     body: Json = {"model": model}
+    plan = NO_FORMAT
     if request.dialect == NAME:
-        body |= write_native_knobs(request, writer.adapted)
+        thinking = native_thinking(request)
+        body |= write_native_knobs(request, thinking, adapted)
     else:
-        body |= write_foreign_knobs(request, model, default_max, writer.adapted)
-    system, messages = writer.conversation()
+        plan = plan_format(request, able, structured)
+        knobs, thinking = write_foreign_knobs(request, able, plan, default_max, adapted)
+        body |= knobs
+    writer = _Writer(request, able, adapted, silent=thinking.off)
+    system, messages = writer.conversation(plan.instruction)
     if system:
         body["system"] = system
-    if tools := write_tools(request, writer.adapted):
+    tools = write_tools(request, able, adapted)
+    if plan.tool is not None:
+        tools.append(plan.tool)
+    if tools:
         body["tools"] = tools
     if request.stream:
         body["stream"] = True
     body["messages"] = messages
-    return EncodedRequest(dump_json(body), tuple(dict.fromkeys(writer.adapted)))
+    return body, adapted
 
 
 _LEGAL_ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -69,54 +99,76 @@ _IMAGE_TYPES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 
 
 class _Writer:
-    """The messages of one request; gathers in `adapted` what could not be said."""
+    """The messages of one request; gathers in `adapted` what could not be said. `silent`: the turn to go on with may
+    hold no thoughts, for the model will not think."""
 
-    def __init__(self, request: ChatRequest) -> None:
+    def __init__(self, request: ChatRequest, able: Abilities, adapted: list[str], silent: bool) -> None:
         self.request = request
+        self.able = able
         self.native = request.dialect == NAME
-        self.adapted: list[str] = []
+        self.adapted = adapted
+        self.silent = silent
+        roles = [message.role for message in request.messages]
+        self.last_answer = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else -1
 
-    def conversation(self) -> tuple[str | list[Json], list[Json]]:
-        """Top-level system and messages: turns in alternation, results of tools first in theirs."""
+    def conversation(self, instruction: str) -> tuple[str | list[Json], list[Json]]:
+        """Top-level system, with `instruction` at its end, and messages: turns in alternation, results of tools
+        first in theirs."""
         system: list[Json] = []
         turns: list[Json] = []
         leading = True
         for at, message in enumerate(self.request.messages):
             param = f"messages[{at}]"
-            blocks = self._blocks(message.content, f"{param}.content")
+            blocks = self._blocks(self._said(message, at), f"{param}.content")
             if message.name is not None:
                 self.adapted.append(f"{param}.name=dropped")
-            if message.role in ("system", "developer"):
-                if leading or not self.native:
-                    self._check_system(message, param)
-                    system += blocks
-                    with_extras({}, message.extras, param, self.adapted)
-                    if not leading:
-                        self.adapted.append(f"{param}=hoisted")
-                    leading = leading and not self.native
-                    continue
-                role = "system"
-            else:
-                role = "assistant" if message.role == "assistant" else "user"
-            leading = False
-            if not blocks:  # empty turns are refused
+            if message.role in ("system", "developer") and (leading or not self.native):
+                self._check_system(message, param)
+                system += blocks
+                with_extras({}, message.extras, param, self.adapted)
+                if not leading:
+                    self.adapted.append(f"{param}=hoisted")
+                leading = leading and not self.native
                 continue
-            if turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += blocks
-            else:
-                turns.append({"role": role, "content": blocks})
-            with_extras(turns[-1], message.extras, param, self.adapted)
+            leading = False
+            if blocks:  # empty turns are refused
+                turn = _turn_for(message, turns)
+                turn["content"] += blocks
+                with_extras(turn, message.extras, param, self.adapted)
+        self._check_turns(turns)
+        for turn in turns:
+            if turn["role"] == "user":  # results of tools must come first
+                turn["content"].sort(key=_is_no_result)
+            turn["content"] = _short(turn["content"])
+        if instruction:
+            system.append({"type": "text", "text": instruction})
+        return _short(system), turns
+
+    def _said(self, message: Message, at: int) -> tuple[ContentPart, ...]:
+        if not self.silent or at != self.last_answer or not any(map(is_own_thought, message.content)):
+            return message.content
+        self.adapted.append("reasoning=dropped")
+        return tuple(part for part in message.content if not is_own_thought(part))
+
+    def _check_turns(self, turns: list[Json]) -> None:
         if not turns:
             raise BadRequest(
                 "Anthropic models need at least one message of the user that is not empty; add one.",
                 code="unsupported_content",
                 param="messages",
             )
-        for turn in turns:
-            if turn["role"] == "user":  # results of tools must come first
-                turn["content"].sort(key=_is_no_result)
-            turn["content"] = _short(turn["content"])
-        return _short(system), turns
+        last = turns[-1]
+        if self.native or last["role"] != "assistant":
+            return
+        if not self.able.prefill:
+            raise BadRequest(
+                "The conversation ends with a message of the assistant, which this model cannot go on with; end with "
+                "one of the user.",
+                code="unsupported_content",
+                param=f"messages[{self.last_answer}]",
+            )
+        if last["content"][-1]["type"] == "text":  # white space at the end of an answer's beginning is refused
+            last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
 
     def _check_system(self, message: Message, param: str) -> None:
         for at, part in enumerate(message.content):
@@ -140,6 +192,8 @@ class _Writer:
             case Text(text) | Refusal(text):
                 return {"type": "text", "text": text} if text.strip() else None
             case ToolCall(id, name, arguments):
+                if part.signature and part.origin != NAME:
+                    self.adapted.append("reasoning=dropped")
                 return {"type": "tool_use", "id": legal_id(id), "name": name, "input": _object(arguments, param)}
             case ToolResult():
                 return self._result(part, param)
@@ -162,9 +216,10 @@ class _Writer:
         return block
 
     def _thoughts(self, part: Reasoning) -> Json | None:
-        if part.origin == NAME and part.redacted is not None:
+        own = part.origin == NAME or (part.origin is None and self.native)
+        if own and part.redacted is not None:
             return {"type": "redacted_thinking", "data": part.redacted}
-        if part.origin == NAME and (part.signature or self.native):
+        if own and (part.signature or self.native):
             return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
         self.adapted.append("reasoning=dropped")
         return None
@@ -210,6 +265,14 @@ class _Writer:
             code="unsupported_content",
             param=param,
         )
+
+
+def _turn_for(message: Message, turns: list[Json]) -> Json:
+    """The turn to which the message belongs: turns alternate, so neighbours of one role are one."""
+    role = {"assistant": "assistant", "system": "system", "developer": "system"}.get(message.role, "user")
+    if not turns or turns[-1]["role"] != role:
+        turns.append({"role": role, "content": []})
+    return turns[-1]
 
 
 def _is_no_result(block: Json) -> bool:

@@ -1,4 +1,4 @@
-"""Words and sums of the Messages API that several rooms need: stop reasons, usage, foreign signatures."""
+"""Words and sums of the Messages API that several rooms need: stop reasons and usage."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ REASONS: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "refusal",
     "pause_turn": "pause",
+    "compaction": "stop",
 }
 """`stop_reason` to the neutral word; unknown ones mean `stop`."""
 
@@ -80,6 +81,20 @@ def input_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
+_SAID_EARLY = ("service_tier", "inference_geo", "speed")
+_SAID_LATE = ("server_tool_use", "iterations", "fallback_credit")
+
+
+def usage_extras(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a `usage` object says beside the counts that Usage holds: what belongs to its beginning (the tier), and
+    what is known at the end (searches by kind, the calls of which the answer is made)."""
+    early = {name: said[name] for name in _SAID_EARLY if said.get(name) is not None}
+    late = {name: said[name] for name in _SAID_LATE if said.get(name) is not None}
+    if isinstance(searches := late.get("server_tool_use"), dict):  # of which old answers say only one kind
+        late["server_tool_use"] = {"web_search_requests": 0, "web_fetch_requests": 0, **searches}
+    return early, late
+
+
 def output_usage(usage: Usage) -> dict[str, Any]:
     """The output side of a `usage` object; details only where there are any."""
     said: dict[str, Any] = {"output_tokens": usage.output_tokens}
@@ -88,22 +103,3 @@ def output_usage(usage: Usage) -> dict[str, Any]:
     if usage.server_tool_calls:
         said["server_tool_use"] = {"web_search_requests": usage.server_tool_calls, "web_fetch_requests": 0}
     return said
-
-
-# Signatures and encrypted thoughts open only at the family of models that made them. Callers of this format
-# send every thinking block back as it came, so one that another provider made is marked with its dialect.
-
-_SEAL = "llmhub:"
-
-
-def seal(origin: str, secret: str) -> str:
-    """A foreign signature that knows where it is from."""
-    return f"{_SEAL}{origin}:{secret}"
-
-
-def unseal(secret: str) -> tuple[str | None, str]:
-    """Origin and signature; the origin is this dialect's where none is marked, None where it was not known."""
-    if not secret.startswith(_SEAL):
-        return NAME, secret
-    origin, _, secret = secret.removeprefix(_SEAL).partition(":")
-    return origin or None, secret

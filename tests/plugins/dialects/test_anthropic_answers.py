@@ -22,6 +22,7 @@ from llmhub_core.contracts import (
     Reasoning,
     Started,
     Text,
+    ToolCall,
     UpstreamGarbled,
     UpstreamLimited,
     UpstreamOverloaded,
@@ -29,6 +30,8 @@ from llmhub_core.contracts import (
     Used,
     Where,
     fold,
+    unseal,
+    unseal_id,
 )
 
 DIALECT = Anthropic(AnthropicSettings())
@@ -168,7 +171,7 @@ def test_whole_answers_that_are_none() -> None:
 
 FOREIGN: list[Event] = [
     Started("chatcmpl-1", "gpt-x", 5),
-    PartStarted(0, "reasoning", extras={"gemini": {}}),
+    PartStarted(0, "reasoning", extras={"gemini": {}}, origin="gemini"),
     PartDelta(0, "let me see"),
     PartEnded(0, signature="gs", redacted="gr"),
     PartStarted(1, "text"),
@@ -178,10 +181,10 @@ FOREIGN: list[Event] = [
     PartStarted(2, "text", choice=1),
     PartDelta(2, "another choice"),
     PartEnded(2),
-    PartStarted(3, "tool_call", "call_a", "f"),
+    PartStarted(3, "tool_call", "call_a", "f", origin="gemini"),
     PartDelta(3, '{"a":'),
     PartDelta(3, "1}"),
-    PartEnded(3),
+    PartEnded(3, signature="ts"),
     PartStarted(4, "opaque", extras={"gemini": {"executableCode": {}}}),
     PartEnded(4),
     PartStarted(5, "tool_call", "call_b", "g"),
@@ -224,16 +227,16 @@ async def test_the_sdk_reads_another_providers_answer(aiohttp_server: Any, strea
     assert (message.id, message.model, message.role) == ("chatcmpl-1", "gpt-x", "assistant")
     assert [block.type for block in message.content] == [
         "thinking",
-        "redacted_thinking",
         "text",
         "tool_use",
         "tool_use",
     ]
-    thinking, redacted, text, first, second = message.content
-    assert (thinking.thinking, thinking.signature) == ("let me see", "llmhub:gemini:gs")
-    assert redacted.data == "llmhub:gemini:gr"
+    thinking, text, first, second = message.content
+    assert thinking.thinking == "let me see"
+    assert unseal(thinking.signature) == ("gemini", {"signature": "gs", "redacted": "gr"})
     assert text.text == "Sure"
-    assert (first.id, first.name, first.input) == ("call_a", "f", {"a": 1})
+    assert unseal_id(first.id) == ("call_a", ("gemini", {"signature": "ts"}))
+    assert (first.name, first.input) == ("f", {"a": 1})
     assert (second.id, second.name, second.input) == ("call_b", "g", {})
     assert (message.stop_reason, message.stop_sequence) == ("tool_use", None)
     usage = message.usage
@@ -258,12 +261,15 @@ def test_a_foreign_signature_finds_its_way_back() -> None:
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": content}]
     body = json.dumps({"model": "m", "max_tokens": 5, "messages": turns}).encode()
     request = DIALECT.decode_request(body, DIALECT.read_head(body, Where({}, {})), Where({}, {}))
-    assert request.messages[1].content[:2] == (
-        Reasoning("let me see", "gs", None, "gemini"),
-        Reasoning("", None, "gr", "gemini"),
-    )
-    again = json.loads(DIALECT.encode_request(request, "claude-opus-4-8").body)
+    thoughts, _, call, other = request.messages[1].content
+    assert thoughts == Reasoning("let me see", "gs", "gr", "gemini")
+    assert call == ToolCall("call_a", "f", '{"a":1}', signature="ts", origin="gemini")
+    assert other == ToolCall("call_b", "g", "{}")
+    written = DIALECT.encode_request(request, "claude-opus-4-8")
+    again = json.loads(written.body)
     assert [part["type"] for part in again["messages"][1]["content"]] == ["text", "tool_use", "tool_use"]
+    assert again["messages"][1]["content"][1]["id"] == "call_a"
+    assert written.adapted == ("reasoning=dropped",)
 
 
 def lines(events: list[Event]) -> list[str]:

@@ -36,6 +36,12 @@ from llmhub_core.contracts import (
 DIALECT = Anthropic(AnthropicSettings(max_tokens=5000))
 USER = Message("user", (Text("hi"),))
 TOOL = Tool("f", "does f", {"type": "object", "properties": {}})
+CLOSED = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "additionalProperties": False,
+    "required": ["a"],
+}
 OLD, NEW = "claude-sonnet-4-5-20250929", "claude-opus-4-8"
 
 
@@ -178,12 +184,24 @@ def test_foreign_tools_and_several_answers_are_refused() -> None:
 
 def test_tools_always_have_a_schema_of_an_object() -> None:
     body, _ = write(
-        tools=(Tool("a"), Tool("b", parameters={}, strict=False), Tool("c", parameters={"x": 1}, strict=True))
+        tools=(
+            Tool("a"),
+            Tool("b", parameters={}, strict=False),
+            Tool("c", parameters={"properties": {"n": {"type": "integer"}}}, strict=True),
+        )
     )
     assert body["tools"] == [
         {"name": "a", "input_schema": {"type": "object", "properties": {}}},
         {"name": "b", "input_schema": {"type": "object", "properties": {}}},
-        {"name": "c", "input_schema": {"type": "object", "x": 1}, "strict": True},
+        {
+            "name": "c",
+            "input_schema": {
+                "type": "object",
+                "properties": {"n": {"type": "integer"}},
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
     ]
 
 
@@ -217,11 +235,10 @@ def test_tool_choice(sampling: dict[str, Any], choice: Any) -> None:
         ({"seed": 0, "logprobs": True}, {}, ("seed=dropped", "logprobs=dropped")),
         ({"presence_penalty": 0.0, "frequency_penalty": 1.0, "logprobs": False}, {}, ("frequency_penalty=dropped",)),
         ({"user": "u"}, {"metadata": {"user_id": "u"}}, ()),
-        ({"answer_format": AnswerFormat("json_object")}, {}, ("answer_format=dropped",)),
         ({"answer_format": AnswerFormat("text")}, {}, ()),
         (
-            {"answer_format": AnswerFormat("json_schema", {"type": "object"}, "n", strict=True)},
-            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+            {"answer_format": AnswerFormat("json_schema", CLOSED, "n", strict=True)},
+            {"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}},
             (),
         ),
     ],
@@ -269,7 +286,7 @@ def adaptive(effort: str | None) -> dict[str, Any]:
         ),
         (OLD, {"effort": "low", "temperature": 1.0}, {"max_tokens": 5000, **thinking(1024)}, ()),
         (NEW, {"effort": "high"}, {"max_tokens": 5000, **adaptive("high")}, ()),
-        (NEW, {"effort": "minimal"}, {"max_tokens": 5000, **adaptive("low")}, ()),
+        (NEW, {"effort": "minimal"}, {"max_tokens": 5000, **adaptive("low")}, ("effort=clamped",)),
         (NEW, {"reasoning_tokens": -1}, {"max_tokens": 5000, **adaptive(None)}, ()),
         (NEW, {"reasoning_tokens": 9000}, {"max_tokens": 5000, **adaptive("high")}, ("reasoning_tokens=renamed",)),
         (NEW, {"temperature": 0.2, "top_k": 4}, {"max_tokens": 5000}, ("temperature=dropped", "top_k=dropped")),
@@ -324,7 +341,7 @@ def test_thinking_is_asked_for_as_the_models_generation_knows_it(
             OLD,
             (USER, Message("assistant", (ToolCall("c", "f", "{}"),)), Message("tool", (ToolResult("c", ()),)), USER),
             {},
-            True,
+            False,
         ),
     ],
 )
@@ -366,7 +383,7 @@ def test_what_other_dialects_noted_is_dropped_and_listed() -> None:
         Message("system", (Text("s"),), extras={"openai_chat": {"a": 1}}),
         Message("user", (Text("x", {"gemini": {"thoughtSignature": "s"}, "anthropic": mark}),)),
         tools=(Tool("f", extras={"openai_chat": {"b": 1}}),),
-        extras={"logit_bias": {}, "store": True},
+        extras={"logit_bias": {"5": 1}, "store": True, "metadata": {}, "service_tier": "auto"},
     )
     assert set(adapted) == {
         "messages[0].a=dropped",
