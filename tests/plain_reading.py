@@ -73,6 +73,41 @@ def asked_in_openai_chat(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def asked_in_openai_responses(body: dict[str, Any]) -> dict[str, Any]:
+    calls, turns, system = Numbers(), [], [body["instructions"]] if "instructions" in body else []
+    given = body["input"]
+    for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
+        kind, pieces = item.get("type", "message"), list[Any]()
+        if kind == "function_call":
+            turns.append(("assistant", [("call", calls[item["call_id"]], item["name"], json.loads(item["arguments"]))]))
+        elif kind == "function_call_output":
+            text = "".join(part["text"] for part in blocks(item["output"]))
+            turns.append(("tool", [("result", calls[item["call_id"]], plain(text))]))
+        for block in blocks(item["content"]) if kind == "message" else ():
+            if "image_url" in block:
+                head, _, data = block["image_url"].partition(";base64,")
+                pieces.append(("image", head.removeprefix("data:"), data) if data else ("link", block["image_url"]))
+            else:
+                pieces.append(("text", block["text"]))
+        if kind == "message" and item["role"] in ("system", "developer"):
+            system += [text for _, text in pieces]
+        elif pieces:
+            turns.append((item["role"], pieces))
+    choice = body.get("tool_choice")
+    return {
+        "system": "\n".join(system),
+        "turns": merged(turns),
+        "tools": [(tool["name"], tool.get("description"), tool.get("parameters")) for tool in body.get("tools", ())],
+        "choice": choice["name"] if isinstance(choice, dict) else choice,
+        "max": body.get("max_output_tokens"),
+        "temperature": body.get("temperature"),
+        "top_p": body.get("top_p"),
+        "stop": None,
+        "thinks": bool(body.get("reasoning")),
+        "model": body["model"],
+    }
+
+
 def asked_in_anthropic(body: dict[str, Any]) -> dict[str, Any]:
     calls, turns = Numbers(), []
     for message in body["messages"]:
@@ -172,6 +207,7 @@ def merged(turns: list[tuple[str, list[Any]]]) -> list[tuple[str, list[Any]]]:
 
 ASKED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "openai_chat": asked_in_openai_chat,
+    "openai_responses": asked_in_openai_responses,
     "anthropic": asked_in_anthropic,
     "gemini": asked_in_gemini,
 }
@@ -193,6 +229,25 @@ def answered_in_openai_chat(body: dict[str, Any]) -> dict[str, Any]:
         "cached": details["cached_tokens"],
         "written": details.get("cache_write_tokens", 0),
         "output": usage["completion_tokens"],
+        "total": usage["total_tokens"],
+    }
+
+
+def answered_in_openai_responses(body: dict[str, Any]) -> dict[str, Any]:
+    output, usage = body["output"], body["usage"]
+    details = usage["input_tokens_details"]
+    content = [part for item in output if item["type"] == "message" for part in item["content"]]
+    calls = [item for item in output if item["type"] == "function_call"]
+    thoughts = [part for item in output if item["type"] == "reasoning" for part in item["summary"]]
+    return {
+        "text": "".join(part["text"] for part in content if part["type"] == "output_text"),
+        "calls": [(call["name"], json.loads(call["arguments"])) for call in calls],
+        "thoughts": "".join(part["text"] for part in thoughts),
+        "native": (body["incomplete_details"] or {}).get("reason", body["status"]),
+        "input": usage["input_tokens"],
+        "cached": details["cached_tokens"],
+        "written": details["cache_write_tokens"],
+        "output": usage["output_tokens"],
         "total": usage["total_tokens"],
     }
 
@@ -232,6 +287,7 @@ def answered_in_gemini(body: dict[str, Any]) -> dict[str, Any]:
 
 ANSWERED: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "openai_chat": answered_in_openai_chat,
+    "openai_responses": answered_in_openai_responses,
     "anthropic": answered_in_anthropic,
     "gemini": answered_in_gemini,
 }

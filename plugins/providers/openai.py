@@ -31,6 +31,8 @@ class OpenAI(Provider):
     Settings = OpenAISettings
     speaks = (
         "openai_chat",
+        "openai_responses",
+        "openai_responses_count",
         "openai_embeddings",
         "openai_moderations",
         "openai_images",

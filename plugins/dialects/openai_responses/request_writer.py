@@ -1,0 +1,240 @@
+"""A ChatRequest as a body for a provider that speaks the Responses API; its settings, as answers repeat them too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmhub_plugins.dialects.openai_responses.input_writer import InputWriter, drop_foreign
+from llmhub_plugins.dialects.openai_responses.words import (
+    COUNT,
+    ENCRYPTED,
+    LOGPROBS,
+    NAME,
+    Json,
+    is_reasoning_model,
+    listed,
+    never_reasons,
+)
+
+from llmhub_core.contracts import (
+    AnswerFormat,
+    BadRequest,
+    ChatRequest,
+    EncodedRequest,
+    OpaqueTool,
+    Sampling,
+    Tool,
+    ToolChoice,
+    dump_json,
+)
+
+_LEAST_OUTPUT = 16  # tokens; OpenAI refuses a lower limit
+_LACKING = ("top_k", "seed", "presence_penalty", "frequency_penalty", "stop")
+_REFUSED_BY_REASONING = frozenset({"temperature", "top_p", "logprobs", "top_logprobs"})
+
+
+def encode_request(request: ChatRequest, model: str) -> EncodedRequest:
+    """The body for `model` and what of the request it does not say."""
+    adapted: list[str] = []
+    body = _body(request, model, adapted)
+    _write_sampling(body, request, model, adapted)
+    _write_extras(body, request, model, adapted)
+    return EncodedRequest(dump_json(body), tuple(dict.fromkeys(adapted)))
+
+
+def encode_count(request: ChatRequest, model: str) -> EncodedRequest:
+    """The same for counting: how to answer costs no tokens, and the counting endpoint takes none of it."""
+    adapted: list[str] = []
+    body = _body(request, model, adapted)
+    _write_reasoning(body, request, model, [])
+    if request.dialect == COUNT:
+        body.update(request.extras)
+    return EncodedRequest(dump_json(body), tuple(dict.fromkeys(adapted)))
+
+
+def is_own(request: ChatRequest) -> bool:
+    """Whether the request came in this format."""
+    return request.dialect in (NAME, COUNT)
+
+
+def quiet_of(request: ChatRequest) -> Mapping[str, Any]:
+    """What the caller said in this format that no other has to know."""
+    said: Mapping[str, Any] = getattr(request.extras, "quiet", {})
+    return said
+
+
+def _body(request: ChatRequest, model: str, adapted: list[str]) -> Json:
+    if request.sampling.n != 1:
+        raise BadRequest(
+            "`n` must be 1: an OpenAI Responses provider gives one answer; ask as often as you want answers.",
+            code="unsupported_content",
+            param="n",
+        )
+    writer = InputWriter(request, adapted)
+    body: Json = {"model": model, "input": writer.items()}
+    if writer.instructions is not None:
+        body["instructions"] = writer.instructions
+    tools = tools_json(request, adapted)
+    if tools:
+        body["tools"] = tools
+    choice = tool_choice_json(request)
+    if choice is not None and (tools or writer.own):  # OpenAI refuses it where there are no tools
+        body["tool_choice"] = choice
+    if request.sampling.parallel_tools is not None and (tools or writer.own):
+        body["parallel_tool_calls"] = request.sampling.parallel_tools
+    text = text_json(request)
+    if text:
+        body["text"] = text
+    return body
+
+
+def _write_sampling(body: Json, request: ChatRequest, model: str, adapted: list[str]) -> None:
+    sampling, own = request.sampling, is_own(request)
+    left_out = frozenset() if own or not is_reasoning_model(model) else _REFUSED_BY_REASONING
+    for name in ("temperature", "top_p", "top_logprobs", "user"):
+        value = getattr(sampling, name)
+        if value is None:
+            continue
+        if name in left_out:
+            adapted.append(f"{name}=dropped")
+        else:
+            body[quiet_of(request).get(name, name) if name == "user" else name] = value
+    limit = sampling.max_output
+    if limit is not None:
+        body["max_output_tokens"] = limit if own else max(limit, _LEAST_OUTPUT)
+        if not own and limit < _LEAST_OUTPUT:
+            adapted.append("max_output=clamped")
+    adapted += [f"{name}=dropped" for name in _LACKING if getattr(sampling, name) not in (None, ())]
+    if sampling.logprobs and "logprobs" in left_out:
+        adapted.append("logprobs=dropped")
+    _write_reasoning(body, request, model, adapted)
+    if request.stream:
+        body["stream"] = True
+
+
+def _write_reasoning(body: Json, request: ChatRequest, model: str, adapted: list[str]) -> None:
+    """A budget becomes a word for models known to take one; a model known to think of nothing is asked nothing."""
+    sampling = request.sampling
+    reasoning = reasoning_json(request)
+    if is_own(request):
+        if reasoning:
+            body["reasoning"] = reasoning
+        return
+    budget = sampling.reasoning_tokens
+    if reasoning and never_reasons(model):
+        adapted.append("effort=dropped")
+    elif reasoning:
+        body["reasoning"] = reasoning
+    elif budget is not None and budget >= 0:
+        if is_reasoning_model(model):
+            body["reasoning"] = {"effort": "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"}
+            adapted.append("reasoning_tokens=renamed")
+        elif budget > 0:
+            adapted.append("reasoning_tokens=dropped")
+
+
+def _write_extras(body: Json, request: ChatRequest, model: str, adapted: list[str]) -> None:
+    if is_own(request):
+        said = quiet_of(request)
+        body.update((name, value) for name, value in said.items() if name not in ("instructions", "user", "reasoning"))
+        body.update((name, value) for name, value in request.extras.items() if "." not in name)
+        return
+    adapted += [f"{name}=dropped" for name in request.extras]
+    include = [ENCRYPTED] if is_reasoning_model(model) else []
+    if request.sampling.logprobs and not is_reasoning_model(model):
+        include.append(LOGPROBS)
+    if include:
+        body["include"] = include
+    # The hub's other formats leave nothing behind at a provider, and thoughts come back encrypted for it.
+    body["store"] = False
+
+
+# Settings that answers repeat.
+
+
+def tools_json(request: ChatRequest, adapted: list[str]) -> list[Json]:
+    """`tools`; BadRequest for one that only another format knows."""
+    own = is_own(request)
+    tools = [_any_tool(tool, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]
+    for index, tool in enumerate(request.tools):
+        if isinstance(tool, Tool):
+            drop_foreign(tool.extras, f"tools[{index}]", adapted)
+    return tools
+
+
+def _any_tool(tool: Tool | OpaqueTool, own: bool, path: str) -> Json:
+    if isinstance(tool, Tool):
+        return _tool(tool, own)
+    if tool.origin == NAME:
+        return dict(tool.body)
+    raise BadRequest(
+        f"`{path}` is a {tool.kind} tool, which an OpenAI Responses provider does not have; leave it out.",
+        code="unsupported_content",
+        param=path,
+    )
+
+
+def _tool(tool: Tool, own: bool) -> Json:
+    more = listed(tool.extras)
+    if "custom" in more:
+        return {**more["custom"], "type": "custom", "name": tool.name}
+    written: Json = {"type": "function", "name": tool.name}
+    if tool.description is not None:
+        written["description"] = tool.description
+    if tool.parameters is not None or not own:
+        written["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+    if tool.strict is not None or not own:
+        written["strict"] = bool(tool.strict)  # left out it means true here, and false everywhere else
+    return {**written, **more}
+
+
+def is_custom(tool: Any) -> bool:
+    """Whether a tool takes free text."""
+    return isinstance(tool, Tool) and "custom" in listed(tool.extras)
+
+
+def tool_choice_json(request: ChatRequest) -> Any:
+    """`tool_choice`; None if the caller said nothing."""
+    if is_own(request) and "tool_choice" in request.extras:
+        return request.extras["tool_choice"]
+    choice: ToolChoice | None = request.sampling.tool_choice
+    if choice is None or choice.mode != "named":
+        return choice and choice.mode
+    custom = any(is_custom(tool) and tool.name == choice.name for tool in request.tools if isinstance(tool, Tool))
+    return {"type": "custom" if custom else "function", "name": choice.name or ""}
+
+
+def text_json(request: ChatRequest) -> Json:
+    """`text`: the answer's format and whatever else was said of it."""
+    written: Json = {}
+    if request.sampling.answer_format is not None:
+        written["format"] = _format(request.sampling.answer_format)
+    return {**written, **_members(request, "text.")}
+
+
+def _format(format: AnswerFormat) -> Json:
+    if format.kind != "json_schema":
+        return {"type": format.kind}
+    written: Json = {"type": "json_schema", "name": format.name or "answer", "schema": format.schema or {}}
+    for name in ("description", "strict"):
+        value = getattr(format, name)
+        if value is not None:
+            written[name] = value
+    return written
+
+
+def reasoning_json(request: ChatRequest) -> Json:
+    """`reasoning`: effort, and how it is summed up."""
+    sampling: Sampling = request.sampling
+    written: Json = {} if sampling.effort is None else {"effort": sampling.effort}
+    if is_own(request):
+        written.update(quiet_of(request).get("reasoning", {}))
+    return {**written, **_members(request, "reasoning.")}
+
+
+def _members(request: ChatRequest, prefix: str) -> Json:
+    """What the reader kept of an object whose other members have a place in the neutral request."""
+    if not is_own(request):
+        return {}
+    return {name.removeprefix(prefix): value for name, value in request.extras.items() if name.startswith(prefix)}
