@@ -33,6 +33,7 @@ class OpenAI(Provider):
         "openai_chat",
         "openai_responses",
         "openai_responses_count",
+        "openai_completions",
         "openai_embeddings",
         "openai_moderations",
         "openai_images",
