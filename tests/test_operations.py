@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ from google import genai
 from houses import provider, route
 
 from llmhub_core.contracts import Record
+from llmhub_core.hub.registry import Registry
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, json_answer, sse_answer
 
@@ -485,6 +488,27 @@ async def test_the_next_provider_embeds_in_its_own_format(upstream: FakeUpstream
 # Without a provider.
 
 
+async def test_a_newcomer_can_count_tokens_in_any_format(client: aiohttp.ClientSession) -> None:
+    async with House('[[providers]]\nname = "echo"\nkind = "echo"\n') as house:
+        said = [{"role": "user", "content": "one two three"}]
+        for path, body, told in (
+            ("/v1/messages/count_tokens", {"model": "echo", "messages": said}, "input_tokens"),
+            ("/v1/responses/input_tokens", {"model": "echo", "input": said}, "input_tokens"),
+            (
+                "/v1beta/models/echo:countTokens",
+                {"contents": [{"role": "user", "parts": [{"text": "one two three"}]}]},
+                "totalTokens",
+            ),
+        ):
+            async with client.post(house.url + path, json=body) as answer:
+                assert (answer.status, answer.headers.get("x-llmhub-adapted")) == (200, None)
+                assert (await answer.json())[told] == 3
+        records = await house.records()
+    assert {(record.operation, record.outcome, record.provider) for record in records} == {
+        ("count_tokens", "served", "echo")
+    }
+
+
 async def test_a_newcomer_can_try_them_without_a_key() -> None:
     async with House('[[providers]]\nname = "echo"\nkind = "echo"\n') as house, asking(house) as client:
         answer = await client.embeddings.create(
@@ -502,3 +526,17 @@ async def test_a_newcomer_can_try_them_without_a_key() -> None:
         ("moderations", "served"),
     ]
     assert records[0].input_tokens == 9
+
+
+def test_every_path_is_told_in_the_readme() -> None:
+    table = (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("| format | paths |")[2]
+    for dialect in Registry().discover().dialects:
+        for path in (spelled for pattern in dialect.paths for spelled in _spelled(pattern)):
+            told = path[path.rindex(":") :] if "{" in path else path
+            assert f"{told}`" in table, f"{dialect.name}: {path}"
+
+
+def _spelled(pattern: str) -> list[str]:
+    """A path pattern with each of the words that its last variable may be."""
+    found = re.search(r"\{\w+:([\w|]+)\}", pattern)
+    return [pattern.replace(found[0], word) for word in found[1].split("|")] if found else [pattern]
