@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from llmhub_plugins.dialects.gemini.words import NAME
 
-from llmhub_core.contracts import seal, unseal
+from llmhub_core.contracts import SEALED, seal, unseal
 
 SIGNATURE = "thoughtSignature"
 
@@ -19,6 +19,7 @@ _STAND_INS = frozenset({SKIP_VALIDATION, "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZG
 """As documented, and as clients send it that encode the word once more (recorded)."""
 
 _LONGEST_SEAL = 60_000
+_SEAL = SEALED.decode()
 
 
 class Opened(NamedTuple):
@@ -35,7 +36,8 @@ def opened(written: str | None) -> Opened:
         return Opened(None, None, None)
     found = unseal(written) if written is not None else None
     if found is None:
-        return Opened(written, None, NAME)
+        damaged = written is not None and written.startswith(_SEAL)
+        return Opened(None if damaged else written, None, NAME)
     origin, held = found
     if not isinstance(held, dict):
         held = {}
