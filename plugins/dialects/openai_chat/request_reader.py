@@ -39,6 +39,13 @@ from llmhub_core.contracts import (
 )
 
 _EFFORTS = frozenset(get_args(Effort))
+# What says nothing is no loss to anybody: clients send these without a thought.
+_NOTHINGS: tuple[tuple[str, Any], ...] = (
+    ("logit_bias", {}),
+    ("metadata", {}),
+    ("modalities", ["text"]),
+    ("service_tier", "auto"),
+)
 _OWN_TYPES = frozenset({"text", "json_object", "json_schema"})
 
 
@@ -58,6 +65,9 @@ def decode_request(body: bytes, head: RequestHead) -> ChatRequest:
     tools = read_tools(fields)
     sampling = _sampling(fields, head, one_call)
     _leave_stream_options(fields)
+    for name, nothing in _NOTHINGS:
+        if fields.get(name) == nothing:
+            del fields[name]
     return ChatRequest(
         dialect=NAME,
         model=head.model,
@@ -115,6 +125,10 @@ def _assistant(fields: dict[str, Any], path: str, called: dict[str, str], index:
     if sealed and all(thought.text in thoughts_said for _, thought in sealed):
         parts = []  # they are the very thoughts that were sealed, in the clear
     parts += with_thoughts(spoken, sealed)
+    audio = fields.get("audio")
+    if isinstance(audio, dict) and isinstance(audio.get("id"), str):
+        # What was said then lies at the provider alone: left out, the model would not know what it said.
+        parts.append(Audio(Stored(audio["id"]), extras=as_extras(fields.pop("audio"), "id")))
     refusal = fields.pop("refusal", None)
     if isinstance(refusal, str) and refusal:
         parts.append(Refusal(refusal))

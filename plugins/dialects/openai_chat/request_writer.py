@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from llmhub_plugins.dialects.openai.schema import strict_schema
@@ -19,6 +20,7 @@ from llmhub_plugins.dialects.openai_chat.tools import own, write_call, write_fun
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS, FUNCTION, NAME
 
 from llmhub_core.contracts import (
+    Audio,
     BadRequest,
     ChatRequest,
     EncodedRequest,
@@ -27,6 +29,7 @@ from llmhub_core.contracts import (
     OpaqueTool,
     Reasoning,
     Refusal,
+    Stored,
     Text,
     Tool,
     ToolCall,
@@ -116,6 +119,8 @@ class _Writer:
                 calls.append(dict(part.body))
             elif isinstance(part, Reasoning):
                 self._write_thoughts(part, fields, parts)
+            elif isinstance(part, Audio) and isinstance(part.source, Stored) and self.own:
+                fields["audio"] = {"id": part.source.id, **own(part.extras)}
             elif isinstance(part, Refusal):
                 fields["refusal"] = fields.get("refusal", "") + part.text
                 self.parts.drop_foreign(part.extras, where)
@@ -209,12 +214,17 @@ class _Writer:
             elif tool.extras == FUNCTION:
                 functions.append(write_function(tool, tool.strict))
             else:
-                tools.append(write_tool(tool, self._strict(tool, path)))
+                tools.append(self._tool(tool, path))
                 self.parts.drop_foreign(tool.extras, path)
         if tools:
             body["tools"] = tools
         if functions:
             body["functions"] = functions
+
+    def _tool(self, tool: Tool, path: str) -> dict[str, Any]:
+        if not self.own and tool.parameters is not None and "type" not in tool.parameters:
+            tool = replace(tool, parameters={"type": "object", **tool.parameters})  # OpenAI refuses any other
+        return write_tool(tool, self._strict(tool, path))
 
     def _strict(self, tool: Tool, path: str) -> bool | None:
         """Another dialect's strict schemas may be such as OpenAI refuses to be strict about."""

@@ -54,7 +54,7 @@ def write_settings(body: dict[str, Any], request: ChatRequest, model: str, adapt
     _write_answer_format(body, request, adapted)
     _write_top_k_and_stop(body, sampling, own, reasoning, adapted)
     _write_effort(body, sampling, own, model, adapted)
-    _write_tool_choice(body, request)
+    _write_tool_choice(body, request, adapted)
     if request.stream:
         options = request.extras.get("stream_options", {}) if own else {}
         # The hub always wants the usage; whether the caller does is the answer's writer's business.
@@ -160,7 +160,7 @@ def _words_of(model: str) -> tuple[Effort, ...]:
 # Tools.
 
 
-def _write_tool_choice(body: dict[str, Any], request: ChatRequest) -> None:
+def _write_tool_choice(body: dict[str, Any], request: ChatRequest, adapted: list[str]) -> None:
     sampling = request.sampling
     custom = custom_tools(request)
     if "functions" in body and "tools" not in body:
@@ -172,7 +172,10 @@ def _write_tool_choice(body: dict[str, Any], request: ChatRequest) -> None:
         if sampling.tool_choice is not None:
             body["tool_choice"] = write_choice(sampling.tool_choice, custom, old_way=False)
         if sampling.parallel_tools is not None:
-            body["parallel_tool_calls"] = sampling.parallel_tools
+            if request.dialect != NAME and _O_MODEL.search(body["model"]):
+                adapted.append("parallel_tools=dropped")  # which call one tool at a time, and refuse the word
+            else:
+                body["parallel_tool_calls"] = sampling.parallel_tools
 
 
 def is_old_way(request: ChatRequest) -> bool:
