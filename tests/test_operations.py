@@ -19,6 +19,7 @@ from houses import provider, route
 
 from llmhub_core.contracts import Record
 from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.tokens import digest, mint
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, json_answer, sse_answer
 
@@ -403,11 +404,16 @@ async def test_forms_that_are_refused_are_never_sent_on(upstream: FakeUpstream, 
 async def test_a_token_that_may_not_use_a_model_may_not_by_a_form(
     upstream: FakeUpstream, client: aiohttp.ClientSession
 ) -> None:
-    form = aiohttp.FormData({"model": "my-whisper-1"})
-    form.add_field("file", b"x", filename="x.mp3")
-    text = config(upstream.url) + '[auth]\napi = "token"\n'
-    async with House(text) as house, client.post(f"{house.url}/v1/audio/transcriptions", data=form) as answer:
-        assert answer.status == 401
+    token = mint()
+    text = config(upstream.url)
+    text += f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nmodels = ["my-small"]\n[auth]\napi = "token"\n'
+    async with House(text) as house:
+        for headers, status in (({}, 401), ({"authorization": f"Bearer {token}"}, 403)):
+            form = aiohttp.FormData({"model": "my-whisper-1"})
+            form.add_field("file", b"x", filename="x.mp3")
+            url = f"{house.url}/v1/audio/transcriptions"
+            async with client.post(url, data=form, headers=headers) as answer:
+                assert answer.status == status
     assert upstream.requests == []
 
 
@@ -483,6 +489,24 @@ async def test_the_next_provider_embeds_in_its_own_format(upstream: FakeUpstream
         record = await only_record(house)
     assert answer.data[0].embedding == [1.0]
     assert [attempt.provider for attempt in record.attempts] == ["openai", "google"]
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("limit", ["tpm = 4000", "rpm = 1"])
+async def test_what_an_operation_uses_counts_against_limits(upstream: FakeUpstream, limit: str) -> None:
+    upstream.script(json_answer({"created": 1, "data": [{"b64_json": "AAAA"}], "usage": IMAGE_USAGE}))
+    token = mint()
+    text = config(upstream.url) + f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nlimits = {{ {limit} }}\n'
+    async with House(text) as house, asking(house) as client:
+        asker = client.with_options(api_key=token)
+        await asker.images.generate(model="my-gpt-image-1", prompt="a cat")
+        with pytest.raises(openai.RateLimitError):
+            await asker.embeddings.create(model="my-small", input="a")
+        records = await house.records()
+    assert [(record.caller, record.outcome) for record in records] == [("t", "served"), ("t", "refused")]
+    assert len(upstream.requests) == 1
 
 
 # Without a provider.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 
 import pytest
 from llmhub_plugins.dialects.openai_operations.embeddings import OpenAIEmbeddings
@@ -312,6 +314,38 @@ class TestTranscriptions(PassingDialectSuite):
         out = self.dialect.outgoing_body(sent, self.dialect.read_head(sent, where), "a-longer-one")
         assert out.count(b"Content-Length: 12\r\n\r\na-longer-one\r\n") == 1
         assert out.count(b"Content-Length: 5\r\n\r\nfives") == 1
+
+    @pytest.mark.parametrize(
+        ("media", "head"),
+        [
+            ("multipart/form-data; boundary=B", 'Content-Disposition: form-data; name="model"'),
+            (
+                'multipart/form-data; boundary="B"',
+                "Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
+            ),
+            ("multipart/form-data;boundary=B", 'content-disposition:form-data;name="model"'),
+            (
+                "Multipart/Form-Data; charset=utf-8; boundary=B",
+                'Content-Disposition: form-data; name="model";\r\nContent-Transfer-Encoding: 8BIT',
+            ),
+        ],
+        ids=["python", "dotnet", "bare", "ruby"],
+    )
+    def test_forms_of_all_clients_are_read(self, media: str, head: str) -> None:
+        named = "form-data; name=file; filename=\"a.mp3\"; filename*=utf-8''a%20b.mp3"
+        sent = f"--B\r\nContent-Disposition: {named}\r\n\r\nID3\r\n--B\r\n{head}\r\n\r\nm\r\n--B--".encode()
+        found = self.dialect.read_head(sent, Where(self.path, {}, media))
+        assert self.dialect.outgoing_body(sent, found, "other") == sent.replace(b"\r\nm\r\n", b"\r\nother\r\n")
+
+    @pytest.mark.parametrize("piece", [";a=", ';a="', '\\"', "; ;", " ", "x: y\r\n"])
+    def test_a_hostile_form_costs_no_time(self, piece: str) -> None:
+        hostile = form(("model", "m"), head=piece * (15_000 // len(piece)))
+        began = time.perf_counter()
+        with contextlib.suppress(BadRequest):
+            self.dialect.read_head(hostile, Where(self.path, {}, FORM + piece * 3000))
+        with contextlib.suppress(BadRequest):
+            self.dialect.read_head(hostile, Where(self.path, {}, FORM))
+        assert time.perf_counter() - began < 0.2
 
     @pytest.mark.parametrize(
         "media",
