@@ -51,7 +51,9 @@ def read_event(data: bytes) -> Frame:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = load_json(data)
     if isinstance(value, dict):
-        return Frame(**{name: value[name] for name, kind in _KINDS.items() if isinstance(value.get(name), kind)})
+        return Frame(
+            **{name: value[name] for name, kind in _KINDS.items() if name in value and isinstance(value[name], kind)}
+        )
     raise ValueError("not a JSON object")
 
 

@@ -46,6 +46,7 @@ class InputWriter:
         self._quiet: Mapping[str, Any] = getattr(request.extras, "quiet", {})
         self._custom: set[str] = set()  # ids of calls of custom tools
         self._items: list[Json] = []
+        self._number: int | None = None  # of the item from which the last own text came
 
     def items(self) -> list[Json]:
         """All of `input`; `instructions` is known after it."""
@@ -122,24 +123,36 @@ class InputWriter:
 
     def _assistant(self, message: Message, path: str) -> None:
         open_item: Json | None = None
-        number: Any = None
         for at, part in enumerate(message.content):
             where = f"{path}.content[{at}]"
-            if self._is_content(part):
-                own = quiet(part.extras) if not isinstance(part, Opaque) else {"message": number}
-                if open_item is None or own.get("message") != number:
-                    number = own.get("message")
-                    open_item = {**own.get("item", {}), "role": "assistant", "content": []}
-                    self._items.append(open_item)
-                written = self._part(part, where, "output_text")
-                bare = own.get("bare") or (not self.own and written.keys() == {"type", "text"} and _alone(message))
-                open_item["content"] = (
-                    part.text if bare and isinstance(part, Text) else [*open_item["content"], written]
-                )
-            else:
+            if not self._is_content(part):
                 open_item = None
                 self._items += self._assistant_item(part, where)
+            elif self.own:
+                open_item = self._own_content(part, open_item, where)
+            else:
+                # What other formats have apart is one text here: parts need ids that only OpenAI can give.
+                text = self._part(part, where, "output_text")
+                said = text.get("text", text.get("refusal", ""))
+                if open_item is None:
+                    open_item = {"role": "assistant", "content": ""}
+                    self._items.append(open_item)
+                open_item["content"] += said
         drop_foreign(message.extras, path, self._adapted)
+
+    def _own_content(self, part: ContentPart, open_item: Json | None, path: str) -> Json:
+        """Put a part into the message that it came in, which is begun if it is not the open one."""
+        kept = {} if isinstance(part, Opaque) else quiet(part.extras)
+        number = kept.get("message", self._number)
+        if open_item is None or number != self._number:
+            self._number = number
+            open_item = {**kept.get("item", {}), "role": "assistant", "content": []}
+            self._items.append(open_item)
+        if "bare" in kept and isinstance(part, Text):
+            open_item["content"] = part.text
+        else:
+            open_item["content"].append(self._part(part, path, "output_text"))
+        return open_item
 
     @staticmethod
     def _is_content(part: ContentPart) -> bool:
@@ -276,8 +289,3 @@ def _content(parts: list[Json], bare: bool) -> Any:
     if bare and len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         return parts[0]["text"]
     return parts
-
-
-def _alone(message: Message) -> bool:
-    """Whether a message holds a single text (or refusal) among its calls and thoughts."""
-    return sum(isinstance(part, Text | Refusal) for part in message.content) == 1
