@@ -154,6 +154,7 @@ class PartWriter:
         texts = []
         for number, entry in enumerate(part.content):
             if isinstance(entry, Text | Refusal):
+                self._adapted += foreign_extras(entry.extras, f"{where}.content[{number}]")
                 texts.append(entry.text)
             elif not isinstance(entry, Image | Audio | File):
                 raise unsupported(f"{where}.content[{number}]", "Gemini takes text and media only as a tool's result")
