@@ -114,7 +114,7 @@ class Reduction:
                 result |= self._reduced(value[0])
             elif name in ("enum", "const"):
                 self._enum(value if name == "enum" and isinstance(value, list) else [value], result)
-            elif name == "format" and value in _FORMATS:
+            elif name == "format" and isinstance(value, str) and value in _FORMATS:
                 result[name] = value
             elif name not in _MEANINGLESS:
                 self.lossy = True
