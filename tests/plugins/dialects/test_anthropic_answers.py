@@ -7,21 +7,17 @@ from typing import Any
 
 import anthropic
 import pytest
-from aiohttp import web
-from llmhub_plugins.dialects.anthropic import Anthropic, AnthropicSettings
+from speaking_anthropic import DIALECT, START, STOP, begin, delta, end, gather, lines, read, read_whole, write
 
 from llmhub_core.contracts import (
-    ChatRequest,
     Event,
     Failed,
     Finished,
-    Message,
     PartDelta,
     PartEnded,
     PartStarted,
     Reasoning,
     Started,
-    Text,
     ToolCall,
     UpstreamGarbled,
     UpstreamLimited,
@@ -33,34 +29,6 @@ from llmhub_core.contracts import (
     unseal,
     unseal_id,
 )
-
-DIALECT = Anthropic(AnthropicSettings())
-START = {"type": "message_start", "message": {"id": "msg_1", "model": "c", "usage": {"input_tokens": 4}}}
-STOP = {"type": "message_stop"}
-
-
-def end(reason: str | None, **usage: Any) -> dict[str, Any]:
-    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 9, **usage}}
-
-
-def begin(index: int, **block: Any) -> dict[str, Any]:
-    return {"type": "content_block_start", "index": index, "content_block": block}
-
-
-def delta(index: int, type: str, **more: Any) -> dict[str, Any]:
-    return {"type": "content_block_delta", "index": index, "delta": {"type": type, **more}}
-
-
-def read(*events: Any) -> list[Event]:
-    decoder = DIALECT.response_decoder(True)
-    data = b"".join(b"data: " + (e if isinstance(e, bytes) else json.dumps(e).encode()) + b"\n\n" for e in events)
-    return [*decoder.feed(data), *decoder.close()]
-
-
-def read_whole(body: Any) -> list[Event]:
-    decoder = DIALECT.response_decoder(False)
-    decoder.feed(body if isinstance(body, bytes) else json.dumps(body).encode())
-    return list(decoder.close())
 
 
 @pytest.mark.parametrize(
@@ -197,30 +165,6 @@ FOREIGN: list[Event] = [
 ]
 
 
-def write(events: list[Event], stream: bool) -> bytes:
-    request = ChatRequest("anthropic", "public", (Message("user", (Text("x"),)),), stream=stream)
-    encoder = DIALECT.response_encoder(request)
-    return b"".join(map(encoder.write, events)) + encoder.close()
-
-
-async def gather(aiohttp_server: Any, body: bytes, stream: bool) -> Any:
-    """What the provider's own SDK makes of `body`."""
-
-    async def messages(http_request: web.Request) -> web.Response:
-        kind = "text/event-stream" if stream else "application/json"
-        return web.Response(body=body, content_type=kind)
-
-    app = web.Application()
-    app.router.add_post("/v1/messages", messages)
-    server = await aiohttp_server(app)
-    call: Any = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
-    async with anthropic.AsyncAnthropic(api_key="k", base_url=str(server.make_url("")), max_retries=0) as client:
-        if not stream:
-            return await client.messages.create(**call)
-        async with client.messages.stream(**call) as gathered:
-            return await gathered.get_final_message()
-
-
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_sdk_reads_another_providers_answer(aiohttp_server: Any, stream: bool) -> None:
     message = await gather(aiohttp_server, write(FOREIGN, stream), stream)
@@ -270,10 +214,6 @@ def test_a_foreign_signature_finds_its_way_back() -> None:
     assert [part["type"] for part in again["messages"][1]["content"]] == ["text", "tool_use", "tool_use"]
     assert again["messages"][1]["content"][1]["id"] == "call_a"
     assert written.adapted == ("reasoning=dropped",)
-
-
-def lines(events: list[Event]) -> list[str]:
-    return write(events, True).decode().splitlines()[1::3]
 
 
 def test_the_exact_frames() -> None:

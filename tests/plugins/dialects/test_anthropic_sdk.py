@@ -63,9 +63,13 @@ class Setting:
 
 @pytest.fixture
 async def setting() -> AsyncIterator[Setting]:
-    async with FakeUpstream() as claude, FakeUpstream() as google, House(places(claude.url, google.url)) as house:
-        async with anthropic.AsyncAnthropic(api_key="any", base_url=house.url, max_retries=0) as client:
-            yield Setting(claude, google, house, client)
+    async with (
+        FakeUpstream() as claude,
+        FakeUpstream() as google,
+        House(places(claude.url, google.url)) as house,
+        anthropic.AsyncAnthropic(api_key="any", base_url=house.url, max_retries=0) as client,
+    ):
+        yield Setting(claude, google, house, client)
 
 
 def message(*content: Json, stop: str = "end_turn", **more: Any) -> Json:
