@@ -8,7 +8,7 @@ from functools import partial
 from aiohttp import web
 
 from llmhub_core.dashboard.pages import add_pages
-from llmhub_core.gateway.paths import add_gateway, write_error
+from llmhub_core.gateway.paths import PLACE, add_gateway, write_error
 from llmhub_core.gateway.server import Runner
 from llmhub_core.hub.hub import Hub
 
@@ -31,4 +31,6 @@ def make_app(hub: Hub) -> web.Application:
 
 def make_runner(hub: Hub) -> Runner:
     """A server for the application, not yet listening."""
-    return Runner(make_app(hub), partial(write_error, hub))
+    app = make_app(hub)
+    place = app[PLACE]
+    return Runner(app, place, partial(write_error, place))

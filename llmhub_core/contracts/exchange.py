@@ -13,6 +13,7 @@ from llmhub_core.contracts.candidate import CandidateStats, Limit
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead, Where
 from llmhub_core.contracts.chat_response import ChatResponse
 from llmhub_core.contracts.dialect import Dialect
+from llmhub_core.contracts.provider import NO_TIMEOUTS, Timeouts
 from llmhub_core.contracts.usage import Usage
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Plan(msgspec.Struct):
     """The candidates in the order in which they are tried, and why each other one was left out.
 
     `soonest` is in how many seconds the first of those left out returns; None if none will by itself.
+    `timeouts` and `fallbacks_on` (other routes, by the code of a refusal) are the route's.
     """
 
     route: str
@@ -67,6 +69,8 @@ class Plan(msgspec.Struct):
     candidates: list[CandidateStats]
     left_out: list[tuple[str, str]] = []
     soonest: float | None = None
+    timeouts: Timeouts = NO_TIMEOUTS
+    fallbacks_on: Mapping[str, tuple[str, ...]] = {}
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -132,6 +136,7 @@ class Exchange:
         "headers",
         "id",
         "lane",
+        "lease",
         "outcome",
         "output_bytes",
         "plan",
@@ -155,7 +160,6 @@ class Exchange:
     body: bytes  # normalize: the bytes as they came
     head: RequestHead
     plan: Plan  # route
-    reservation: Reservation | None  # meter
 
     def __init__(self, id: str, dialect: Dialect[Any], headers: Mapping[str, str], where: Where) -> None:
         self.id = id
@@ -172,6 +176,8 @@ class Exchange:
         self.lane = ""
         self.adapted: tuple[str, ...] = ()
         self.output_bytes = 0
+        self.reservation: Reservation | None = None
+        self.lease: Reservation | None = None
         self.replaced = False
         self.strict = False
         self.error_passed_on = False
@@ -183,6 +189,7 @@ class Exchange:
         self.code = ""
         self.source = ""
 
+    # `reservation` is on the caller's limits and on those of the first candidate, `lease` on a later one's.
     # `ready` is an interceptor's answer: then no provider is called. `tags` come from the caller's header.
     # `strict`: the caller takes a refusal rather than a request that says less than was asked.
     # `error_passed_on`: the caller has read the provider's own error event, in the caller's dialect.

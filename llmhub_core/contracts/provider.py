@@ -26,6 +26,10 @@ class Timeouts:
     total: float | None = None
 
 
+NO_TIMEOUTS = Timeouts()
+"""What holds where nobody said otherwise."""
+
+
 @dataclass(slots=True)
 class Call:
     """One HTTP call to a provider. `url` is absolute and holds no credentials; header names are lower case."""
@@ -34,7 +38,7 @@ class Call:
     headers: dict[str, str]
     body: bytes
     method: str = "POST"
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = NO_TIMEOUTS
     adapted: list[str] = field(default_factory=list)
     """What a provider had to change in the body because the place cannot take it, as in EncodedRequest."""
 

@@ -71,8 +71,9 @@ class QuotaStore(Plugin):
         The reservation lasts `lease` seconds, then everything but what was settled is given back."""
 
     @abstractmethod
-    async def settle(self, reservation: Reservation, actual: Amount) -> None:
-        """Replace the estimate by what was used; concurrency is given back. A second call changes nothing."""
+    async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
+        """Replace the estimate by what was used; concurrency is given back. A second call changes nothing. With
+        `limits` only those are settled (the account of an attempt that failed) and the rest stays reserved."""
 
     @abstractmethod
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]: ...

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from llmhub_core.contracts.candidate import Limit
 from llmhub_core.contracts.errors import HubError, QuotaExceeded
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT, EMBEDDINGS
 from llmhub_core.contracts.quota_store import Amount, LimitReached
 from llmhub_core.contracts.usage import Usage, tokens_of_bytes
+from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.hub.hub import LEASE, Hub
 
@@ -33,27 +35,17 @@ def used(exchange: Exchange, cost: int | None) -> Amount:
     return Amount(1, usage.total_tokens if usage is not None else 0, cost or 0)
 
 
-async def metered(exchange: Exchange, hub: Hub, handler: Callable[[], Awaitable[Reply]]) -> Reply:
-    """Holds the caller's own limits for the whole exchange, and leaves its one record.
+async def metered(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply]]) -> Reply:
+    """Leaves the exchange's one record, and settles what the relay reserved for it.
 
     The settling itself never waits in this task (Hub.settle sees to that), so that a caller who hangs up at
     any moment cannot cut it off.
     """
-    limits = exchange.caller.limits
-    exchange.reservation = None
-    if limits:
-        try:
-            exchange.reservation = await hub.quota.reserve(limits, estimate(exchange), LEASE)
-        except LimitReached as reached:
-            raise _exceeded(reached) from None
-    try:
-        hub.ledger.intend(exchange)
-    except BaseException:
-        _give_back(exchange, hub)
-        raise
+    exchange, hub = request.exchange, request.hub
+    hub.ledger.intend(exchange)
     hub.entered()
     try:
-        return await handler()
+        return await handler(request)
     except (asyncio.CancelledError, CallerGone):
         exchange.ended("cancelled", 499, "client_closed", "network")
         raise
@@ -66,24 +58,55 @@ async def metered(exchange: Exchange, hub: Hub, handler: Callable[[], Awaitable[
         raise
     finally:
         hub.left()
-        _complete_usage(exchange)
+        if exchange.usage is None:
+            _complete_usage(exchange)
         cost = None
         try:
             cost = hub.finish(exchange).cost
         finally:
-            if exchange.reservation is not None:
-                hub.settle(exchange.reservation, used(exchange, cost))
+            if exchange.reservation is not None or exchange.lease is not None:
+                _settle(exchange, hub, cost)
 
 
-def _give_back(exchange: Exchange, hub: Hub) -> None:
-    if exchange.reservation is not None:
-        hub.settle(exchange.reservation, Amount(0, 0, 0))
+# Two sides, one rule: the caller's own limits are held for the whole exchange, a candidate's for its attempt, and the
+# first attempt takes both in one atomic step.
+
+
+async def reserve(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...] = ()) -> None:
+    """Take what an attempt may use from a candidate's `limits`, and from the caller's if they are not held yet.
+    LimitReached if the candidate has no room, QuotaExceeded if the caller has none."""
+    own = exchange.caller.limits
+    if own and exchange.reservation is None:
+        try:
+            exchange.reservation = await hub.quota.reserve(hub.joined(own, limits), estimate(exchange), LEASE)
+        except LimitReached as reached:
+            if reached.limit in own:
+                raise _exceeded(reached) from None
+            raise
+    elif limits:
+        exchange.lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
+
+
+def give_back(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...]) -> None:
+    """An attempt failed: of its candidate's limits one request is spent; the caller's stay held for the next."""
+    if exchange.lease is not None:
+        hub.settle(exchange.lease, Amount(1))
+        exchange.lease = None
+    elif exchange.reservation is not None and limits:
+        hub.settle(exchange.reservation, Amount(1), limits)
+
+
+def _settle(exchange: Exchange, hub: Hub, cost: int | None) -> None:
+    spent = used(exchange, cost)
+    for held in (exchange.reservation, exchange.lease):
+        if held is not None:
+            hub.settle(held, spent)
 
 
 def _complete_usage(exchange: Exchange) -> None:
     """An answer of which the provider never said the usage is counted by its bytes, and marked so. Nothing is
     charged for a request to which no provider ever said a word."""
-    if exchange.usage is not None or exchange.first_byte is None:
+    if exchange.first_byte is None:
         return
     operation = exchange.head.operation
     if operation in {CHAT, EMBEDDINGS}:

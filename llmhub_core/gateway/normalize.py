@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader
 
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead
 from llmhub_core.contracts.chat_response import ChatResponse
 from llmhub_core.contracts.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia
 from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.hub.hub import Hub
 
 BODY_IDLE = 10.0
@@ -22,7 +23,7 @@ MAX_TAGS = 16
 JSON = "application/json"
 
 
-def check_head(request: web.Request, media_types: tuple[str, ...], limit: int) -> None:
+def check_head(request: Incoming, media_types: tuple[str, ...], limit: int) -> None:
     """Refuse what its headers show to be unusable, before any of it is read."""
     headers = request.headers
     kind = headers.get("content-type", "")
@@ -34,7 +35,7 @@ def check_head(request: web.Request, media_types: tuple[str, ...], limit: int) -
             raise UnsupportedMedia(f"Send the body as {body}, with the header content-type: {wanted}.")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a content-encoding; compressed requests are not taken.")
-    if (request.content_length or 0) > limit:
+    if not request.content.is_eof() and int(headers.get("content-length", 0)) > limit:
         raise _too_large(limit)
 
 

@@ -12,7 +12,7 @@ from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
-from llmhub_core.contracts.provider import Call, Envelope, Provider, ProviderAnswer, Timeouts
+from llmhub_core.contracts.provider import Call, Envelope, Provider, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
@@ -57,7 +57,7 @@ class Passage:
             have = exchange.headers
             forwarded = {name: have[name] for name in target.forwards if name in have}
         call = Call(
-            target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=self._timeouts()
+            target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=exchange.plan.timeouts
         )
         call = await self._provider.prepare(call, self._hub.secret(candidate.key.id), upstream.fetch)
         self._call = call
@@ -73,10 +73,6 @@ class Passage:
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
             raise target.decode_error(answer.status, answer.headers, problem)
-
-    def _timeouts(self) -> Timeouts:
-        route = self._hub.catalog.find(self._exchange.plan.route)
-        return route.timeouts if route is not None else Timeouts()
 
     async def carry(self, reply: Reply, headers: Mapping[str, str]) -> None:
         """The answer to the caller. Raises the HubError that ended it; `reply.started` tells whether it is too

@@ -8,10 +8,9 @@ import random
 import time
 from typing import Any
 
-from aiohttp import web
-
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import HubError, Internal, MethodNotAllowed
+from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.reply import CallerGone, Reply
 
 log = logging.getLogger("llmhub.gateway")
@@ -46,7 +45,7 @@ def error_headers(error: HubError, request_id: str, dialect: Dialect[Any] | None
     return headers
 
 
-async def refuse(request: web.BaseRequest, request_id: str, dialect: Dialect[Any], error: Exception) -> Reply:
+async def refuse(request: Incoming, request_id: str, dialect: Dialect[Any], error: Exception) -> Reply:
     """Answer with an error. An exception that is none of ours is our fault: the log has it under the request id,
     by its kind and place and without its text, which could hold anything."""
     if isinstance(error, CallerGone):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
 
 from llmhub_core.contracts.candidate import CandidateStats
@@ -25,15 +24,16 @@ from llmhub_core.contracts.errors import (
 )
 from llmhub_core.contracts.exchange import Attempt, Exchange
 from llmhub_core.contracts.operations import COUNT_TOKENS, TokenCount
-from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
+from llmhub_core.contracts.quota_store import LimitReached
 from llmhub_core.contracts.usage import tokens_of_bytes
+from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
-from llmhub_core.gateway.meter import estimate
+from llmhub_core.gateway.meter import give_back, reserve
 from llmhub_core.gateway.passage import Passage
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, no_candidate
 from llmhub_core.gateway.upstream import Upstream
-from llmhub_core.hub.hub import LEASE, Hub
+from llmhub_core.hub.hub import Hub
 
 log = logging.getLogger("llmhub.gateway")
 
@@ -46,13 +46,14 @@ _OTHERS_MAY = {"unsupported_content", "adaptation_refused"}
 """What one candidate's wire format cannot say, another's may."""
 
 
-async def relay(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
+async def relay(request: Incoming) -> Reply:
     """The answer of the first candidate that gives one; a HubError if none does."""
+    exchange, hub, upstream, reply = request.exchange, request.hub, request.upstream, Reply(request)
     if exchange.ready is not None:
         return await _send_ready(exchange, hub, reply)
     if exchange.head.operation == COUNT_TOKENS:
         return await _count(exchange, hub, upstream, reply)
-    total = _deadline(exchange, hub)
+    total = _deadline(exchange)
     if total is None:
         return await _walk(exchange, hub, upstream, reply)
     try:
@@ -73,6 +74,8 @@ async def _count(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply)
     except HubError as error:
         if reply.started or not error.retryable:
             raise
+    else:
+        await reserve(exchange, hub)
     exchange.lane, exchange.adapted = "estimated", ("input_tokens=estimated",)
     encoder = exchange.dialect.response_encoder(exchange.request)
     count = TokenCount(tokens_of_bytes(len(exchange.body)), estimated=True)
@@ -83,41 +86,42 @@ async def _count(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply)
 
 
 async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
-    plan = exchange.plan
-    waiting = deque(_lossless_first(exchange, hub))
-    extended: set[str] = set()
+    plan, attempts = exchange.plan, exchange.attempts
+    if len(plan.candidates) > 1:
+        plan.candidates = _lossless_first(exchange, hub)
+    candidates = plan.candidates  # grows while it is walked, if a refusal leads to other routes
     failures: list[HubError] = []
-    while waiting and len(exchange.attempts) < hub.settings.routing.attempts:
-        stats = waiting.popleft()
-        if exchange.attempts and (mark := hub.pool.blocked(stats.candidate, time.monotonic())) is not None:
+    extended: set[str] = set()
+    place = 0
+    while place < len(candidates) and len(attempts) < hub.settings.routing.attempts:
+        stats = candidates[place]
+        place += 1
+        if attempts and (mark := hub.pool.blocked(stats.candidate, time.monotonic())) is not None:
             # A failure before this one told something of its account as well.
             plan.left_out.append((stats.candidate.label, f"{mark.state}: {mark.reason}"))
             continue
         limits = stats.candidate.key.limits
-        lease: Reservation | None = None
-        if limits:
+        if limits or exchange.caller.limits:
             try:
-                lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
+                await reserve(exchange, hub, limits)
             except LimitReached as reached:
                 _leave_out(exchange, stats, reached)
                 continue
-        spent = Amount(0)
         try:
             await _attempt(exchange, hub, upstream, stats, reply)
-            spent = Amount(1, exchange.usage.total_tokens if exchange.usage else 0)
-            return reply
         except HubError as error:
-            spent = Amount(1)
             if reply.started:
                 return await _break_off(exchange, reply, error)
+            give_back(exchange, hub, limits)
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
             if fallback and fallback not in extended:
                 extended.add(fallback)
-                known = len(plan.candidates)
-                extend_plan(plan, _fallbacks(exchange, hub, fallback), hub, exchange.dialect)
-                waiting.extend(plan.candidates[known:])
-                if len(plan.candidates) > known:
+                known = len(candidates)
+                extend_plan(plan, _fallbacks(exchange, fallback), hub, exchange.dialect)
+                if len(candidates) > known:
+                    # What was left of the plan would refuse as well: on to the other routes.
+                    place = known
                     continue
             if not (error.retryable or error.code in _OTHERS_MAY):
                 raise
@@ -127,9 +131,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             # Our own fault after the first byte: a second answer in the same stream would be worse than none.
             log.error("%s failed in its stream: %s", exchange.id, type(error).__name__)  # noqa: TRY400 — no text of it
             return await _break_off(exchange, reply, Internal(f"The hub failed; its log has {exchange.id}."))
-        finally:
-            if lease is not None:
-                hub.settle(lease, spent)
+        else:
+            return reply
     raise _verdict(exchange, hub, failures)
 
 
@@ -159,9 +162,8 @@ def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
         return True
 
 
-def _fallbacks(exchange: Exchange, hub: Hub, refusal: str) -> tuple[str, ...]:
-    route = hub.catalog.find(exchange.plan.route)
-    return route.fallbacks_on.get(refusal, ()) if route is not None else ()
+def _fallbacks(exchange: Exchange, refusal: str) -> tuple[str, ...]:
+    return exchange.plan.fallbacks_on.get(refusal, ())
 
 
 def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached) -> None:
@@ -240,6 +242,7 @@ async def _send_ready(exchange: Exchange, hub: Hub, reply: Reply) -> Reply:
     """An interceptor's answer instead of a provider's."""
     ready = exchange.ready
     assert ready is not None  # noqa: S101 — the caller looked
+    await reserve(exchange, hub)
     encoder = exchange.dialect.response_encoder(exchange.request)
     body = encode_whole(encoder, ready)
     exchange.lane, exchange.usage = "intercepted", ready.usage
@@ -252,10 +255,9 @@ async def _send_ready(exchange: Exchange, hub: Hub, reply: Reply) -> Reply:
     return reply
 
 
-def _deadline(exchange: Exchange, hub: Hub) -> float | None:
+def _deadline(exchange: Exchange) -> float | None:
     """Seconds for the whole request: the caller's wish (``x-llmhub-timeout``), at most what the route allows."""
-    route = hub.catalog.find(exchange.plan.route)
-    total = route.timeouts.total if route is not None else None
+    total = exchange.plan.timeouts.total
     wish = exchange.headers.get("x-llmhub-timeout")
     if wish is None:
         return total

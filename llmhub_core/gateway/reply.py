@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
+
+from llmhub_core.gateway.incoming import Incoming
 
 SLOW_READER = 30.0
 """Seconds that a caller may leave a full buffer unread before the connection is given up."""
@@ -30,10 +31,10 @@ class CallerGone(ConnectionError):
 class Reply:
     """One answer to one request. `started` tells whether its first byte went out; then nothing can be taken back."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
-        self._chunked = request.version.minor >= 1
-        self.keep_alive: bool = bool(request.keep_alive)
+    def __init__(self, request: Incoming) -> None:
+        self._protocol = request.protocol
+        self._chunked = request.chunked
+        self.keep_alive = request.keep_alive
         self.started = False
         self.status = 0
         self.body_length = 0
@@ -44,7 +45,7 @@ class Reply:
         head = self._head(status, content_type, headers)
         self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self._done = True
-        if self._request.protocol.writing_paused:
+        if self._protocol.writing_paused:
             await self._drain()
 
     async def start(self, content_type: str, headers: Headers, first: bytes) -> None:
@@ -55,14 +56,14 @@ class Reply:
         else:
             self.keep_alive = False  # HTTP/1.0 knows no other end of a stream than that of the connection
             self._write(b"%b\r\n%b" % (head, first))
-        if self._request.protocol.writing_paused:
+        if self._protocol.writing_paused:
             await self._drain()
 
     async def write(self, piece: bytes) -> None:
         if not piece:
             return  # a chunk of no bytes would be the end of the stream
         self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        if self._request.protocol.writing_paused:
+        if self._protocol.writing_paused:
             await self._drain()
 
     async def finish(self) -> None:
@@ -70,14 +71,14 @@ class Reply:
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._done = True
-        if self._request.protocol.writing_paused:
+        if self._protocol.writing_paused:
             await self._drain()
 
     def break_off(self) -> None:
         """End without an ending: what was written still arrives, and then the caller sees that more was due."""
         self.keep_alive = False
         self._done = True
-        transport = self._request.transport
+        transport = self._protocol.transport
         if transport is not None:
             transport.close()
 
@@ -85,7 +86,7 @@ class Reply:
         """Give the connection up with everything that is still in its buffer."""
         self.keep_alive = False
         self._done = True
-        transport = self._request.transport
+        transport = self._protocol.transport
         if transport is not None:
             transport.abort()
 
@@ -102,7 +103,7 @@ class Reply:
         return "".join(lines).encode("ascii")
 
     def _write(self, data: bytes) -> None:
-        transport = self._request.transport
+        transport = self._protocol.transport
         if transport is None or transport.is_closing():
             raise CallerGone("the caller hung up")
         self.started = True
@@ -112,14 +113,14 @@ class Reply:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(SLOW_READER):
-                await self._request.writer.drain()
+                await self._protocol._drain_helper()
         except TimeoutError:
             self.drop()
             raise CallerGone("the caller stopped reading") from None
 
     # what aiohttp asks of a response
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: object) -> None:
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

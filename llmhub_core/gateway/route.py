@@ -36,7 +36,7 @@ def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None =
     if turn is None:
         turn = route.turn
         route.turn += 1
-    made = Plan(route.model, route.strategy.name, [])
+    made = Plan(route.model, route.strategy.name, [], timeouts=route.timeouts, fallbacks_on=route.fallbacks_on)
     failing = _extend(made, route, hub, dialect, turn, {route.model})
     if not made.candidates:
         _readmit(made, failing)

@@ -6,16 +6,18 @@ plain text or HTML, and every answer names the versions it runs on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 
 from llmhub_core.contracts.errors import BadRequest, HubError, Internal, MethodNotAllowed, NotFound, TooLarge
+from llmhub_core.gateway.incoming import Incoming, Place
 
 log = logging.getLogger("llmhub.server")
 
@@ -28,8 +30,90 @@ ErrorWriter = Callable[[web.BaseRequest, HubError], Awaitable[Any]]
 """Answers a request with an error in the dialect that its path or headers tell."""
 
 
+def _plain(message: RawRequestMessage) -> bool:
+    """Whether there is nothing to a request but its head and its body."""
+    return (
+        message.method == "POST" and message.version[0] == 1 and EXPECT not in message.headers and not message.upgrade
+    )
+
+
 class _Handler(RequestHandler):
     """One connection. Errors below the application get a fixed text, and none of it is logged."""
+
+    def __init__(self, manager: web.Server, place: Place, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._place = place
+
+    async def start(self) -> None:
+        """Requests on plain paths are answered here, in the connection's own task and without the request object,
+        the second task and the router that aiohttp spends on each. The first request of any other kind hands the
+        connection to aiohttp for good."""
+        messages, place, posts = self._messages, self._place, self._place.posts
+        while not self._force_close:
+            if not messages:
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            message, content = messages[0]
+            if isinstance(message, RawRequestMessage) and _plain(message):
+                handler = posts.get(message.path)
+            else:
+                handler = None
+            if handler is None:
+                await super().start()
+                return
+            messages.popleft()
+            self._make_room()
+            self._request_in_progress = True
+            try:
+                reply = await handler(Incoming(place, self, cast(RawRequestMessage, message), content))
+                await reply.write_eof()
+            except asyncio.CancelledError:
+                self.force_close()
+                raise
+            except ConnectionError:
+                break
+            except Exception as error:
+                self.log_exception(exc_info=error)
+                break
+            finally:
+                self._request_in_progress = False
+                if self._handler_waiter is not None:
+                    self._handler_waiter.set_result(None)
+            if not content.is_eof():
+                await self._linger(content)
+            if not reply.keep_alive or self._close or self._force_close or not content.is_eof():
+                break
+            self._rest()
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    def _make_room(self) -> None:
+        """The parser may go on to the next request in the pipeline."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+
+    def _rest(self) -> None:
+        """Until the next request, for the keep-alive time at most."""
+        self._keepalive = True
+        until = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(until, self._process_keepalive)
+
+    async def _linger(self, content: StreamReader) -> None:
+        """Read on for a moment what nobody wants, or the caller may lose the answer with the reset connection."""
+        try:
+            async with asyncio.timeout(LINGER):
+                while not self._force_close and not content.is_eof():
+                    await content.readany()
+        except (TimeoutError, ConnectionError):
+            pass
 
     def handle_error(
         self,
@@ -69,14 +153,18 @@ class _Handler(RequestHandler):
 
 
 class _Server(web.Server):
+    def __init__(self, place: Place, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._place = place
+
     def __call__(self) -> RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+        return _Handler(self, self._place, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
     """Runs an application with safe settings; `write_error` answers for what the application does not know."""
 
-    def __init__(self, app: web.Application, write_error: ErrorWriter) -> None:
+    def __init__(self, app: web.Application, place: Place, write_error: ErrorWriter) -> None:
         super().__init__(
             app,
             handle_signals=False,
@@ -85,6 +173,7 @@ class Runner(web.AppRunner):
             lingering_time=LINGER,
             auto_decompress=False,
         )
+        self._place = place
         self._write_error = write_error
 
     async def _make_server(self) -> web.Server:
@@ -92,22 +181,21 @@ class Runner(web.AppRunner):
         app = self._app
         kwargs = {key: value for key, value in self._kwargs.items() if key != "access_log_class"}
         return _Server(
-            front(app, self._write_error), request_factory=app._make_request, handler_cancellation=True, **kwargs
+            self._place,
+            front(app, self._write_error),
+            request_factory=app._make_request,
+            handler_cancellation=True,
+            **kwargs,
         )
 
 
 def front(app: web.Application, write_error: ErrorWriter) -> Callable[[Any], Awaitable[Any]]:
     """Before and behind the application: odd targets and versions refused, aiohttp's own answers reworded."""
     handle = app._handle
-    direct = _plain_posts(app)
 
     async def serve(request: web.Request) -> Any:
         message = request._message
         error: HubError
-        known = direct.get(message.path)
-        if known is not None and message.method == "POST" and message.version[0] == 1 and EXPECT not in message.headers:
-            request._match_info = known
-            return await known.handler(request)
         if not message.path.startswith("/"):
             return await write_error(request, BadRequest("Ask for a path, not for an address.", code="invalid_http"))
         if message.version[0] != 1:
@@ -128,16 +216,3 @@ def front(app: web.Application, write_error: ErrorWriter) -> Callable[[Any], Awa
         return await write_error(request, error)
 
     return serve
-
-
-def _plain_posts(app: web.Application) -> dict[str, UrlMappingMatchInfo]:
-    """The paths on which nearly all traffic comes, found by one look into a table: aiohttp's router parses the
-    address and walks its resources, which costs more than authentication, routing and metering together."""
-    found = {}
-    for route in app.router.routes():
-        if route.method == "POST" and isinstance(route.resource, web.PlainResource):
-            match = UrlMappingMatchInfo({}, route)
-            match.add_app(app)
-            match.freeze()
-            found[route.resource.canonical] = match
-    return found

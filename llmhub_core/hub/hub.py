@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmhub_core.contracts.candidate import Deployment
+from llmhub_core.contracts.candidate import Deployment, Limit
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.exchange import Exchange, Record
@@ -30,6 +30,8 @@ from llmhub_core.hub.settings import Settings
 log = logging.getLogger("llmhub.hub")
 
 M = TypeVar("M")
+
+MOST_JOINED = 10_000
 
 LEASE = 900.0
 """Seconds after which a reservation whose holder died is given back."""
@@ -83,6 +85,7 @@ class Hub:
         self._settling: set[asyncio.Task[None]] = set()
         self._lock = -1
         self._memos: dict[str, Any] = {}
+        self._joined: dict[tuple[int, int], tuple[tuple[Limit, ...], tuple[Limit, ...], tuple[Limit, ...]]] = {}
         self._targets: dict[tuple[str, str], Dialect[Any] | None] = {}
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
@@ -177,12 +180,24 @@ class Hub:
 
     # settling: never in the caller's task if it could have to wait, for callers leave at any moment
 
-    def settle(self, reservation: Reservation, actual: Amount) -> None:
-        settling = self.quota.settle(reservation, actual)
+    def settle(self, reservation: Reservation, actual: Amount, limits: tuple[Limit, ...] | None = None) -> None:
+        settling = self.quota.settle(reservation, actual, limits)
         if self.quota.waits:
             self._spawn(settling)
         else:
             _run_through(settling)
+
+    def joined(self, own: tuple[Limit, ...], limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+        """Both in one tuple, the same one each time: quota stores know it again by its identity."""
+        if not limits:
+            return own
+        key = (id(own), id(limits))
+        known = self._joined.get(key)
+        if known is None:
+            if len(self._joined) >= MOST_JOINED:
+                self._joined.clear()
+            known = self._joined[key] = (own, limits, own + limits)
+        return known[2]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

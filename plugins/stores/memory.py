@@ -297,7 +297,7 @@ class MemoryQuotaStore(QuotaStore):
             self._open += 1
         return taken
 
-    async def settle(self, reservation: Reservation, actual: Amount) -> None:
+    async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         if reservation.settled:
             return
         if not isinstance(reservation, _Lease):
@@ -305,6 +305,9 @@ class MemoryQuotaStore(QuotaStore):
         now = self._clock()
         if self._leases and self._leases[0][0] <= now:
             self._expire(now)
+        if limits is not None:
+            self._settle_some(reservation, actual, {limit.id for limit in limits}, now)
+            return
         reservation.settled = True
         used = _needs(actual)
         if reservation.held:
@@ -318,6 +321,21 @@ class MemoryQuotaStore(QuotaStore):
         if len(self._leases) > 2 * self._open + BUCKETS:
             self._leases = [entry for entry in self._leases if entry[2].held]
             heapq.heapify(self._leases)
+
+    def _settle_some(self, lease: _Lease, actual: Amount, ids: set[str], now: float) -> None:
+        used = _needs(actual)
+        if lease.held:
+            for counter, needed, bucket in lease.held:
+                if counter.limit.id in ids:
+                    counter.settle(needed, bucket, used[counter.kind], now, lease)
+            lease.held = [entry for entry in lease.held if entry[0].limit.id not in ids]
+            if not lease.held:
+                self._open -= 1
+        else:
+            for counter in {self._counter(limit) for limit in lease.limits if limit.id in ids}:
+                counter.charge(used[counter.kind], now)
+        lease.limits = tuple(limit for limit in lease.limits if limit.id not in ids)
+        lease.settled = not lease.limits
 
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
         now = self._clock()

@@ -1,0 +1,89 @@
+"""A caller's request as the chain sees it: aiohttp's parsed message, without the request object around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.hub import Hub
+
+NOTHING: Mapping[str, str] = {}
+
+
+class Incoming:
+    """`variables` are those of its path, `content` its body (perhaps still arriving), `exchange` what the chain's
+    first step makes of it. aiohttp's own request costs as much to make as the whole chain takes to think."""
+
+    __slots__ = (
+        "chunked",
+        "content",
+        "exchange",
+        "headers",
+        "hub",
+        "keep_alive",
+        "protocol",
+        "target",
+        "upstream",
+        "url",
+        "variables",
+    )
+
+    exchange: Exchange
+
+    def __init__(
+        self,
+        place: Place,
+        protocol: BaseProtocol,
+        message: RawRequestMessage,
+        content: StreamReader,
+        variables: Mapping[str, str] = NOTHING,
+    ) -> None:
+        self.hub = place.hub
+        self.upstream = place.upstream
+        self.protocol = protocol
+        self.headers: CIMultiDictProxy[str] = message.headers
+        self.content = content
+        self.target = message.path
+        self.url: URL = message.url
+        self.keep_alive = not message.should_close
+        self.chunked = message.version.minor >= 1
+        self.variables = variables
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.url.query if "?" in self.target else NOTHING
+
+    @property
+    def path(self) -> str:
+        return self.url.path
+
+
+class Ending(Protocol):
+    """What a handler returns when the answer went out."""
+
+    keep_alive: bool
+
+    async def write_eof(self, data: bytes = b"") -> None: ...
+
+
+class Place:
+    """Where requests arrive: the hub that answers them, and its way to the providers. `posts` has the handlers of
+    the plain paths, on which nearly all traffic comes."""
+
+    def __init__(self, hub: Hub, upstream: Upstream) -> None:
+        self.hub = hub
+        self.upstream = upstream
+        self.posts: dict[str, Callable[[Incoming], Awaitable[Ending]]] = {}
+
+    def take(self, request: web.BaseRequest) -> Incoming:
+        """A request that aiohttp's router brought."""
+        variables = getattr(request, "_match_info", None) or NOTHING
+        return Incoming(self, request.protocol, request._message, request.content, variables)
