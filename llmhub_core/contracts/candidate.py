@@ -53,9 +53,11 @@ class ProviderKey:
     models: tuple[str, ...] = ("*",)
     limits: tuple[Limit, ...] = ()
 
-    @property
-    def id(self) -> str:
-        return f"{self.provider}/{self.name}"
+    id: str = field(init=False, compare=False)
+    """``provider/name``"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.provider}/{self.name}")
 
 
 @dataclass(frozen=True, slots=True)

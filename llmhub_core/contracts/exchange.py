@@ -33,9 +33,10 @@ class Caller:
     limits: tuple[Limit, ...] = ()
 
     def may_use(self, model: str) -> bool:
-        return any(
-            model == pattern or (pattern.endswith("*") and model.startswith(pattern[:-1])) for pattern in self.models
-        )
+        models = self.models
+        if model in models or "*" in models:
+            return True
+        return any(pattern.endswith("*") and model.startswith(pattern[:-1]) for pattern in models)
 
 
 class Attempt(msgspec.Struct, omit_defaults=True):
@@ -113,45 +114,12 @@ class Record(msgspec.Struct, omit_defaults=True):
     usage_estimated: bool = False
     cost: int | None = None
     client_request_id: str = ""
-    tags: dict[str, str] = {}
+    tags: Mapping[str, str] = {}
 
 
 class Exchange:
     """One request on its way through the chain. Each step writes its fact; reading one too early is an
     AttributeError, so that no step can be forgotten and no type is Optional for that reason alone."""
-
-    __slots__ = (
-        "adapted",
-        "arrived",
-        "arrived_at",
-        "attempts",
-        "body",
-        "caller",
-        "code",
-        "dialect",
-        "error_passed_on",
-        "finish",
-        "first_byte",
-        "head",
-        "headers",
-        "id",
-        "lane",
-        "lease",
-        "outcome",
-        "output_bytes",
-        "plan",
-        "ready",
-        "replaced",
-        "request_",
-        "reservation",
-        "served_by",
-        "source",
-        "status",
-        "strict",
-        "tags",
-        "usage",
-        "where",
-    )
 
     dialect: Dialect[Any]  # open_exchange
     headers: Mapping[str, str]
@@ -161,6 +129,27 @@ class Exchange:
     head: RequestHead
     plan: Plan  # route
 
+    # What most exchanges never touch stands here and not in __init__, for that would cost each of them.
+    tags: Mapping[str, str] = {}  # from the caller's header
+    strict = False  # the caller takes a refusal rather than a request that says less than was asked
+    request_: ChatRequest | None = None
+    replaced = False
+    ready: ChatResponse | None = None  # an interceptor's answer: then no provider is called
+    reservation: Reservation | None = None  # on the caller's limits and on those of the first candidate
+    lease: Reservation | None = None  # on those of a later one
+    served_by: CandidateStats | None = None
+    first_byte: float | None = None
+    error_passed_on = False  # the caller has read the provider's own error event, in the caller's dialect
+    usage: Usage | None = None
+    finish = ""
+    lane = ""
+    adapted: tuple[str, ...] = ()
+    output_bytes = 0
+    outcome: Outcome = "unknown"
+    status = 0
+    code = ""
+    source = ""
+
     def __init__(self, id: str, dialect: Dialect[Any], headers: Mapping[str, str], where: Where) -> None:
         self.id = id
         self.dialect = dialect
@@ -169,30 +158,6 @@ class Exchange:
         self.arrived = time.perf_counter()
         self.arrived_at = time.time()
         self.attempts: list[Attempt] = []
-        self.served_by: CandidateStats | None = None
-        self.first_byte: float | None = None
-        self.usage: Usage | None = None
-        self.finish = ""
-        self.lane = ""
-        self.adapted: tuple[str, ...] = ()
-        self.output_bytes = 0
-        self.reservation: Reservation | None = None
-        self.lease: Reservation | None = None
-        self.replaced = False
-        self.strict = False
-        self.error_passed_on = False
-        self.request_: ChatRequest | None = None
-        self.ready: ChatResponse | None = None
-        self.tags: dict[str, str] = {}
-        self.outcome: Outcome = "unknown"
-        self.status = 0
-        self.code = ""
-        self.source = ""
-
-    # `reservation` is on the caller's limits and on those of the first candidate, `lease` on a later one's.
-    # `ready` is an interceptor's answer: then no provider is called. `tags` come from the caller's header.
-    # `strict`: the caller takes a refusal rather than a request that says less than was asked.
-    # `error_passed_on`: the caller has read the provider's own error event, in the caller's dialect.
 
     @property
     def request(self) -> ChatRequest:

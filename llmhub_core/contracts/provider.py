@@ -66,6 +66,10 @@ class ProviderAnswer(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Names in lower case."""
 
+    @property
+    def content_type(self) -> str:
+        """That of the headers, "" if there is none: most answers are passed on without a look at the others."""
+
     async def chunk(self) -> bytes:
         """What arrived since the last call; b"" at the clean end. Raises an UpstreamError if it broke off."""
 

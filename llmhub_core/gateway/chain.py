@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol
+
+from multidict import istr
 
 from llmhub_core.contracts.chat_request import Where
 from llmhub_core.contracts.dialect import Dialect
@@ -20,6 +21,8 @@ from llmhub_core.gateway.relay import relay
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.route import plan
 
+CONTENT_TYPE = istr("content-type")
+
 Handler = Callable[[Incoming], Awaitable[Reply]]
 
 
@@ -32,7 +35,7 @@ class Step(Protocol):
 async def open_exchange(request: Incoming, handler: Handler, dialect: Dialect[Any]) -> Reply:
     """Open the exchange in the caller's dialect, and speak every refusal in it."""
     headers = request.headers
-    where = Where(request.variables, request.query, headers.get("content-type", ""))
+    where = Where(request.variables, request.query, headers.get(CONTENT_TYPE, ""))
     exchange = request.exchange = Exchange(new_id(), dialect, headers, where)
     try:
         return await handler(request)
@@ -76,8 +79,12 @@ CHAIN: tuple[Step, ...] = (auth, normalize, route, meter)
 
 def chained(dialect: Dialect[Any], steps: tuple[Step, ...] = CHAIN, end: Handler = relay) -> Handler:
     """What a path is given as its handler: the steps, outermost first, around the end."""
-    first: Step = partial(open_exchange, dialect=dialect)
     handler = end
-    for step in (*reversed(steps), first):
-        handler = partial(step, handler=handler)
-    return handler
+    for step in reversed(steps):
+        handler = _before(step, handler)
+    return lambda request: open_exchange(request, handler, dialect)
+
+
+def _before(step: Step, handler: Handler) -> Handler:
+    # A function of its own: functools.partial with a keyword takes three times as long to call.
+    return lambda request: step(request, handler)

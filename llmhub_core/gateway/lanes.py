@@ -52,12 +52,11 @@ class Lane(ABC):
     name: str
     content_type: str
 
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.finish = ""
-        self.output_bytes = 0
-        self.failed: HubError | None = None
-        self.error_shown = False
+    usage: Usage | None = None
+    finish = ""
+    output_bytes = 0
+    failed: HubError | None = None
+    error_shown = False
 
     @abstractmethod
     def feed(self, chunk: bytes) -> bytes:
@@ -66,6 +65,10 @@ class Lane(ABC):
     @abstractmethod
     def close(self) -> bytes:
         """What remains at the clean end of the provider's answer; sets `failed` if more was due."""
+
+    def whole(self, body: bytes) -> bytes:
+        """The same for an answer that is here as a whole."""
+        return self.feed(body) + self.close()
 
     def _saw_usage(self, usage: Usage) -> None:
         self.usage = usage if self.usage is None else self.usage.updated(usage)
@@ -78,7 +81,6 @@ class VerbatimStream(Lane):
     content_type = SSE
 
     def __init__(self, dialect: Dialect[Any], head: RequestHead) -> None:
-        super().__init__()
         self._dialect = dialect
         self._head = head
         self._tells = dialect.tells
@@ -163,7 +165,6 @@ class VerbatimWhole(Lane):
     content_type = JSON
 
     def __init__(self, dialect: Dialect[Any], head: RequestHead) -> None:
-        super().__init__()
         self._dialect = dialect
         self._head = head
         self._pieces: list[bytes] = []
@@ -173,7 +174,9 @@ class VerbatimWhole(Lane):
         return b""
 
     def close(self) -> bytes:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        return self.whole(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+
+    def whole(self, body: bytes) -> bytes:
         try:
             info = self._dialect.inspect_answer(body, self._head)
         except ValueError:
@@ -216,7 +219,6 @@ class Translated(Lane):
         filters: Sequence[EventFilter] = (),
         hold: bool = False,
     ) -> None:
-        super().__init__()
         self._decoder = decoder
         self._encoder = encoder
         self._filters = filters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import StreamReader
+from multidict import istr
 
 from llmhub_core.contracts.chat_request import ChatRequest, RequestHead
 from llmhub_core.contracts.chat_response import ChatResponse
@@ -21,19 +22,19 @@ MAX_TAGS = 16
 
 
 JSON = "application/json"
+CODING, TAGS, STRICT = istr("content-encoding"), istr("x-llmhub-tags"), istr("x-llmhub-strict")
 
 
 def check_head(request: Incoming, media_types: tuple[str, ...], limit: int) -> None:
     """Refuse what its headers show to be unusable, before any of it is read."""
-    headers = request.headers
-    kind = headers.get("content-type", "")
+    headers, kind = request.headers, request.exchange.where.media
     if kind != JSON or kind not in media_types:
         media, _, options = kind.partition(";")
         if media.strip().lower() not in media_types or "utf-16" in options.lower():
             wanted = " or ".join(media_types)
             body = "JSON" if media_types == (JSON,) else wanted
             raise UnsupportedMedia(f"Send the body as {body}, with the header content-type: {wanted}.")
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get(CODING, "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a content-encoding; compressed requests are not taken.")
     if not request.content.is_eof() and int(headers.get("content-length", 0)) > limit:
         raise _too_large(limit)
@@ -74,10 +75,10 @@ def understand(exchange: Exchange) -> None:
     """Read what the chain has to know."""
     exchange.head = exchange.dialect.read_head(exchange.body, exchange.where)
     headers = exchange.headers
-    tags = headers.get("x-llmhub-tags")
+    tags = headers.get(TAGS)
     if tags:
         exchange.tags = _tags(tags)
-    strict = headers.get("x-llmhub-strict")
+    strict = headers.get(STRICT)
     if strict:
         exchange.strict = strict.strip().lower() not in {"0", "false", "no"}
 

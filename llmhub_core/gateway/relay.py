@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Mapping
 
+from multidict import istr
+
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.chat_response import Answered
 from llmhub_core.contracts.errors import (
@@ -38,6 +40,7 @@ from llmhub_core.hub.hub import Hub
 log = logging.getLogger("llmhub.gateway")
 
 MAX_ADAPTED = 2048
+TIMEOUT = istr("x-llmhub-timeout")
 
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
 """Refusals for which a route may name other routes (`fallbacks_on`)."""
@@ -185,15 +188,14 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
     passage = Passage(exchange, hub, stats)
     try:
         await passage.open(upstream)
-        attempt.status = passage.status
         exchange.served_by = stats
         exchange.adapted = passage.adapted
         await passage.carry(reply, _headers(exchange, hub))
         attempt.reason = "ok"
-        exchange.ended("served", 200)
+        exchange.outcome, exchange.status = "served", 200
     except UpstreamError as error:
         failure = error
-        attempt.status = error.provider_status or passage.status
+        attempt.status = error.provider_status
         attempt.reason, attempt.detail = error.code, error.detail
         attempt.provider_code, attempt.provider_request_id = error.provider_code, error.provider_request_id
         hub.pool.note(stats, error)
@@ -208,11 +210,13 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
         raise
     finally:
         passage.close()
+        if attempt.status is None:
+            attempt.status = passage.status
         first = exchange.first_byte
         if first is not None:
             attempt.first_byte_ms = exchange.first_byte_ms()
         attempt.ended_ms = exchange.elapsed_ms()
-        hub.health.end(stats, failure, first - began if first is not None else None)
+        hub.health.end(stats, failure, None if first is None else first - began)
 
 
 def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
@@ -258,7 +262,7 @@ async def _send_ready(exchange: Exchange, hub: Hub, reply: Reply) -> Reply:
 def _deadline(exchange: Exchange) -> float | None:
     """Seconds for the whole request: the caller's wish (``x-llmhub-timeout``), at most what the route allows."""
     total = exchange.plan.timeouts.total
-    wish = exchange.headers.get("x-llmhub-timeout")
+    wish = exchange.headers.get(TIMEOUT)
     if wish is None:
         return total
     try:

@@ -92,15 +92,15 @@ class Reply:
 
     def _head(self, status: int, content_type: str, headers: Headers) -> bytes:
         self.status = status
-        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n"]
+        head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n"
         for name, value in headers.items():
-            if not value.isascii() or not value.isprintable():
+            if not (value.isascii() and value.isprintable()):
                 value = _UNSAFE.sub("?", value)
-            lines.append(f"{name}: {value}\r\n")
-        lines.append(f"date: {rfc822_formatted_time()}\r\n")
+            head += f"{name}: {value}\r\n"
+        head += f"date: {rfc822_formatted_time()}\r\n"
         if not self.keep_alive:
-            lines.append("connection: close\r\n")
-        return "".join(lines).encode("ascii")
+            head += "connection: close\r\n"
+        return head.encode("ascii")
 
     def _write(self, data: bytes) -> None:
         transport = self._protocol.transport

@@ -66,6 +66,7 @@ def _extend(
 ) -> list[CandidateStats]:
     """Append what can be used, once each, and then the route's fallbacks; returns what only fails at the moment."""
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
+    calm = hub.pool.calm and hub.health.calm
     now = time.monotonic()
     usable: list[CandidateStats] = []
     failing: list[CandidateStats] = []
@@ -75,6 +76,9 @@ def _extend(
             continue
         if hub.target(dialect, candidate.deployment.provider) is None:
             made.left_out.append((candidate.label, f"cannot: {dialect.name} is not spoken there"))
+            continue
+        if calm:
+            usable.append(stats)
             continue
         mark = hub.pool.blocked(candidate, now)
         if mark is not None:
@@ -89,8 +93,9 @@ def _extend(
             _sooner(made, closed_until - now)
             continue
         usable.append(stats)
-    made.candidates.extend(_ordered(usable, route, turn))
-    failing = _ordered(failing, route, turn)
+    made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn)
+    if len(failing) > 1:
+        failing = _ordered(failing, route, turn)
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
@@ -100,8 +105,6 @@ def _extend(
 
 
 def _ordered(standing: list[CandidateStats], route: Route, turn: int) -> list[CandidateStats]:
-    if len(standing) < 2:
-        return standing
     return list(route.strategy.order(Choice(route.model, turn, random.random()), standing))  # noqa: S311
 
 

@@ -15,6 +15,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
+from multidict import istr
 
 from llmhub_core.contracts.errors import BadRequest, HubError, Internal, MethodNotAllowed, NotFound, TooLarge
 from llmhub_core.gateway.incoming import Incoming, Place
@@ -24,7 +25,7 @@ log = logging.getLogger("llmhub.server")
 KEEP_ALIVE = 75.0
 LINGER = 2.0
 
-EXPECT = "expect"
+EXPECT = istr("expect")
 
 ErrorWriter = Callable[[web.BaseRequest, HubError], Awaitable[Any]]
 """Answers a request with an error in the dialect that its path or headers tell."""
@@ -57,9 +58,9 @@ class _Handler(RequestHandler):
                 finally:
                     self._waiter = None
             message, content = messages[0]
-            if isinstance(message, RawRequestMessage) and _plain(message):
-                handler = posts.get(message.path)
-            else:
+            # What the parser refused has another type here, and no path.
+            handler = posts.get(getattr(message, "path", ""))
+            if handler is not None and not _plain(cast(RawRequestMessage, message)):
                 handler = None
             if handler is None:
                 await super().start()

@@ -69,6 +69,7 @@ class UpstreamResponse:
         "_size",
         "_stall",
         "_waiter",
+        "content_type",
         "stale",
         "status",
     )  # fmt: skip
@@ -78,6 +79,7 @@ class UpstreamResponse:
     ) -> None:
         """`first_at` and `ends_at` are loop times, `stall` is in seconds; inf means without limit."""
         self.status = 0
+        self.content_type = ""
         self._lines: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] | None = None
         self.stale = False  # for the pool: the connection was dead already, nothing was answered, its place is kept
@@ -110,6 +112,8 @@ class UpstreamResponse:
 
     async def read(self, limit: int) -> bytes:
         """The whole body, up to `limit` bytes; more raises UpstreamGarbled. Otherwise as `chunk`."""
+        if self._ended and self._inflate is None and self._error is None and self._size <= limit:
+            return self._take()  # short answers come with their heads
         parts: list[bytes] = []
         size = 0
         while piece := await self.chunk():
@@ -128,7 +132,7 @@ class UpstreamResponse:
     async def arrive(self) -> None:
         """For the pool: wait for the head. Raises as `open` does; check `stale` first on return."""
         if self._conn is not None:
-            self._conn.arm(min(self._first_at, self._ends_at))
+            self._conn.arm(self._first_at if self._first_at < self._ends_at else self._ends_at)
             await self._wait()
         if not self.status and not self.stale:
             raise self._error or UpstreamUnreachable(DIED)
@@ -201,6 +205,7 @@ class UpstreamResponse:
         if coding is not None:
             self._inflate = Inflate.of(coding)
             self._decodes = self._inflate is not None
+        self.content_type = framing.get("content-type", "")
         self.status, self._lines = status, lines
         self._wake()
 

@@ -39,7 +39,7 @@ def _lower(name: bytes) -> str:
     return key
 
 
-_FRAMING = frozenset(["content-length", "transfer-encoding", "content-encoding"])
+_FRAMING = frozenset(["content-length", "transfer-encoding", "content-encoding", "content-type"])
 
 
 class Owner(Protocol):

@@ -47,6 +47,14 @@ class Place:
     timeouts: Timeouts
     models: tuple[str, ...] = ()
     listed: frozenset[str] | None = None
+    serves: bool = field(init=False)
+    unwraps: bool = field(init=False)
+    """Whether the provider answers in this process, and whether it has framings of its own: most do neither."""
+
+    def __post_init__(self) -> None:
+        kind = type(self.provider)
+        self.serves = kind.serve is not Provider.serve
+        self.unwraps = kind.envelope is not Provider.envelope
 
     def lists(self, model: str) -> bool:
         """Also by an alias: providers list ``claude-haiku-4-5-20251001`` and answer to ``claude-haiku-4-5``."""

@@ -46,6 +46,11 @@ class Health:
         self._pause = pause
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
+    @property
+    def calm(self) -> bool:
+        """Whether nobody fails."""
+        return not self._breakers
+
     def blocked(self, candidate: Candidate, now: float) -> float | None:
         """Until when (monotonic) the deployment is left alone; None if it may be used. Reading admits nobody:
         the probe is taken by `begin`."""

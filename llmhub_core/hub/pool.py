@@ -38,6 +38,11 @@ class Pool:
         self._announce = announce
         self._marks: dict[str, Mark] = {}
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is held against anybody."""
+        return not self._marks
+
     def blocked(self, candidate: Candidate, now: float) -> Mark | None:
         """What keeps the candidate from being used; the one that lasts longest, None if nothing does."""
         if not self._marks:  # the ordinary case costs one look

@@ -46,10 +46,11 @@ class Tokens:
     """All client tokens by digest."""
 
     def __init__(self, callers: Iterable[tuple[str, Caller]]) -> None:
-        self._by_digest = dict(callers)
+        """Digests as `digest` writes them."""
+        self._by_digest = {bytes.fromhex(text.removeprefix("sha256:")): caller for text, caller in callers}
 
     def __len__(self) -> int:
         return len(self._by_digest)
 
     def find(self, token: str) -> Caller | None:
-        return self._by_digest.get(digest(token))
+        return self._by_digest.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())

@@ -42,6 +42,7 @@ class EchoAnswer:
     def __init__(self, status: int, headers: Mapping[str, str], pieces: Iterable[bytes], delay: float = 0.0) -> None:
         self.status = status
         self.headers = headers
+        self.content_type = headers.get("content-type", "")
         self._pieces = deque(pieces)
         self._delay = delay
         self._begun = False

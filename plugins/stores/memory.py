@@ -35,15 +35,14 @@ Clock = Callable[[], float]
 
 
 class _Bucket:
-    """Uses close in time, which leave their window together at `leaves`."""
+    """Uses close in time, which leave their window together at `leaves`; `taken` of them, reserved ones included."""
 
-    __slots__ = ("leaves", "live", "opened", "reserved", "used")
+    __slots__ = ("leaves", "live", "opened", "taken")
 
     def __init__(self, opened: float) -> None:
         self.opened = opened
         self.leaves = opened
-        self.used = 0
-        self.reserved = 0
+        self.taken = 0
         self.live = True
 
 
@@ -62,20 +61,25 @@ _Expiry = tuple[float, int, _Lease]
 
 
 class _Counter:
-    """What of one limit is used and reserved now. `limit` is the latest one of this id.
+    """What of one limit is taken now, used and reserved together: how much of it is only reserved, the open leases
+    know. `limit` is the latest one of this id, `amount` its amount.
 
-    Before `rolls_at` there is nothing to forget, so that the hot path need not ask.
+    Before `rolls_at` there is nothing to forget, and before `fills_until` the `newest` bucket takes what comes, so
+    that the hot path need not ask.
     """
 
-    __slots__ = ("buckets", "kind", "limit", "reserved", "rolls_at", "used")
+    __slots__ = ("amount", "buckets", "fills_until", "kind", "limit", "newest", "rolls_at", "taken", "window")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
+        self.amount = limit.amount
+        self.window = limit.window
         self.kind = _KINDS[limit.kind]
         self.rolls_at = math.inf
+        self.fills_until = -math.inf
         self.buckets: deque[_Bucket] = deque()
-        self.used = 0
-        self.reserved = 0
+        self.newest = _NO_BUCKET
+        self.taken = 0
 
     def counts(self, limit: Limit) -> bool:
         """Whether `limit` can go on with these numbers: its amount may have changed, its nature may not."""
@@ -94,34 +98,31 @@ class _Counter:
 
     def take(self, amount: int, now: float, lease: _Lease) -> _Bucket:
         bucket = self.bucket(now)
-        bucket.reserved += amount
-        self.reserved += amount
+        bucket.taken += amount
+        self.taken += amount
         return bucket
 
     def settle(self, amount: int, bucket: _Bucket, actual: int, now: float, lease: _Lease) -> None:
         """Replace the reserved `amount` by `actual`, in its own bucket if that still counts."""
-        if bucket.live:
-            kept = actual if actual < amount else amount
-            bucket.reserved -= amount
-            bucket.used += kept
-            self.reserved -= amount
-            self.used += kept
         if actual > amount:
             self.charge(actual - amount, now)
+        elif bucket.live:
+            bucket.taken += actual - amount
+            self.taken += actual - amount
 
     def charge(self, amount: int, now: float) -> None:
         """Count a use that nothing was reserved for."""
-        self.bucket(now).used += amount
-        self.used += amount
+        self.bucket(now).taken += amount
+        self.taken += amount
 
     def resets_in(self, now: float) -> float:
-        return next((self.time_left(bucket, now) for bucket in self.buckets if bucket.used or bucket.reserved), 0.0)
+        return next((self.time_left(bucket, now) for bucket in self.buckets if bucket.taken), 0.0)
 
     def wait(self, excess: int, now: float, leases: list[_Expiry]) -> float:
         """Seconds until `excess` will have come back: buckets leave, and open leases may expire before them."""
-        returns = [(self.time_left(bucket, now), bucket.used + bucket.reserved) for bucket in self.buckets]
+        returns = [(self.time_left(bucket, now), bucket.taken) for bucket in self.buckets]
         seconds = _when_returned(excess, returns)
-        early = [lease for expires, _, lease in leases if expires - now < seconds] if self.reserved else ()
+        early = [lease for expires, _, lease in leases if expires - now < seconds]
         for lease in early:
             for counter, amount, bucket in lease.held:
                 if counter is self and bucket.live and lease.expires - now < self.time_left(bucket, now):
@@ -133,11 +134,10 @@ class _Counter:
 class _Sliding(_Counter):
     """A window that ends now, whenever now is."""
 
-    __slots__ = ("width", "window")
+    __slots__ = ("width",)
 
     def __init__(self, limit: Limit) -> None:
         super().__init__(limit)
-        self.window = limit.window
         self.width = limit.window / BUCKETS
 
     def roll(self, now: float) -> None:
@@ -145,19 +145,21 @@ class _Sliding(_Counter):
         while buckets and buckets[0].leaves <= now:
             bucket = buckets.popleft()
             bucket.live = False
-            self.used -= bucket.used
-            self.reserved -= bucket.reserved
-        self.rolls_at = buckets[0].leaves if buckets else math.inf
+            self.taken -= bucket.taken
+        if buckets:
+            self.rolls_at = buckets[0].leaves
+        else:
+            self.rolls_at, self.fills_until = math.inf, -math.inf
 
     def bucket(self, now: float) -> _Bucket:
-        buckets = self.buckets
-        if buckets and now < buckets[-1].opened + self.width:
-            bucket = buckets[-1]
-        else:
-            bucket = _Bucket(now)
-            buckets.append(bucket)
+        if now >= self.fills_until:
+            self.newest = _Bucket(now)
+            self.buckets.append(self.newest)
+            self.fills_until = now + self.width
+        bucket = self.newest
         bucket.leaves = now + self.window
-        if bucket is buckets[0]:
+        # Later uses move the bucket's end on and leave this as it is: looking too early costs only the look.
+        if self.rolls_at > bucket.leaves:
             self.rolls_at = bucket.leaves
         return bucket
 
@@ -188,7 +190,7 @@ class _Day(_Counter):
         if self.wall() >= self.buckets[0].leaves:
             self.buckets.popleft().live = False
             self.buckets.append(self._begin())
-            self.used = self.reserved = 0
+            self.taken = 0
 
     def bucket(self, now: float) -> _Bucket:
         self.roll(now)
@@ -212,12 +214,12 @@ class _Gate(_Counter):
 
     def take(self, amount: int, now: float, lease: _Lease) -> _Bucket:
         self.inside.add(lease)
-        self.reserved += amount
+        self.taken += amount
         return _NO_BUCKET
 
     def settle(self, amount: int, bucket: _Bucket, actual: int, now: float, lease: _Lease) -> None:
         self.inside.discard(lease)
-        self.reserved -= amount
+        self.taken -= amount
 
     def charge(self, amount: int, now: float) -> None:
         """What is over takes no room."""
@@ -284,15 +286,22 @@ class MemoryQuotaStore(QuotaStore):
         for counter in counters:
             if counter.rolls_at <= now:
                 counter.roll(now)
-            if counter.used + counter.reserved + needs[counter.kind] > counter.limit.amount:
+            if counter.taken + needs[counter.kind] > counter.amount:
                 raise self._limit_reached(limits, amount, now)
         number = next(self._numbers)
         taken = _Lease(f"memory-{number}", tuple(limits), amount, now + lease)
         held = taken.held = []
         for counter in counters:
             needed = needs[counter.kind]
-            held.append((counter, needed, counter.take(needed, now, taken)))
-        if counters:
+            if now < counter.fills_until:  # what `take` does, in the ordinary case
+                bucket = counter.newest
+                bucket.leaves = now + counter.window
+                bucket.taken += needed
+                counter.taken += needed
+            else:
+                bucket = counter.take(needed, now, taken)
+            held.append((counter, needed, bucket))
+        if held:
             heapq.heappush(self._leases, (taken.expires, number, taken))
             self._open += 1
         return taken
@@ -312,7 +321,9 @@ class MemoryQuotaStore(QuotaStore):
         used = _needs(actual)
         if reservation.held:
             for counter, needed, bucket in reservation.held:
-                counter.settle(needed, bucket, used[counter.kind], now, reservation)
+                actually = used[counter.kind]
+                if actually != needed or bucket is _NO_BUCKET:
+                    counter.settle(needed, bucket, actually, now, reservation)
             reservation.held = []
             self._open -= 1
         else:  # given back when the lease expired; what was used all the same is counted now
@@ -344,8 +355,18 @@ class MemoryQuotaStore(QuotaStore):
         for limit in limits:
             counter = self._counter(limit)
             counter.roll(now)
-            levels.append(Level(limit, counter.used, counter.reserved, counter.resets_in(now)))
+            reserved = self._reserved(counter)
+            levels.append(Level(limit, counter.taken - reserved, reserved, counter.resets_in(now)))
         return levels
+
+    def _reserved(self, counter: _Counter) -> int:
+        """What open leases hold of it; those whose bucket has left the window hold nothing that counts."""
+        return sum(
+            amount
+            for _, _, lease in self._leases
+            for held, amount, bucket in lease.held
+            if held is counter and bucket.live
+        )
 
     def _expire(self, now: float) -> None:
         """Give back what the leases hold that are over."""
@@ -376,7 +397,7 @@ class MemoryQuotaStore(QuotaStore):
         if not counter.counts(limit):
             return False
         if counter.limit is not limit:
-            counter.limit = limit
+            counter.limit, counter.amount = limit, limit.amount
             self._resolved.clear()
         return True
 
@@ -397,9 +418,7 @@ class MemoryQuotaStore(QuotaStore):
         held = {counter for entry in self._leases for counter, _, _ in entry[2].held}
         for counter in self._counters.values():
             counter.roll(now)
-        self._counters = {
-            id: counter for id, counter in self._counters.items() if counter.used or counter.reserved or counter in held
-        }
+        self._counters = {id: counter for id, counter in self._counters.items() if counter.taken or counter in held}
         self._resolved.clear()
         self._forget_idle_at = max(IDLE_COUNTERS, 2 * len(self._counters))
 
@@ -411,7 +430,7 @@ class MemoryQuotaStore(QuotaStore):
             counter = self._counter(limit)
             counter.roll(now)
             needed = needs[_KINDS[limit.kind]]
-            excess = counter.used + counter.reserved + needed - limit.amount
+            excess = counter.taken + needed - limit.amount
             if excess > 0:
                 wait = counter.wait(excess, now, self._leases) if needed <= limit.amount else math.inf
                 if wait > longest:
