@@ -94,7 +94,7 @@ async def test_more_than_was_asked_for(answer: bytes, extra: bytes, pause: bool)
         for n in range(1, 4):
             assert (await up.fetch(call(server))).body == b"hello worl%d" % n
             if pause:
-                await asyncio.sleep(0.02)
+                await settle(lambda: up.idle_connections == 0)
             assert up.idle_connections == 0
         assert server.met == 3
 
