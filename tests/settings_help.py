@@ -41,6 +41,14 @@ class CompatiblePlace:
             raise ValueError("base_url must begin with http:// or https://")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudPlace:
+    project: str = ""
+    location: str = ""
+    publisher: str = ""
+    region: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     url: str | None = None
@@ -54,6 +62,8 @@ KNOWN = Known(
         "anthropic": Place,
         "gemini": Place,
         "openai_compatible": CompatiblePlace,
+        "vertex": CloudPlace,
+        "bedrock": CloudPlace,
         "echo": NoSettings,
     },
     strategies={"priority": NoSettings, "round_robin": NoSettings, "weighted": NoSettings},
@@ -61,7 +71,7 @@ KNOWN = Known(
     observers={"alert": Alert, "access_log": NoSettings},
     metadata_stores={"sqlite": NoSettings},
     quota_stores={"memory": NoSettings, "sqlite": NoSettings},
-    missing={"bedrock": "the package boto3 is not installed", "stores.redis": "the package redis is not installed"},
+    missing={"sagemaker": "the package boto3 is not installed", "stores.redis": "the package redis is not installed"},
 )
 
 ECHO = '[[providers]]\nname = "echo"\nkind = "echo"\n'

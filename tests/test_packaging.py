@@ -85,7 +85,7 @@ def test_what_is_imported_is_required() -> None:
     distributions = packages_distributions()
     lists = [
         SETUP["options"]["install_requires"],
-        *(SETUP["options.extras_require"][name] for name in ("postgres", "redis")),
+        *(SETUP["options.extras_require"][name] for name in ("postgres", "redis", "vertex", "bedrock")),
     ]
     required = {
         re.split(r"[\[>=;\s]", line)[0].lower() for lines in lists for line in lines.split("\n") if line.strip()
