@@ -7,11 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import pytest_asyncio
 from google import genai
 from google.genai import types
+from yarl import URL
 
 from llmhub_core.contracts import seal
 from llmhub_core.testing.house import House
@@ -363,3 +365,31 @@ async def test_a_seal_of_another_hub_or_a_damaged_one_harms_nobody(talk: Talk) -
     await talk.client.models.generate_content(model="flash", contents=contents)
     assert b"LLMhubSeal" not in talk.asked[0].body
     assert talk.asked[0].json["contents"][1]["parts"][0] == {"text": "Hello"}
+
+
+@pytest.mark.parametrize("path", ["/v1beta/models/flash:{}", "/v1/models/flash:{}", "/v1beta/models/flash%3A{}"])
+async def test_every_verb_has_its_paths(talk: Talk, path: str) -> None:
+    content = {"parts": [{"text": "Hi"}]}
+    asked = {
+        "generateContent": ({"contents": [content]}, gemini({"text": "Hello!"})),
+        "countTokens": ({"contents": [content]}, {"totalTokens": 3}),
+        "embedContent": ({"content": content}, {"embedding": {"values": [1.5]}}),
+        "batchEmbedContents": ({"requests": [{"content": content}]}, {"embeddings": [{"values": [1.5]}]}),
+    }
+    async with aiohttp.ClientSession() as session:
+        for verb, (body, answer) in asked.items():
+            talk.upstream.script(json_answer(answer))
+            url = URL(talk.house.url + path.format(verb), encoded=True)
+            async with session.post(url, json=body) as response:
+                assert (response.status, await response.json()) == (200, answer)
+            assert talk.asked[-1].path == f"/v1beta/models/gemini-3-flash:{verb}"
+
+
+async def test_one_vector_of_another_format(talk: Talk) -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    talk.upstream.script(json_answer({"object": "list", "data": data, "model": "m", "usage": usage}))
+    url = f"{talk.house.url}/v1beta/models/openai-vectors:embedContent"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url, json={"content": {"parts": [{"text": "Hi"}]}}) as response:
+            assert (await response.json())["embedding"] == {"values": [0.5]}
