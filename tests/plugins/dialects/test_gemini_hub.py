@@ -390,6 +390,6 @@ async def test_one_vector_of_another_format(talk: Talk) -> None:
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     talk.upstream.script(json_answer({"object": "list", "data": data, "model": "m", "usage": usage}))
     url = f"{talk.house.url}/v1beta/models/openai-vectors:embedContent"
-    async with aiohttp.ClientSession() as session:
-        async with session.post(url, json={"content": {"parts": [{"text": "Hi"}]}}) as response:
-            assert (await response.json())["embedding"] == {"values": [0.5]}
+    body = {"content": {"parts": [{"text": "Hi"}]}}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+        assert (await response.json())["embedding"] == {"values": [0.5]}
