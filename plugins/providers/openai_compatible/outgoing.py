@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llmhub_plugins.providers.openai_compatible import structured
@@ -137,12 +137,19 @@ class Outgoing:
         return True
 
 
-def _pattern(words: Iterator[str]) -> Any:
+def _pattern(words: Iterator[str]) -> Callable[[bytes], bool]:
     """A search for any of `words` as a whole JSON string; a key written with escapes makes it look closer, too."""
-    found = sorted({re.escape(word) for word in words})
+    found = sorted(set(words))
     if not found:
-        return lambda body: None
-    return re.compile(rb'"(?:' + "|".join(found).encode() + rb'|[^"]{0,64}\\u00)').search
+        return lambda body: False
+    # The first letters alone rule most strings out: a prompt may hold a hundred thousand of them.
+    firsts, choices = "".join(sorted({word[0] for word in found})), "|".join(map(re.escape, found))
+    plain = re.compile(f'"(?=[{firsts}])(?:{choices})"'.encode()).search
+    return lambda body: plain(body) is not None or (b"\\u00" in body and _ESCAPED(body) is not None)
+
+
+_ESCAPED = re.compile(rb"\\u00[2-7]").search
+"""A letter of ASCII written as an escape, which nobody needs to do."""
 
 
 # Single fields.
