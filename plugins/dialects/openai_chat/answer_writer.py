@@ -60,7 +60,6 @@ class _Call:
     part: PartStarted
     place: int
     held: list[str] | None
-    first: dict[str, Any]
     silent: bool = True
 
 
@@ -166,9 +165,9 @@ class StreamWriter(ResponseEncoder):
         if self._shape.old_way:
             return self._begin_function(part, place, first)
         held: list[str] | None = [] if part.origin or part.name in self._shape.custom else None
-        call = self._calls[part.index] = _Call(part, place, held, first)
+        call = self._calls[part.index] = _Call(part, place, held)
         if call.held is not None:
-            return b""
+            return self._chunk(part.choice, dump_json(first)) if first else b""
         id = said.sealer.id_of(part, None)
         function = {"name": part.name, "arguments": ""}
         self._open[part.index] = self._around(part.choice, _CALL_DELTA % place)
@@ -181,7 +180,7 @@ class StreamWriter(ResponseEncoder):
         """The old way has room for one call, and none for an id with a seal behind it."""
         if place:
             return b""
-        self._calls[part.index] = _Call(part, place, None, first)
+        self._calls[part.index] = _Call(part, place, None)
         self._open[part.index] = self._around(part.choice, _FUNCTION_DELTA)
         return self._chunk(part.choice, dump_json({**first, "function_call": {"name": part.name, "arguments": ""}}))
 
@@ -220,7 +219,7 @@ class StreamWriter(ResponseEncoder):
         if call.held is not None:
             id = self._choices[part.choice].sealer.id_of(part, event.signature if is_foreign(part) else None)
             whole = {"index": call.place, **self._shape.call(part, id, "".join(call.held), event)}
-            return self._chunk(part.choice, dump_json({**call.first, "tool_calls": [whole]}))
+            return self._chunk(part.choice, dump_json({"tool_calls": [whole]}))
         out = b""
         if call.silent and around is not None:
             out = around[0] + b'"{}"' + around[1]  # clients parse the arguments, and nothing is no JSON

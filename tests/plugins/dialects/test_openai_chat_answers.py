@@ -574,6 +574,13 @@ odd_events = st.lists(
             PartEnded(9),
             PartStarted(5, "opaque", extras={"anthropic": {"x": 1}}),
             PartEnded(5),
+            PartStarted(6, "tool_call", "c", "f", origin="gemini"),
+            PartDelta(6, "{}"),
+            PartEnded(6, "s"),
+            PartStarted(7, "reasoning", choice=1, origin="anthropic"),
+            PartDelta(7, "t"),
+            PartEnded(7, "s"),
+            PartStarted(8, "tool_call", "d", "g", choice=1),
             Finished("stop", 1),
             Finished("length", 0),
         ]

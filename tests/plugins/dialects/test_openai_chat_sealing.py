@@ -3,6 +3,7 @@ the next request; and what servers of Chat's own family sign."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from random import Random
@@ -14,6 +15,7 @@ from llmhub_plugins.dialects.openai_chat import OpenAIChat
 from llmhub_core.contracts import (
     ChatRequest,
     ContentPart,
+    Dialect,
     Event,
     Finished,
     Message,
@@ -368,3 +370,88 @@ def test_thoughts_of_chat_servers_are_known_as_theirs() -> None:
     assert (started.kind, started.origin) == ("reasoning", "openai_chat")
     [said], adapted = written(Message("assistant", (Reasoning("hm", origin="openai_chat"), Text("Hi"))), dialect="x")
     assert (said["reasoning_content"], adapted) == ("hm", ())
+
+
+# Through the other fronts, which carry what is Chat's own in their ways.
+
+
+def other(name: str) -> Dialect[Any]:
+    kinds = importlib.import_module(f"llmhub_plugins.dialects.{name}").register_dialects()
+    [dialect] = [kind(kind.Settings()) for kind in kinds if kind.name == name]
+    found: Dialect[Any] = dialect
+    return found
+
+
+def next_messages(answer: dict[str, Any]) -> dict[str, Any]:
+    """The `messages` of Anthropic's next request."""
+    blocks = answer["content"]
+    result = {"type": "tool_result", "tool_use_id": blocks[-1]["id"], "content": "1"}
+    return {"messages": [*MESSAGES["messages"], {"role": "assistant", "content": blocks}, user_of([result])]}
+
+
+def next_contents(answer: dict[str, Any]) -> dict[str, Any]:
+    """The `contents` of Gemini's next request."""
+    content = answer["candidates"][0]["content"]
+    call = content["parts"][-1]["functionCall"]
+    result = {"functionResponse": {"id": call.get("id"), "name": "f", "response": {"a": 1}}}
+    return {"contents": [*CONTENTS["contents"], content, {"role": "user", "parts": [result]}]}
+
+
+def next_input(answer: dict[str, Any]) -> dict[str, Any]:
+    """The `input` of the next request to Responses."""
+    items = answer["output"]
+    result = {"type": "function_call_output", "call_id": items[-1]["call_id"], "output": "1"}
+    return {"input": [*INPUT["input"], *items, result]}
+
+
+def user_of(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+MESSAGES: dict[str, Any] = {"model": "m", "max_tokens": 5000, "messages": [user_of("Hi")]}
+CONTENTS: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+INPUT: dict[str, Any] = {"model": "m", "input": [user_of("Hi")]}
+FRONTS = [
+    ("anthropic", HERE, MESSAGES, next_messages),
+    ("gemini", Where({"model": "m", "verb": "generateContent"}, {}), CONTENTS, next_contents),
+    ("openai_responses", HERE, INPUT, next_input),
+]
+
+
+@pytest.mark.parametrize(("front", "where", "first", "next_of"), FRONTS, ids=lambda value: str(value)[:20])
+def test_a_loop_with_a_chat_server_survives_every_front(front: str, where: Where, first: Any, next_of: Any) -> None:
+    called = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}
+    pieces: list[dict[str, Any]] = [
+        {"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "s"}]},
+        {"tool_calls": [{**called, "extra_content": {"google": {"thought_signature": "c2ln"}}}]},
+    ]
+    frames = b"".join(
+        b"data: %b\n\n" % json.dumps({"id": "r", "choices": [{"delta": piece}]}).encode() for piece in pieces
+    )
+    dialect = other(front)
+
+    def read(fields: dict[str, Any]) -> ChatRequest:
+        body = json.dumps({**first, **fields}).encode()
+        request: ChatRequest = dialect.decode_request(body, dialect.read_head(body, where), where)
+        return request
+
+    events = decode(CHAT.response_decoder(True), frames + b"data: [DONE]\n\n")
+    answer = json.loads(encode(dialect.response_encoder(read({})), events))
+    encoded = CHAT.encode_request(read(next_of(answer)), "some-server-model")
+    _, assistant, tool = json.loads(encoded.body)["messages"]
+    assert assistant == {
+        "role": "assistant",
+        "content": None,
+        "reasoning": "hm",
+        "reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "s"}],
+        "tool_calls": [
+            {
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": "f", "arguments": "{}"},
+                "extra_content": {"google": {"thought_signature": "c2ln"}},
+            }
+        ],
+    }
+    assert tool["tool_call_id"] == "call_1"
+    assert encoded.adapted == ()
