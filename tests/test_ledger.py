@@ -21,6 +21,11 @@ from llmhub_core.hub.journal import Journal, read_entries
 from llmhub_core.hub.ledger import BATCH, Ledger
 from llmhub_core.testing.records import a_record, records
 
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 # the journal
 
 
@@ -105,6 +110,34 @@ def test_an_entry_after_a_torn_one_is_whole(tmp_path: Path, monkeypatch: pytest.
     journal.write(b'{"n":2}')
     journal.close()
     assert list(read_entries(journal.segment.path)) == [b'{"n":0}', b'{"n":2}']
+
+
+def test_what_was_added_goes_with_the_next_entry_in_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, writes, write = Journal(tmp_path / "j"), [], os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or write(fd, data))
+    journal.add(b'{"n":0}')
+    journal.add(b'{"n":1}')
+    assert list(read_entries(journal.segment.path)) == []
+    journal.write(b'{"n":2}')
+    journal.add(b'{"n":3}')
+    journal.flush()
+    journal.flush()
+    assert len(writes) == 2
+    assert journal.size == journal.segment.path.stat().st_size
+    journal.close()
+    assert list(read_entries(journal.segment.path)) == [b'{"n":%d}' % number for number in range(4)]
+
+
+def test_what_the_disk_refused_is_not_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.add(b'{"n":0}')
+    monkeypatch.setattr(os, "write", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        journal.write(b'{"n":1}')
+    monkeypatch.undo()
+    journal.write(b'{"n":2}')
+    journal.close()
+    assert list(read_entries(journal.segment.path)) == [b'{"n":2}']
 
 
 # the ledger
@@ -232,6 +265,59 @@ async def test_a_killed_hub_leaves_unknown_records_of_what_was_open(folder: Path
     unknown = shelf.kept["r-2"]
     assert (unknown.outcome, unknown.code, unknown.caller, unknown.model) == ("unknown", "hub_killed", "app", "fast")
     assert (unknown.input_tokens, unknown.usage_estimated) == (101, True)
+    assert segments(folder) == []
+
+
+async def test_an_outcome_is_in_the_journal_before_the_loop_turns_on(folder: Path, shelf: Shelf) -> None:
+    """An intent is there at once, for its provider is called next; an outcome waits for others of the same turn."""
+    ledger = make(folder, shelf)
+    await ledger.start()
+
+    def noted() -> list[str]:
+        return [msgspec.json.decode(entry)["type"] for entry in read_entries(ledger._journal.segment.path)]
+
+    ledger.intend(exchange("r-1"))
+    assert noted() == ["intent"]
+    ledger.close(a_record("r-1"))
+    ledger.intend(exchange("r-2"))
+    assert noted() == ["intent", "outcome", "intent"]
+    ledger.close(a_record("r-2"))
+    turned = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: turned.set_result(noted()))
+    assert (await turned)[2:] == ["intent", "outcome"]
+    await die(ledger)
+
+
+async def test_killed_between_an_answer_and_its_outcome(folder: Path, shelf: Shelf) -> None:
+    ledger = make(folder, shelf)
+    await ledger.start()
+    serve(ledger, "r-1")
+    ledger.intend(exchange("r-2"))
+    serve(ledger, "r-3")
+    path = ledger._journal.segment.path  # as it lies there when the process is killed before the turn ends
+    kept = path.read_bytes()
+    await die(ledger)
+    path.write_bytes(kept)
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert {id: record.outcome for id, record in shelf.kept.items()} == {
+        "r-1": "served",
+        "r-2": "unknown",
+        "r-3": "unknown",
+    }
+
+
+async def test_a_record_that_was_shipped_before_its_outcome_was_written(folder: Path, shelf: Shelf) -> None:
+    """Whatever file the outcome ends up in, and whenever the hub is killed: once, and as it was."""
+    ledger = make(folder, shelf)
+    await ledger.start()
+    serve(ledger, "r-1")
+    assert ledger._seal()  # what the disk did meanwhile
+    await ledger.flushed()
+    await die(ledger)
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert {id: record.outcome for id, record in shelf.kept.items()} == {"r-1": "served"}
     assert segments(folder) == []
 
 
@@ -384,10 +470,6 @@ async def test_costs_are_completed_before_shipping(folder: Path, shelf: Shelf) -
     async with running(folder, shelf, price) as ledger:
         serve(ledger, "r-1", cost=None)
     assert shelf.kept["r-1"].cost == 42
-
-
-def full_disk(*_: object) -> int:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def test_a_full_disk_takes_no_request_until_there_is_room(

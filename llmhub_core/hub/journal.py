@@ -7,10 +7,14 @@ and is passed over; everything before it is whole.
 from __future__ import annotations
 
 import os
-import zlib
+from binascii import hexlify
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+_four_bytes = Struct(">I").pack
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +36,7 @@ class Journal:
         self._fd = -1
         self._dirty = False
         self._torn = False
+        self._added: list[bytes] = []
         self.size = 0
         self.segment = self._open()
 
@@ -47,16 +52,29 @@ class Journal:
         return Segment(path)
 
     def write(self, entry: bytes) -> None:
-        """Hand one entry to the operating system; from here on the death of this process cannot lose it."""
-        line = b"%08x %b\n" % (zlib.crc32(entry), entry)
+        """Hand one entry, and all that were added before it, to the operating system; from here on the death of this
+        process cannot lose them."""
+        self._added.append(b"%b %b\n" % (hexlify(_four_bytes(crc32(entry))), entry))
+        self.flush()
+
+    def add(self, entry: bytes) -> None:
+        """One entry that goes with the next `write` or with `flush`, for each of these is a call of the kernel."""
+        self._added.append(b"%b %b\n" % (hexlify(_four_bytes(crc32(entry))), entry))
+
+    def flush(self) -> None:
+        """Write what was added. What the disk refuses is not tried again, for a part of it may be written."""
+        if not self._added:
+            return
+        lines = b"".join(self._added)
+        self._added.clear()
         if self._torn:
-            line = b"\n" + line  # or this entry would be lost with the torn one
-        written = os.write(self._fd, line)
-        self._torn = written != len(line)
-        if self._torn:  # the disk is full in the middle of a line; its checksum makes it harmless
-            raise OSError("the journal could only be written in part; is the disk full?")
+            lines = b"\n" + lines  # or the first of them would be lost with the torn one
+        written = os.write(self._fd, lines)
         self.size += written
         self._dirty = True
+        self._torn = written != len(lines)
+        if self._torn:  # the disk is full in the middle of a line; its checksum makes it harmless
+            raise OSError("the journal could only be written in part; is the disk full?")
 
     def sync(self) -> None:
         """fsync, if something was written since. Blocks: call it in a thread. Never repeated after an error,
@@ -77,7 +95,7 @@ class Journal:
         return [Segment(path) for path in self._files() if path != self.segment.path]
 
     def close(self) -> None:
-        """Close; an empty last segment is removed."""
+        """Close; what was added and not written is gone. An empty last segment is removed."""
         os.close(self._fd)
         if self.size == 0:
             self.segment.path.unlink(missing_ok=True)
@@ -88,5 +106,5 @@ def read_entries(path: Path) -> Iterator[bytes]:
     with path.open("rb") as lines:
         for line in lines:
             checksum, _, entry = line.rstrip(b"\n").partition(b" ")
-            if line.endswith(b"\n") and len(checksum) == 8 and checksum == b"%08x" % zlib.crc32(entry):
+            if line.endswith(b"\n") and len(checksum) == 8 and checksum == b"%08x" % crc32(entry):
                 yield entry

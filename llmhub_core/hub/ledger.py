@@ -30,7 +30,7 @@ CAP = 1024 * 1024 * 1024
 """Bytes of journal that may wait for the store; beyond it new requests are refused with `meter_full`."""
 
 
-class Intent(msgspec.Struct, tag="intent"):
+class Intent(msgspec.Struct, tag="intent", gc=False):
     """Enough to make an honest record if nothing else is ever heard of the request."""
 
     id: str
@@ -43,7 +43,7 @@ class Intent(msgspec.Struct, tag="intent"):
     input_tokens: int
 
 
-class Outcome(msgspec.Struct, tag="outcome"):
+class Outcome(msgspec.Struct, tag="outcome", gc=False):
     record: Record
 
 
@@ -64,11 +64,13 @@ class Ledger:
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._flushing = False
         self._behind = 0  # bytes in segments that wait for the store
         self.broken: str | None = None
         """Why the journal cannot be written, if it cannot."""
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._journal = Journal(self._folder)
         self._recover()
         self._tasks = [asyncio.create_task(self._ship_all(), name="ledger-ship")]
@@ -85,6 +87,7 @@ class Ledger:
             for task in late:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._flush()
         self._journal.sync()
         self._journal.close()
 
@@ -93,11 +96,14 @@ class Ledger:
         """Records that are not in the store yet."""
         return len(self._records)
 
-    # the hot path: no await, two writes to the page cache a request
+    # the hot path: no await, and under load one write to the page cache a request
 
     def intend(self, exchange: Exchange) -> None:
         """Before a provider is called. Unavailable (`meter_full`) if it cannot be noted: then nothing is called."""
-        head = exchange.head
+        journal, head = self._journal, exchange.head
+        if self._behind + journal.size > CAP:
+            raise Unavailable("The usage journal is full because the database is away; try again later.",
+                              code="meter_full", retry_after=30)  # fmt: skip
         intent = Intent(
             exchange.id,
             exchange.arrived_at,
@@ -108,22 +114,23 @@ class Ledger:
             head.stream,
             tokens_of_bytes(len(exchange.body)),
         )
-        if self._behind + self._journal.size > CAP:
-            raise Unavailable("The usage journal is full because the database is away; try again later.",
-                              code="meter_full", retry_after=30)  # fmt: skip
         try:
-            self._journal.write(_encode(intent))
+            journal.write(_encode(intent))
         except OSError as error:
             self._note_broken(error)
             raise Unavailable("Usage cannot be recorded at the moment, so no request is taken; try again later.",
                               code="meter_full", retry_after=30) from None  # fmt: skip
         self.broken = None
-        segment = self._journal.segment
+        segment = journal.segment
         segment.waiting += 1
-        self._open[exchange.id] = segment
+        self._open[intent.id] = segment
 
     def close(self, record: Record) -> None:
-        """When the exchange is over. A record without an intent (refused before any call) is taken as well."""
+        """When the exchange is over. A record without an intent (refused before any call) is taken as well.
+
+        It is written with the next intent, or when this turn of the loop ends. If the hub is killed before that, the
+        intent tells of the request, as it would have a moment earlier.
+        """
         segment = self._open.pop(record.id, None)
         if segment is not None:
             segment.waiting -= 1
@@ -132,13 +139,20 @@ class Ledger:
         except UnicodeEncodeError:  # a caller's header or path that is no text
             record = _readable(record)
             entry = _encode(Outcome(record))
-        try:
-            self._journal.write(entry)
-        except OSError as error:
-            self._note_broken(error)  # the record still goes to the store, from memory
+        self._journal.add(entry)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
         self._records.append(record)
         if len(self._records) >= BATCH:
             self._wake.set()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        try:
+            self._journal.flush()
+        except OSError as error:
+            self._note_broken(error)  # the records still go to the store, from memory
 
     def _note_broken(self, error: OSError) -> None:
         if self.broken is None:
@@ -199,6 +213,8 @@ class Ledger:
             batch = self._records[:BATCH]
             # A segment may go once everything written to it before now is in the store.
             last = len(batch) == len(self._records)
+            if last:
+                self._flush()
             if last and self._journal.size:
                 size = self._journal.size
                 if self._seal():

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import gcd
 from typing import Any
 
 from llmhub_core.contracts.candidate import Deployment
@@ -26,8 +27,9 @@ _BY_OTHERS = frozenset({"requests_kcount", "output_reasoning_mtok"})
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """A model's prices a token, in millionths of 10⁻⁹ USD, good for inputs of fewer than `up_to` tokens: asking
-    the table costs a quarter of a millisecond, which is more than everything else a request costs."""
+    """A model's prices a token, in whole parts of 10⁻⁹ USD (`parts` of them make one), good for inputs of fewer
+    than `up_to` tokens: asking the table costs a quarter of a millisecond, more than everything else a request costs.
+    """
 
     input: int = 0
     output: int = 0
@@ -35,6 +37,7 @@ class _Rates:
     written: int = 0
     written_1h: int = 0
     up_to: int = 0
+    parts: int = 1
 
     @classmethod
     def of(cls, prices: Any) -> _Rates:
@@ -57,6 +60,8 @@ class _Rates:
             numbers[name] = int(exact)
         if "input_mtok" not in numbers or "output_mtok" not in numbers:
             return cls()
+        common = gcd(FINE, *numbers.values())  # small numbers are multiplied faster
+        numbers = {name: number // common for name, number in numbers.items()}
         paid, written = numbers["input_mtok"], numbers.get("cache_write_mtok", numbers["input_mtok"])
         return cls(
             input=paid,
@@ -65,23 +70,24 @@ class _Rates:
             written=written,
             written_1h=numbers.get("cache_write_1h_mtok", written),
             up_to=up_to,
+            parts=FINE // common,
         )
 
     def cost(self, record: Record) -> int | None:
         """None where the table has to be asked: long inputs, things with prices of their own, odd numbers."""
-        short = record.cache_write_tokens - record.cache_write_1h_tokens
-        fresh = record.input_tokens - record.cached_tokens - record.cache_write_tokens
         special = record.audio_input_tokens or record.audio_output_tokens or record.server_tool_calls
+        fresh = record.input_tokens - record.cached_tokens - record.cache_write_tokens
+        short = record.cache_write_tokens - record.cache_write_1h_tokens
         if record.input_tokens >= self.up_to or special or fresh < 0 or short < 0:
             return None
-        total = (
-            fresh * self.input
-            + record.cached_tokens * self.cached
-            + short * self.written
-            + record.cache_write_1h_tokens * self.written_1h
-            + record.output_tokens * self.output
-        )
-        return (total + FINE // 2) // FINE
+        total = fresh * self.input + record.output_tokens * self.output
+        if record.cached_tokens or record.cache_write_tokens:
+            total += (
+                record.cached_tokens * self.cached
+                + short * self.written
+                + record.cache_write_1h_tokens * self.written_1h
+            )
+        return total if self.parts == 1 else (total + self.parts // 2) // self.parts
 
 
 class Pricing:
@@ -112,6 +118,11 @@ class Pricing:
 
     def cost(self, record: Record) -> int | None:
         pair = (record.provider, record.served_model)
+        rates = self._rates.get(pair)
+        if rates is not None and record.input_tokens:
+            quick = rates.cost(record)
+            if quick is not None:
+                return quick
         own = self._own.get(pair)
         if own is not None and own.input_price is not None and own.output_price is not None:
             return round(
@@ -124,10 +135,6 @@ class Pricing:
         return self._from_table(record, pair)
 
     def _from_table(self, record: Record, pair: tuple[str, str]) -> int | None:
-        rates = self._rates.get(pair)
-        quick = None if rates is None else rates.cost(record)
-        if quick is not None:
-            return quick
         library = self._library
         try:
             usage = library.Usage(
