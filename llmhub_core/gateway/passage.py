@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
-from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
 from llmhub_core.hub.hub import Hub
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -158,25 +158,28 @@ class Passage:
     async def _carry_stream(
         self, answer: ProviderAnswer, lane: Lane, envelope: Envelope | None, reply: Reply, headers: Mapping[str, str]
     ) -> None:
-        exchange = self._exchange
-        chunk = answer.chunk
-        feed = lane.feed
-        while True:
-            data = await chunk()
-            if not data:
-                break
-            if exchange.first_byte is None:
-                exchange.first_byte = time.perf_counter()
+        exchange, feed, put = self._exchange, lane.feed, reply.put
+        passed = b""
+
+        def take(data: bytes) -> bool:
+            """Called for each read, where it arrives: what is not an ordinary event is left to the task."""
+            nonlocal passed
             if envelope is not None:
                 data = envelope.feed(data)
             out = feed(data)
             if lane.failed is not None and not (reply.started and lane.error_shown):
-                await self._fail(lane, out, reply)
-            if out:
-                if reply.started:
-                    await reply.write(out)
-                else:
-                    await reply.start(lane.content_type, headers, out)
+                passed = out
+                return False
+            if reply.started:
+                return put(out)
+            if exchange.first_byte is None:
+                exchange.first_byte = time.perf_counter()
+            return not out or reply.begin(lane.content_type, headers, out)
+
+        while not await _pump(answer, take):
+            if lane.failed is not None and not lane.error_shown:
+                await self._fail(lane, passed, reply)
+            await reply.drain()
         tail = feed(envelope.close()) if envelope is not None else b""
         tail += lane.close()
         if lane.failed is not None:
@@ -186,9 +189,9 @@ class Passage:
         if not reply.started:
             if not tail:
                 raise UpstreamGarbled("The provider's answer was empty; try again.")
-            await reply.start(lane.content_type, headers, tail)
-        elif tail:
-            await reply.write(tail)
+            reply.begin(lane.content_type, headers, tail)
+        else:
+            reply.put(tail)
         await reply.finish()
 
     async def _fail(self, lane: Lane, passed: bytes, reply: Reply) -> None:
@@ -216,6 +219,16 @@ class Passage:
         """Give up whatever is still open; nothing happens after a clean end."""
         if self._answer is not None:
             self._answer.abort()
+
+
+async def _pump(answer: ProviderAnswer, take: Callable[[bytes], bool]) -> bool:
+    """The answer's pieces to `take`; True at the clean end, False when `take` had enough for now."""
+    if isinstance(answer, UpstreamResponse):
+        return await answer.pump(take)
+    while data := await answer.chunk():
+        if not take(data):
+            return False
+    return True
 
 
 def _refused_adaptation(adapted: tuple[str, ...]) -> BadRequest:

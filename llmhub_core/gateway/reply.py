@@ -37,7 +37,6 @@ class Reply:
         self.keep_alive = request.keep_alive
         self.started = False
         self.status = 0
-        self.body_length = 0
         self._done = False
 
     async def send(self, status: int, content_type: str, body: bytes, headers: Headers) -> None:
@@ -45,34 +44,42 @@ class Reply:
         head = self._head(status, content_type, headers)
         self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self._done = True
-        if self._protocol.writing_paused:
-            await self._drain()
+        if self._protocol._paused:
+            await self.drain()
 
-    async def start(self, content_type: str, headers: Headers, first: bytes) -> None:
-        """Begin a stream, its first piece in the same write."""
+    def begin(self, content_type: str, headers: Headers, first: bytes) -> bool:
+        """Begin a stream, its first piece in the same write. As `put` it tells whether the caller keeps up."""
         head = self._head(200, content_type, headers) + b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
         if self._chunked:
             self._write(b"%btransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (head, len(first), first))
         else:
             self.keep_alive = False  # HTTP/1.0 knows no other end of a stream than that of the connection
             self._write(b"%b\r\n%b" % (head, first))
-        if self._protocol.writing_paused:
-            await self._drain()
+        return not self._protocol._paused
+
+    def put(self, piece: bytes) -> bool:
+        """The next piece of a stream. False if the caller reads too slowly: then `drain` before the next one."""
+        if piece:  # a chunk of no bytes would be the end of the stream
+            self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        return not self._protocol._paused
+
+    async def start(self, content_type: str, headers: Headers, first: bytes) -> None:
+        """`begin`, and wait until the caller keeps up."""
+        if not self.begin(content_type, headers, first):
+            await self.drain()
 
     async def write(self, piece: bytes) -> None:
-        if not piece:
-            return  # a chunk of no bytes would be the end of the stream
-        self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        if self._protocol.writing_paused:
-            await self._drain()
+        """`put`, and wait until the caller keeps up."""
+        if not self.put(piece):
+            await self.drain()
 
     async def finish(self) -> None:
         """The stream is complete."""
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._done = True
-        if self._protocol.writing_paused:
-            await self._drain()
+        if self._protocol._paused:
+            await self.drain()
 
     def break_off(self) -> None:
         """End without an ending: what was written still arrives, and then the caller sees that more was due."""
@@ -107,10 +114,10 @@ class Reply:
         if transport is None or transport.is_closing():
             raise CallerGone("the caller hung up")
         self.started = True
-        self.body_length += len(data)
         transport.write(data)
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the caller has read enough; CallerGone if it does not."""
         try:
             async with asyncio.timeout(SLOW_READER):
                 await self._protocol._drain_helper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
@@ -66,8 +67,10 @@ class UpstreamResponse:
         "_lines",
         "_loop",
         "_parts",
+        "_sink",
         "_size",
         "_stall",
+        "_thrown",
         "_waiter",
         "content_type",
         "stale",
@@ -93,6 +96,8 @@ class UpstreamResponse:
         self._ended = False
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None
+        self._thrown: Exception | None = None
         self._inflate: Inflate | None = None
         self._decodes = False
 
@@ -109,6 +114,33 @@ class UpstreamResponse:
         if self._parts:
             return self._take()
         return await self._next()
+
+    async def pump(self, take: Callable[[bytes], bool]) -> bool:
+        """Every piece to `take` as it arrives, in the very callback that brought it, so that no task is woken for an
+        event. True at the clean end; False as soon as `take` returned False (its reader is slow, or something went
+        wrong): call again for the rest, which waits. Raises as `chunk`, and what `take` raises."""
+        if self._inflate is not None:
+            while data := await self.chunk():
+                if not take(data):
+                    return False
+            return True
+        while True:
+            if self._parts and not take(self._take()):
+                return False
+            if self._error is not None:
+                raise self._error
+            conn = self._conn
+            if conn is None:
+                return True
+            conn.resume()
+            conn.arm(min(self._ends_at, self._first_at if self._first_at < inf else self._idle_until()))
+            self._sink, self._thrown = take, None
+            try:
+                await self._wait()
+                if not self._goes_on():
+                    return False
+            finally:
+                self._sink = self._thrown = None
 
     async def read(self, limit: int) -> bytes:
         """The whole body, up to `limit` bytes; more raises UpstreamGarbled. Otherwise as `chunk`."""
@@ -212,10 +244,32 @@ class UpstreamResponse:
     def push(self, data: bytes) -> bool:
         """More body; True when enough waits unread and reading should pause."""
         self._first_at = inf
+        sink = self._sink
+        if sink is not None:
+            return self._pour(sink, data)
         self._parts.append(data)
         self._size += len(data)
         self._wake()
         return self._size > HIGH_WATER
+
+    def _goes_on(self) -> bool:
+        """Whether the pump's reader wants more; raises what it raised."""
+        if self._thrown is not None:
+            raise self._thrown
+        return self._sink is not None
+
+    def _pour(self, sink: Callable[[bytes], bool], data: bytes) -> bool:
+        """To whoever pumps; True if it had enough."""
+        try:
+            if sink(data):
+                if self._conn is not None and self._stall < inf:
+                    self._conn.arm(min(self._ends_at, self._loop.time() + self._stall))
+                return False
+        except Exception as error:  # raised where the pump is awaited
+            self._thrown = error
+        self._sink = None
+        self._wake()
+        return True
 
     def finish(self, error: UpstreamError | None) -> None:
         """No more will come: the clean end, or an error that follows what has arrived."""
