@@ -161,7 +161,7 @@ class AnswerWriter(ResponseEncoder):
         return MessageItem(self._teller, index, part)
 
     def _opaque(self, body: Json) -> bytes:
-        if not body:
+        if "type" not in body:
             return b""  # another dialect's
         if body.get("type") == "message":
             out, item = b"", self._item

@@ -8,11 +8,10 @@ stay whole as Opaque parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from llmhub_plugins.dialects.openai.media import audio_type, read_file_data, read_url
 from llmhub_plugins.dialects.openai_responses.sealing import open_call_id, open_reasoning
-from llmhub_plugins.dialects.openai_responses.words import NAME, Json, kept
+from llmhub_plugins.dialects.openai_responses.words import NAME, Json, kept, texts_of
 
 from llmhub_core.contracts import (
     Audio,
@@ -158,19 +157,13 @@ def _result(item: Json, path: str) -> ToolResult:
 
 
 def _reasoning(item: Json, path: str) -> ContentPart:
-    texts = {name: _texts(item.get(name)) for name in ("summary", "content")}
+    texts = {name: texts_of(item.get(name)) for name in ("summary", "content")}
     secret = open_reasoning(str(item.get("id", "")), item.get("encrypted_content"))
     text = "\n\n".join(texts["summary"] or texts["content"])
     quiet = {name: value for name, value in item.items() if name not in ("type", "encrypted_content")}
     return Reasoning(
         text, signature=secret.signature, redacted=secret.redacted, origin=secret.origin, extras=kept({}, quiet)
     )
-
-
-def _texts(parts: Any) -> list[str]:
-    if not isinstance(parts, list):
-        return []
-    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
 _ITEMS: dict[str, Callable[[Json, str], ContentPart]] = {

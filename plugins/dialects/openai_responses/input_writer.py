@@ -9,7 +9,7 @@ from typing import Any
 from llmhub_plugins.dialects.openai.media import audio_format, data_url
 from llmhub_plugins.dialects.openai_responses.input_reader import CONTENT_KINDS
 from llmhub_plugins.dialects.openai_responses.sealing import parted
-from llmhub_plugins.dialects.openai_responses.words import COUNT, NAME, Json, listed, quiet
+from llmhub_plugins.dialects.openai_responses.words import COUNT, NAME, Json, listed, quiet, texts_of
 
 from llmhub_core.contracts import (
     Audio,
@@ -189,11 +189,11 @@ class InputWriter:
         if thoughts.origin not in (NAME, None if self.own else NAME) or not (encrypted or own):
             self._adapted.append("reasoning=dropped")
             return []
-        texts = own.get("summary") or own.get("content") or []
-        if "\n\n".join(part.get("text", "") for part in texts) != thoughts.text:  # somebody changed it on the way
+        texts = texts_of(own.get("summary")) or texts_of(own.get("content"))
+        if "\n\n".join(texts) != thoughts.text:  # somebody changed it on the way
             own.pop("content", None)
             own["summary"] = [{"type": "summary_text", "text": thoughts.text}] if thoughts.text else []
-        item: Json = {"type": "reasoning", **({"id": id} if id else {}), "summary": [], **own}
+        item: Json = {"type": "reasoning", "summary": [], **own, **({"id": id} if id else {})}
         if encrypted:
             item["encrypted_content"] = encrypted
         return [item]

@@ -11,7 +11,7 @@ from typing import Any
 
 from llmhub_plugins.dialects.openai_responses.frames import Frame
 from llmhub_plugins.dialects.openai_responses.sealing import joined
-from llmhub_plugins.dialects.openai_responses.words import NAME, Json
+from llmhub_plugins.dialects.openai_responses.words import NAME, Json, texts_of
 
 from llmhub_core.contracts import Event, PartDelta, PartEnded, PartKind, PartStarted, dump_json
 
@@ -69,6 +69,8 @@ class ItemReader:
     def add(self, frame: Frame) -> None:
         kind = frame.type
         if kind == "response.output_item.added":
+            if self._begun:
+                return
             self._take(frame.item or {})
             if self._kind in ("function_call", "custom_tool_call"):
                 self._begin_call()
@@ -96,7 +98,13 @@ class ItemReader:
 
     def whole(self, item: Json) -> None:
         """The item as it is at its end; what was not streamed of it is said now."""
+        begun_as = self._kind
         self._take(item)
+        if self._begun and self._kind != begun_as:
+            self._kind = begun_as
+            self.finish()  # it says that it is another than it was: what was said of it stands
+            self.done = True
+            return
         self.done = True
         if self._kind == "message":
             self._finish_message(item)
@@ -123,6 +131,7 @@ class ItemReader:
         if self._content != place:
             if self._begun:
                 self._end_content(self._ends.get(self._content, {}))
+            self._kind = self._kind or "message"
             self._parts.start(kind, self._extras())
             self._begun, self._written, self._content = True, False, place
         self._parts.delta(text)
@@ -168,12 +177,12 @@ class ItemReader:
         self._parts.delta(text)
 
     def _begin_thoughts(self, member: str) -> None:
-        self._begun = True
+        self._begun, self._kind = True, self._kind or "reasoning"
         self._parts.start("reasoning", {"id": self._item.get("id", ""), "as": member}, origin=NAME)
 
     def _finish_reasoning(self, item: Json) -> None:
         if not self._begun:
-            texts = {member: _texts(item.get(member)) for member in ("summary", "content")}
+            texts = {member: texts_of(item.get(member)) for member in ("summary", "content")}
             member = "summary" if texts["summary"] or not texts["content"] else "content"
             self._begin_thoughts(member)
             self._parts.delta("\n\n".join(texts[member]))
@@ -217,12 +226,6 @@ class ItemReader:
     def _close_input(self) -> None:
         if self._kind == "custom_tool_call":
             self._parts.delta('"}' if self._written else '{"input":""}')
-
-
-def _texts(parts: Any) -> list[str]:
-    if not isinstance(parts, list):
-        return []
-    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
 def _word(value: Any) -> str:

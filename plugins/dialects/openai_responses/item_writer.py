@@ -15,7 +15,7 @@ from llmhub_plugins.dialects.openai_responses.sealing import (
     sealed_call_id,
     sealed_reasoning,
 )
-from llmhub_plugins.dialects.openai_responses.words import NAME, Json, made_id
+from llmhub_plugins.dialects.openai_responses.words import NAME, Json, made_id, texts_of
 
 from llmhub_core.contracts import PartEnded, PartStarted, dump_json
 
@@ -191,7 +191,7 @@ class ReasoningItem(Item):
             out += self._say("reasoning_summary_part.done", {**at, "part": part})
             self.body["summary"] = [part]
         own = own_of(ended.extras)
-        if _joined(own.get(self._member)) != text:  # somebody changed it on the way
+        if "\n\n".join(texts_of(own.get(self._member))) != text:  # somebody changed it on the way
             own = {name: value for name, value in own.items() if name not in ("summary", "content")}
         self.body = {**self.body, **own}
         encrypted = self._encrypted(ended)
@@ -203,10 +203,6 @@ class ReasoningItem(Item):
         if is_foreign(self._origin):
             return sealed_reasoning(Secret(self._origin, ended.signature, ended.redacted))
         return parted(ended.signature)[1]
-
-
-def _joined(parts: Any) -> str:
-    return "\n\n".join(part.get("text", "") for part in parts or ())
 
 
 class CallItem(Item):

@@ -60,6 +60,13 @@ def quiet(extras: Extras) -> Mapping[str, Any]:
     return own.quiet if isinstance(own, Own) else _NOTHING
 
 
+def texts_of(parts: Any) -> list[str]:
+    """The texts of a summary or of a reasoning item's content, whatever else stands there."""
+    if not isinstance(parts, list):
+        return []
+    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
 def made_id(prefix: str) -> str:
     """An id of the form of OpenAI's own items and answers: ``msg_`` and 48 hex digits."""
     return f"{prefix}_{secrets.token_hex(24)}"
