@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anthropic
 import openai
 import pytest
@@ -20,9 +22,11 @@ from llmhub_core.contracts import SEALED
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
+TRAFFIC = Path(os.environ.get("LLMHUB_TRAFFIC", Path(__file__).parents[3] / ".." / "shared" / "traffic"))
 TALKS = Path(__file__).parents[2] / "conversations"
+SPEAKS = 'speaks = ["openai_responses", "openai_responses_count"]'
 FORMATS = {
-    "openai_responses": ("openai_compatible", 'speaks = ["openai_responses", "openai_responses_count"]'),
+    "openai_responses": ("openai_compatible", SPEAKS),
     "openai_chat": ("openai_compatible", 'speaks = ["openai_chat"]'),
     "anthropic": ("anthropic", ""),
     "gemini": ("gemini", ""),
@@ -337,6 +341,27 @@ async def test_a_stream_that_breaks_off_raises(upstream: FakeUpstream, behind: s
             await say(client, True, model=f"{behind}/m", input="Hello")
 
 
+@pytest.mark.parametrize("front", ["/v1/responses", "/v1/chat/completions"])
+async def test_a_provider_that_fails_at_once_is_left_for_the_next(upstream: FakeUpstream, front: str) -> None:
+    """Translated, the start of an answer waits for something to show; passing, it is with the caller already."""
+    created = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress", "output": []}}
+    failed = {"type": "error", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "x"}}
+    events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in (created, failed)]
+    upstream.script(sse_answer(events), sse_answer((TALKS / "plain" / "openai_responses.stream.txt").read_bytes()))
+    keys = provider("main", upstream.url, keys=2).replace("[[providers.keys]]", SPEAKS + "\n[[providers.keys]]", 1)
+    async with House(keys) as house:
+        body = {"model": "main/m", "input": "Hi", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        async with aiohttp.ClientSession() as session, session.post(house.url + front, json=body) as answer:
+            text = b""
+            with suppress(aiohttp.ClientError):
+                async for chunk in answer.content.iter_any():
+                    text += chunk
+    passes = front == "/v1/responses"
+    assert len(upstream.requests) == (1 if passes else 2)
+    assert (b"rate_limit_exceeded" in text) is passes
+    assert (b"[DONE]" in text) is not passes
+
+
 async def test_a_failure_in_a_stream_is_told_twice(upstream: FakeUpstream) -> None:
     """As OpenAI does: an event at which SDKs raise, and the object that others wait for."""
     begun = (TALKS / "long_text" / "anthropic.stream.txt").read_bytes().partition(b"event: message_delta")[0]
@@ -404,6 +429,29 @@ async def test_a_response_passes_byte_for_byte(upstream: FakeUpstream, stream: b
         )
         assert await answer.http_response.aread() == told
     assert upstream.requests[0].json == {"model": "m", "input": "Hi", "x_odd": 1.5, "stream": stream}
+
+
+def recorded() -> list[dict[str, Any]]:
+    """Every good answer of OpenAI's, Azure's, xAI's, DeepSeek's and OpenRouter's, with what was asked."""
+    cases = [json.loads(path.read_text("utf-8")) for path in sorted(TRAFFIC.glob("*/responses/*.json"))]
+    return [case for case in cases if case["response"]["status"] == 200 and "error_in_stream" not in case["features"]]
+
+
+async def test_recorded_traffic_passes_byte_for_byte(upstream: FakeUpstream) -> None:
+    cases = recorded()
+    if not cases:
+        pytest.skip(f"no recorded traffic at {TRAFFIC}")
+    async with asked(upstream) as client, aiohttp.ClientSession(str(client.base_url)) as session:
+        for case in cases:
+            stream = case["response"].get("stream")
+            told = (stream or json.dumps(case["response"]["body"], ensure_ascii=False)).encode()
+            kind = "application/json" if stream is None else "text/event-stream"
+            upstream.script(Answer(200, {"content-type": kind}, told, piece=997))
+            body = case["request"]["body"]
+            request = {**body, "model": "openai_responses/m", "stream": stream is not None}
+            async with session.post("responses", json=request) as answer:
+                assert (answer.status, await answer.read()) == (200, told), case["id"]
+            assert upstream.requests[-1].json == {**request, "model": "m"}
 
 
 async def test_tokens_are_counted_by_whoever_can(upstream: FakeUpstream) -> None:
