@@ -78,10 +78,10 @@ async def test_total_ends_a_stream_that_never_keeps_us_waiting() -> None:
 
 async def test_slow_drip_is_fine() -> None:
     async with (
-        serving(dripping(*(CHUNKED[i : i + 1] for i in range(len(CHUNKED))), every=0.005)) as server,
+        serving(dripping(*(CHUNKED[i : i + 1] for i in range(len(CHUNKED))), every=0.006)) as server,
         client() as up,
     ):
-        assert (await up.fetch(call(server, timeouts=Timeouts(stall=0.15)))).body == b"hello world"
+        assert (await up.fetch(call(server, timeouts=Timeouts(stall=0.25)))).body == b"hello world"
 
 
 async def test_no_limits_and_timers_do_not_pile_up() -> None:

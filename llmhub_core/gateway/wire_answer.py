@@ -17,17 +17,43 @@ DIED = "The provider closed the connection before it answered; try again."
 _ABANDONED = "The call was given up before its answer was complete."
 
 
-def read_headers(lines: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header lines as a mapping: names in lower case, repeated ones joined with ", ", set-cookie dropped."""
-    headers: dict[str, str] = {}
-    for name, value in lines:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1").strip(" \t")
-        if key in headers:
-            headers[key] = f"{headers[key]}, {text}"
-        elif key != "set-cookie":
-            headers[key] = text
-    return headers
+class Head:
+    """The raw head of an answer, status line and line ends included. Most answers are passed on with a look at two or
+    three of its lines: those are searched for, and the others taken apart when somebody asks."""
+
+    __slots__ = ("_lower", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._lower = raw.lower()
+
+    def get(self, name: str) -> str | None:
+        """A header by its name in lower case, repeated ones joined with ", "; None if there is none."""
+        lower, sought = self._lower, b"\r\n%b:" % name.encode()
+        found: str | None = None
+        at = lower.find(sought)
+        while at >= 0:
+            start = at + len(sought)
+            value = self._raw[start : lower.find(b"\r\n", start)].decode("latin-1").strip(" \t")
+            found = value if found is None else f"{found}, {value}"
+            at = lower.find(sought, start)
+        return found
+
+    @property
+    def has_length(self) -> bool:
+        return self._lower.find(b"\r\ncontent-length:") >= 0
+
+    def headers(self) -> dict[str, str]:
+        """All of them: names in lower case, repeated ones joined with ", ", set-cookie dropped."""
+        headers: dict[str, str] = {}
+        for line in self._raw.split(b"\r\n")[1:-1]:
+            name, _, value = line.decode("latin-1").partition(":")
+            key, text = name.lower(), value.strip(" \t")
+            if key in headers:
+                headers[key] = f"{headers[key]}, {text}"
+            elif key != "set-cookie":
+                headers[key] = text
+        return headers
 
 
 class Line(Protocol):
@@ -62,9 +88,9 @@ class UpstreamResponse:
         "_ends_at",
         "_error",
         "_first_at",
+        "_head",
         "_headers",
         "_inflate",
-        "_lines",
         "_loop",
         "_parts",
         "_sink",
@@ -83,7 +109,7 @@ class UpstreamResponse:
         """`first_at` and `ends_at` are loop times, `stall` is in seconds; inf means without limit."""
         self.status = 0
         self.content_type = ""
-        self._lines: list[tuple[bytes, bytes]] = []
+        self._head: Head | None = None
         self._headers: dict[str, str] | None = None
         self.stale = False  # for the pool: the connection was dead already, nothing was answered, its place is kept
         self._conn: Line | None = conn
@@ -226,19 +252,19 @@ class UpstreamResponse:
         """Read when somebody asks: most answers are passed on without a look at their twenty headers."""
         headers = self._headers
         if headers is None:
-            headers = self._headers = read_headers(self._lines)
+            headers = self._headers = {} if self._head is None else self._head.headers()
             if headers.pop("content-encoding", None) is not None and self._decodes:
                 headers.pop("content-length", None)  # it told the size before decoding
         return headers
 
-    def begin(self, status: int, framing: dict[str, str], lines: list[tuple[bytes, bytes]]) -> None:
+    def begin(self, status: int, head: Head) -> None:
         """The head is complete. Raises UpstreamGarbled for a content coding that we cannot undo."""
-        coding = framing.get("content-encoding")
+        coding = head.get("content-encoding")
         if coding is not None:
             self._inflate = Inflate.of(coding)
             self._decodes = self._inflate is not None
-        self.content_type = framing.get("content-type", "")
-        self.status, self._lines = status, lines
+        self.content_type = head.get("content-type") or ""
+        self.status, self._head = status, head
         self._wake()
 
     def push(self, data: bytes) -> bool:

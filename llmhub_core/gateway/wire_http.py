@@ -18,28 +18,17 @@ import httptools
 
 from llmhub_core.contracts.errors import UpstreamError, UpstreamGarbled, UpstreamUnreachable
 from llmhub_core.contracts.provider import Timeouts
-from llmhub_core.gateway.wire_answer import DIED, UpstreamResponse, read_headers, timed_out
+from llmhub_core.gateway.wire_answer import DIED, Head, UpstreamResponse, timed_out
 
 MAX_HEADERS = 200
 MAX_TRAILERS = 64
 _TIMER_SLACK = 0.002  # seconds; the event loops' clocks are cached and rounded to milliseconds
 _JOIN_BELOW = 16 * 1024  # bytes of body up to which copying it behind the head is cheaper than a gathered write
-_NAMES: dict[bytes, str] = {}  # header names as they come -> lower case; bounded, for they are the providers' to choose
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 
 _BROKE_OFF = "The provider's answer broke off before its end; try again."
 _GARBLED = "The provider's answer is not valid HTTP; try again or use another provider."
 _HEAD_TOO_LARGE = "The head of the provider's answer is too large; try again or use another provider."
-
-
-def _lower(name: bytes) -> str:
-    key = name.decode("latin-1").lower()
-    if len(_NAMES) < 512 and len(name) < 64:
-        _NAMES[name] = key
-    return key
-
-
-_FRAMING = frozenset(["content-length", "transfer-encoding", "content-encoding", "content-type"])
 
 
 class Owner(Protocol):
@@ -66,9 +55,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_barren", "_chunked", "_deadline", "_done", "_early", "_fault", "_head", "_head_done", "_headers",
-        "_headless", "_interims", "_keep", "_lines", "_made", "_max_header", "_owner", "_parser", "_paused", "_pieces",
-        "_poll", "_resp", "_seen", "_status", "_tail", "_timer", "_timer_at", "_to_eof", "_touched", "_transport",
+        "_barren", "_chunked", "_deadline", "_done", "_early", "_fault", "_head", "_head_done", "_headless",
+        "_interims", "_keep", "_made", "_max_header", "_owner", "_parser", "_paused", "_pieces", "_poll", "_raw",
+        "_resp", "_seen", "_status", "_timer", "_timer_at", "_to_eof", "_touched", "_transport",
         "closed", "handed", "idle_since", "loop", "reused", "slot",
     )  # fmt: skip
 
@@ -80,8 +69,7 @@ class Connection(asyncio.Protocol):
         self._made = False
         self._poll = select.poll()
         self._pieces: list[bytes] = []
-        self._lines: list[tuple[bytes, bytes]] = []
-        self._head: list[tuple[bytes, bytes]] = []
+        self._head: Head  # from on_headers_complete on
         self._resp: UpstreamResponse | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._deadline = inf
@@ -95,10 +83,8 @@ class Connection(asyncio.Protocol):
         self._headless = headless  # the answer to HEAD has no body, whatever its head says
         self._touched = self._head_done = self._done = self._chunked = self._to_eof = self._keep = False
         self._fault = ""
-        self._early = self._tail = b""
+        self._early = self._raw = b""
         self._seen = self._interims = self._barren = self._status = 0
-        self._lines.clear()
-        self._headers: dict[str, str] = {}
 
     def usable(self) -> bool:
         """Whether it stands and is silent. Bytes or an end waiting in the kernel mean that it must not be used."""
@@ -230,10 +216,10 @@ class Connection(asyncio.Protocol):
                         self.fail(UpstreamGarbled(_GARBLED))
                     return
             self._seen += len(data)
+            raw = self._raw = self._raw + data if self._raw else data
             if self._seen > self._max_header:
-                joined = self._tail + data
-                end = joined.find(b"\r\n\r\n")
-                if end < 0 or self._seen - len(joined) + end > self._max_header:
+                end = raw.find(b"\r\n\r\n")
+                if end < 0 or self._seen - len(raw) + end > self._max_header:
                     self.fail(UpstreamGarbled(_HEAD_TOO_LARGE))
                     return
         fault = ""
@@ -244,15 +230,13 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             extra = self._done  # a complete answer stands; what came behind it costs only the connection
             fault = "" if extra else self._fault or _GARBLED
-        if not had_head:
-            if self._head_done:
-                try:
-                    resp.begin(self._status, self._headers, self._head)
-                except UpstreamGarbled as error:
-                    self.fail(error)
-                    return
-            else:
-                self._tail = data[-3:]  # the head's end may lie across two reads
+        if not had_head and self._head_done:
+            self._raw = b""
+            try:
+                resp.begin(self._status, self._head)
+            except UpstreamGarbled as error:
+                self.fail(error)
+                return
         pieces = self._pieces
         if pieces:
             self._barren = 0
@@ -264,8 +248,10 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
         elif had_head:
             self._barren += len(data)  # chunk extensions and trailers are nobody's body
-            if (self._barren > self._max_header or len(self._lines) > MAX_TRAILERS) and not self._done:
+            if self._barren > self._max_header and not self._done:
                 fault = fault or _GARBLED
+        if self._done and self._chunked and data.count(b"\n", data.rfind(last) + len(last)) > MAX_TRAILERS:
+            fault = fault or _GARBLED
         if fault:
             self.fail(UpstreamGarbled(fault))
         elif self._done:
@@ -299,35 +285,23 @@ class Connection(asyncio.Protocol):
         if self._done:
             raise ValueError  # a second answer to one request
 
-    @property
-    def on_header(self) -> object:
-        """Header lines are only kept here, by the least that Python can do: there are twenty in each answer."""
-        append = self._lines.append
-
-        def keep(name: bytes, value: bytes) -> None:
-            append((name, value))
-
-        return keep
-
-    def _read_lines(self) -> dict[str, str]:
-        """The headers on which reading the body depends; the others are taken apart when somebody asks."""
-        lines = self._lines
-        if len(lines) > MAX_HEADERS:
-            self._fault = _HEAD_TOO_LARGE
+    def _take_head(self) -> Head:
+        """The head that is complete now, as raw bytes: taking its twenty lines apart one by one, by callbacks, costs
+        more than all the rest of reading an answer."""
+        raw, end = self._raw, self._raw.find(b"\r\n\r\n")
+        if end < 0 or raw.count(b"\n", 0, end) > MAX_HEADERS:
+            self._fault = _HEAD_TOO_LARGE if end >= 0 else ""
             raise ValueError
-        self._head = lines.copy()
-        lines.clear()
-        names = _NAMES
-        framing = [line for line in self._head if (names.get(line[0]) or _lower(line[0])) in _FRAMING]
-        return read_headers(framing)
+        self._raw = raw[end + 4 :]
+        return Head(raw[: end + 2])
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        headers = self._headers = self._read_lines()
+        head = self._head = self._take_head()
+        coding, sized = head.get("transfer-encoding"), head.has_length
         status = self._status = parser.get_status_code()
-        coding = headers.get("transfer-encoding")
         if status < 200:
-            if status < 100 or status == 101 or coding is not None or "content-length" in headers:
+            if status < 100 or status == 101 or coding is not None or sized:
                 raise ValueError
             self._interims += 1
             return
@@ -343,14 +317,12 @@ class Connection(asyncio.Protocol):
             self._done = True
             raise ValueError  # llhttp cannot be told that no body follows; the connection is not used again
         if status == 204 or status == 304:
-            keep = keep and coding is None and "content-length" not in headers
-        elif coding is None and "content-length" not in headers:
+            keep = keep and coding is None and not sized
+        elif coding is None and not sized:
             self._to_eof = True
             keep = False
         self._keep = keep
 
     def on_message_complete(self) -> None:
         if self._head_done:
-            if len(self._lines) > MAX_TRAILERS:
-                raise ValueError
             self._done = True
