@@ -2,11 +2,12 @@
 """Measure what recording one request costs: on the event loop, and in the thread that writes to SQLite.
 
 On the loop: the intent, the record, its price, and the outcome, into a journal on disk. In the thread: batches into a
-fresh file. `--instructions` counts the loop's part with valgrind instead, which is repeatable to one per cent.
+fresh file. `--instructions` counts instructions with valgrind instead, which is repeatable to one per cent.
 """
 
 import argparse
 import asyncio
+import gc
 import os
 import statistics
 import subprocess
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmhub_plugins.stores.sql import SqliteSettings, SqliteStore
@@ -79,6 +81,13 @@ class Bench:
             self._ledger.close(record)
 
 
+def as_served() -> None:
+    """The garbage collector as `llm-hub serve` sets it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def writer_clock() -> Callable[[], float]:
     """The CPU clock of the store's thread."""
     (writer,) = (thread for thread in threading.enumerate() if thread.name.startswith("llmhub-sqlite"))
@@ -87,7 +96,7 @@ def writer_clock() -> Callable[[], float]:
     return lambda: time.clock_gettime(clock)
 
 
-async def measure(count: int, instructions: bool) -> None:
+async def measure(count: int, part: str) -> None:
     with tempfile.TemporaryDirectory(prefix="llmhub-ledger-") as folder:
         store = SqliteStore(SqliteSettings(url=f"sqlite:///{folder}/hub.db"))
         await store.start()
@@ -101,8 +110,9 @@ async def measure(count: int, instructions: bool) -> None:
         try:
             bench.meter(bench.prepare(BATCH // 2))  # warm
             await ledger.flushed()
-            if instructions:
-                count_instructions(bench)
+            as_served()
+            if part:
+                await count_instructions(bench, ledger, part)
             else:
                 await count_time(bench, ledger, count)
         finally:
@@ -110,12 +120,23 @@ async def measure(count: int, instructions: bool) -> None:
             await store.stop()
 
 
-def count_instructions(bench: Bench) -> None:
+async def count_instructions(bench: Bench, ledger: Ledger, part: str) -> None:
     exchanges = bench.prepare(COUNTED)
-    for state in ("on", "off"):
-        os.system(f"callgrind_control -i {state} {os.getpid()} >/dev/null 2>&1")  # noqa: S605 — subprocess would count itself
-        if state == "on":
+    if part == "loop":
+        with counted():
             bench.meter(exchanges)
+    else:
+        bench.meter(exchanges)
+        with counted():
+            await ledger.flushed()
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    command = "callgrind_control -i {} {} >/dev/null 2>&1"  # by a shell, for subprocess would count itself
+    os.system(command.format("on", os.getpid()))  # noqa: S605
+    yield
+    os.system(command.format("off", os.getpid()))  # noqa: S605
 
 
 async def count_time(bench: Bench, ledger: Ledger, count: int) -> None:
@@ -135,22 +156,25 @@ async def count_time(bench: Bench, ledger: Ledger, count: int) -> None:
         print(f"{name:24}{mean:7.1f} CPU-µs a request; the middle one of {len(parts)} batches {middle:5.1f}")
 
 
-def under_valgrind() -> None:
+def under_valgrind(part: str) -> int:
     command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
-    command += [sys.executable, __file__, "--inside"]
+    command += [sys.executable, __file__, "--inside", part]
     done = subprocess.run(command, env={**os.environ, "PYTHONMALLOC": "pymalloc"}, capture_output=True, text=True)
-    (said,) = [line for line in done.stderr.splitlines() if "Collected" in line] or [done.stderr]
-    print(f"on the loop {int(said.split()[-1]) // COUNTED:,} instructions a request")
+    said = [line for line in done.stderr.splitlines() if "Collected" in line]
+    if not said:
+        sys.exit(done.stderr)
+    return int(said[0].split()[-1]) // COUNTED
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--instructions", action="store_true", help="count instructions with valgrind")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.instructions:
-        under_valgrind()
+        for part, name in (("loop", "on the loop"), ("shipping", "shipping")):
+            print(f"{name:24}{under_valgrind(part):7,} instructions a request")
     else:
         asyncio.run(measure(options.records, options.inside))
 

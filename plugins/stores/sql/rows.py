@@ -31,6 +31,7 @@ T = TypeVar("T")
 _scalars = attrgetter(*SCALAR_COLUMNS)
 _encode = msgspec.json.Encoder().encode
 _attempts = msgspec.json.Decoder(list[Attempt]).decode
+_times = msgspec.json.Decoder(tuple[float, float | None]).decode
 _left_out = msgspec.json.Decoder(list[tuple[str, str]]).decode
 _adapted = msgspec.json.Decoder(list[str]).decode
 _tags = msgspec.json.Decoder(dict[str, str]).decode
@@ -40,7 +41,7 @@ def row_of(record: Record) -> Row:
     """The values of `COLUMNS`. UnicodeEncodeError for text that is not text (see `storable`)."""
     return (
         *_scalars(record),
-        _encode(record.attempts).decode() if record.attempts else "[]",
+        attempts_text(record),
         _encode(record.left_out).decode() if record.left_out else "[]",
         _encode(record.adapted).decode() if record.adapted else "[]",
         _encode(record.tags).decode() if record.tags else "{}",
@@ -49,11 +50,34 @@ def row_of(record: Record) -> Row:
 
 def record_of(row: Sequence[Any]) -> Record:
     values = dict(zip(COLUMNS, row, strict=True))
-    values["attempts"] = _attempts(values["attempts"])
+    attempts = values["attempts"]
+    values["attempts"] = _attempts(attempts) if attempts.startswith(("[{", "[]")) else []
     values["left_out"] = _left_out(values["left_out"])
     values["adapted"] = _adapted(values["adapted"])
     values["tags"] = _tags(values["tags"])
-    return Record(**values)
+    record = Record(**values)
+    if not record.attempts and attempts != "[]":
+        started, ended = _times(attempts)
+        record.attempts.append(_only_attempt(record, started, ended))
+    return record
+
+
+def attempts_text(record: Record) -> str:
+    """JSON: a list of attempts; or, where the only one went well, when it started and ended. The rest of that one
+    stands in the record, and most records are so."""
+    attempts = record.attempts
+    if not attempts:
+        return "[]"
+    only = attempts[0]
+    if only.reason == "ok" and len(attempts) == 1 and only == _only_attempt(record, only.started_ms, only.ended_ms):
+        return _encode((only.started_ms, only.ended_ms)).decode()
+    return _encode(attempts).decode()
+
+
+def _only_attempt(record: Record, started: float, ended: float | None) -> Attempt:
+    return Attempt(
+        record.provider, record.served_model, record.key, started, "ok", record.status, record.first_byte_ms, ended
+    )
 
 
 def hour_of(arrived_at: float) -> int:
@@ -67,7 +91,7 @@ def summed(records: Iterable[Record]) -> list[Row]:
     sums: dict[Row, list[int]] = {}
     for record in records:
         group = (
-            hour_of(record.arrived_at),
+            record.arrived_at // HOUR,
             record.caller,
             record.model,
             record.provider,
@@ -86,10 +110,13 @@ def summed(records: Iterable[Record]) -> list[Row]:
             total[2] += 1
         total[3] += record.input_tokens
         total[4] += record.output_tokens
-        total[5] += record.cached_tokens
-        total[6] += record.reasoning_tokens
-        total[7] += record.cost or 0
-    return [(*group, *sums[group]) for group in sorted(sums)]
+        if record.cached_tokens:
+            total[5] += record.cached_tokens
+        if record.reasoning_tokens:
+            total[6] += record.reasoning_tokens
+        if record.cost:
+            total[7] += record.cost
+    return [(int(group[0]) * HOUR, *group[1:], *sums[group]) for group in sorted(sums)]
 
 
 def storable(record: Record) -> Record:

@@ -1,7 +1,7 @@
 """The SQLite file: one thread of our own writes, SQLAlchemy's connections read.
 
-Writing is the hot path. A batch is handed to the thread once and written by the driver itself with statements
-that SQLAlchemy compiled at start: no other way costs less for each record.
+Writing is the hot path. A batch is handed to the thread once and written by the driver itself, with statements
+that were made at start.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmhub_plugins.stores.sql.database import Database
-from llmhub_plugins.stores.sql.rows import COLUMNS, GROUP, SUMS, row_of, storable, summed
-from llmhub_plugins.stores.sql.tables import records, usage_hours
+from llmhub_plugins.stores.sql.rows import GROUP, SUMS, storable, summed
+from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
+from llmhub_plugins.stores.sql.tables import usage_hours
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from llmhub_core.contracts import Record, StartError
@@ -35,17 +35,12 @@ CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
 
 
-def _compiled() -> tuple[str, str]:
-    """INSERT a record unless it is there; add to the sums of an hour."""
-    dialect = sqlite.dialect(paramstyle="qmark")
-    insert_record = insert(records).on_conflict_do_nothing(index_elements=["id"])
-    add = insert(usage_hours)
+def _add_sums() -> str:
+    """Add to the sums of an hour."""
+    add = sqlite.insert(usage_hours)
     sums = {name: usage_hours.c[name] + add.excluded[name] for name in SUMS}
-    add_sums = add.on_conflict_do_update(index_elements=GROUP, set_=sums)
-    return (
-        str(insert_record.compile(dialect=dialect, column_keys=COLUMNS)),
-        str(add_sums.compile(dialect=dialect, column_keys=[*GROUP, *SUMS])),
-    )
+    statement = add.on_conflict_do_update(index_elements=GROUP, set_=sums)
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=[*GROUP, *SUMS]))
 
 
 class SqliteDatabase(Database):
@@ -64,7 +59,7 @@ class SqliteDatabase(Database):
         super().__init__(engine, str(path))
         self._path = path
         self._settings = settings
-        self._insert_record, self._add_sums = _compiled()
+        self._add_sums = _add_sums()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmhub-sqlite")
         self._writer: sqlite3.Connection
 
@@ -130,12 +125,14 @@ class SqliteDatabase(Database):
             self._write([storable(record) for record in batch])
 
     def _write(self, batch: Sequence[Record]) -> None:
-        writer = self._writer
-        rows = [row_of(record) for record in batch]
+        writer, cursor = self._writer, self._writer.cursor()
+        new = batch
         writer.execute("BEGIN IMMEDIATE")
         try:
-            insert, cursor = self._insert_record, writer.cursor()
-            new = [record for record, row in zip(batch, rows, strict=True) if cursor.execute(insert, row).rowcount]
+            if insert(cursor, batch) != len(batch):  # some are there already; again, to see which
+                writer.execute("ROLLBACK")
+                writer.execute("BEGIN IMMEDIATE")
+                new = list(insert_singly(cursor, batch))
             cursor.executemany(self._add_sums, summed(new))
             writer.execute("COMMIT")
         except BaseException:

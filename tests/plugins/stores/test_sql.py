@@ -27,9 +27,10 @@ from llmhub_plugins.stores.sql import PostgresSettings, PostgresStore, SqliteSet
 from llmhub_plugins.stores.sql import database as database_room
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS
+from llmhub_plugins.stores.sql.sqlite_insert import PLAIN, TOGETHER
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.upgrade import alembic_config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from llmhub_core.contracts import (
     Attempt,
@@ -253,6 +254,76 @@ async def test_a_record_comes_back_as_it_went(store: Store) -> None:
     assert await store.find_record("req_bare") == bare
     assert await store.find_record("req_none") is None
     assert await store.find_record("' OR 1=1 --") is None
+
+
+def went_well(number: int, **changes: Any) -> Record:
+    """Served at the first try, as most are."""
+    return record(number, attempts=[Attempt("openai", "gpt-4o-mini", "main", 0.25, "ok", 200, 81.0, 300.0)], **changes)
+
+
+@pytest.mark.parametrize("amount", [*range(1, 4), *range(TOGETHER - 1, TOGETHER + 2), 2 * TOGETHER, 5 * TOGETHER - 1])
+async def test_batches_of_any_size_and_mixture_come_back(store: Store, amount: int) -> None:
+    odd: list[dict[str, Any]] = [
+        {name: not value or 7} for name, value in PLAIN.items() if isinstance(value, bool | int)
+    ]
+    odd += [{name: "x"} for name, value in PLAIN.items() if isinstance(value, str)]
+    odd += [
+        {"tags": {"a": "b"}},
+        {"adapted": ["seed=dropped"]},
+        {"left_out": [("a", "b")]},
+        {"cost": None},
+        {"cost": 0},
+    ]
+    odd += [{"stream": False}, {"first_byte_ms": None}, {"attempts": []}, {"provider": "'; --"}, {"finish": ""}]
+    alike = [went_well(number) for number in range(amount)]
+    mixed = [went_well(number, **odd[number % len(odd)]) for number in range(1000, 1000 + amount) if number % 3]
+    batch = alike + mixed
+    random.Random(amount).shuffle(batch)
+    await store.append(batch)
+    assert {one.id: one for one in await store.latest(10_000)} == {one.id: one for one in batch}
+    await assert_usage(store, batch)
+    more = [went_well(number) for number in range(2 * amount)]
+    await store.append(more)  # half of them are there
+    await assert_usage(store, [*batch, *more[amount:]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provider": "other"},
+        {"model": "other"},
+        {"key": "other"},
+        {"started_ms": 0.0},
+        {"reason": "unknown"},
+        {"status": 201},
+        {"status": None},
+        {"first_byte_ms": 80.0},
+        {"first_byte_ms": None},
+        {"ended_ms": None},
+        {"provider_code": "x"},
+        {"provider_request_id": "x"},
+        {"detail": "x"},
+    ],
+)
+async def test_an_attempt_that_is_unlike_its_record_is_kept_whole(store: Store, change: dict[str, Any]) -> None:
+    usual = went_well(1)
+    odd = went_well(2)
+    odd.attempts = [msgspec.structs.replace(odd.attempts[0], **change)]
+    twice = went_well(3)
+    twice.attempts = [*usual.attempts, *odd.attempts]
+    await store.append([usual, odd, twice])
+    for one in (usual, odd, twice):
+        assert await store.find_record(one.id) == one
+
+
+async def test_attempts_that_an_earlier_version_wrote_are_read(store: Store) -> None:
+    one = went_well(1)
+    await store.append([one])
+    whole = msgspec.json.encode(one.attempts).decode()
+    async with store._database._engine.begin() as connection:
+        assert (await connection.execute(select(records.c.attempts))).scalar_one() == "[0.25,300.0]"
+        await connection.execute(records.update().values(attempts=whole))
+    assert await store.find_record(one.id) == one
 
 
 async def test_pages_follow_each_other_without_a_gap_also_where_times_are_equal(store: Store) -> None:
