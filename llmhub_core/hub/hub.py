@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
@@ -109,16 +110,20 @@ class Hub:
         return self._targets[key]
 
     def _store(self, door: str, url: str) -> Any:
-        """The plugin that the scheme of `url` names; relative file paths begin in the data folder."""
+        """The plugin that the scheme of `url` names. Its Settings get the address as `url`, in which a relative file
+        path begins in the data folder, and that folder itself as `folder`, where they have such fields."""
         scheme, _, rest = url.partition(":")
         cls = getattr(self.registry, door).get(scheme)
         if scheme == "sqlite" and rest.startswith("///") and not rest.startswith("////"):
             url = f"sqlite:///{self.data / rest[3:]}"
         options = self.settings.plugins.get(door, {}).get(scheme)
-        if options is not None:
-            return cls(options)
         fields = getattr(cls.Settings, "__dataclass_fields__", {})
-        return cls(cls.Settings(url=url) if "url" in fields else cls.Settings())
+        told = {}
+        if "url" in fields and (rest or options is None):
+            told["url"] = url
+        if "folder" in fields and not getattr(options, "folder", ""):
+            told["folder"] = str(self.data)
+        return cls(cls.Settings(**told) if options is None else dataclasses.replace(options, **told))
 
     async def start(self, migrate: bool = True) -> None:
         """StartError with a finished sentence if it cannot run here."""

@@ -92,7 +92,7 @@ class StorageSettings:
     )
     quota: str = setting(
         "memory:",
-        "Where quotas are counted; memory: is for a single process and begins anew with it.",
+        "Where quotas are counted; memory: is for a single process and keeps a journal in the data folder.",
         secret=True,
     )
 

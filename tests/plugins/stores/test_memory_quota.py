@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+import os
+import tempfile
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import aiohttp
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from llmhub_plugins.stores import memory
-from llmhub_plugins.stores.memory import BUCKETS, DAY, MemoryQuotaStore
+from llmhub_plugins.stores.memory import MemoryQuotaStore, MemorySettings
+from llmhub_plugins.stores.memory import journal as journal_room
+from llmhub_plugins.stores.memory.counters import BUCKETS, DAY
 
-from llmhub_core.contracts import Amount, Level, Limit, LimitReached, NoSettings, QuotaStore, Reservation
-
-T = TypeVar("T")
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
-
-
-class Clock:
-    """Both clocks in one: a monotonic one from 0, and the wall."""
-
-    def __init__(self, wall: float = NOON) -> None:
-        self.now = 0.0
-        self.started = wall
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.started + self.now
+from llmhub_core.contracts import (
+    Amount,
+    Level,
+    Limit,
+    LimitReached,
+    NoSettings,
+    QuotaStore,
+    Reservation,
+    StartError,
+)
+from llmhub_core.testing.house import House
+from llmhub_core.testing.quota_machine import Clock, QuotaMachine
 
 
 def make_store(clock: Clock) -> MemoryQuotaStore:
@@ -302,184 +296,199 @@ async def test_memory_stays_flat(store: MemoryQuotaStore, clock: Clock, monkeypa
     assert (await level(store, requests(5, 1, id="short"))).used == 1
 
 
+# --- after a restart
+
+
+def journaled(folder: Path, clock: Clock) -> MemoryQuotaStore:
+    return MemoryQuotaStore(MemorySettings(folder=str(folder)), clock=clock.monotonic, wall=clock.wall)
+
+
+async def restarted(store: MemoryQuotaStore, folder: Path, clock: Clock) -> MemoryQuotaStore:
+    await store.stop()
+    store = journaled(folder, clock)
+    await store.start()
+    return store
+
+
+def kill(store: MemoryQuotaStore) -> None:
+    """Nothing is written any more."""
+    assert store._writing is not None
+    store._writing.cancel()
+
+
+@pytest.fixture
+async def kept(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> MemoryQuotaStore:
+    monkeypatch.setattr(memory, "PERIOD", 0.01)
+    store = journaled(tmp_path, clock)
+    await store.start()
+    return store
+
+
+async def test_a_restart_forgets_nothing(kept: MemoryQuotaStore, tmp_path: Path, clock: Clock) -> None:
+    limits = [tokens(1000), tokens(9000, DAY, "Asia/Tokyo", "day"), Limit("usd", "money", 10**10, 30 * DAY)]
+    for moment, spent in ((0.0, 100), (30.0, 250)):
+        clock.now = moment
+        reservation = await kept.reserve(limits, Amount(1, 400), 600.0)
+        await kept.settle(reservation, Amount(1, spent, spent * 10**6))
+    clock.now = 45.0
+    before = await kept.levels(limits)
+    store = await restarted(kept, tmp_path, clock)
+    assert await store.levels(limits) == before
+    clock.now = 61.0
+    assert [(one.used, one.reserved) for one in await store.levels(limits)] == [(250, 0), (350, 0), (35 * 10**7, 0)]
+    await store.stop()
+
+
+async def test_the_time_between_two_runs_counts(kept: MemoryQuotaStore, tmp_path: Path, clock: Clock) -> None:
+    limits = [tokens(1000), tokens(1000, 3600, id="hour"), tokens(9000, DAY, "UTC", "day")]
+    await kept.settle(await kept.reserve(limits, Amount(1, 400), 600.0), Amount(1, 400))
+    later = Clock(clock.wall() + 100.0)  # another boot: its monotonic clock begins anew
+    later.now = -50.0
+    store = await restarted(kept, tmp_path, later)
+    assert [one.used for one in await store.levels(limits)] == [400, 400, 400]
+    later.now = 0.0
+    assert [one.used for one in await store.levels(limits)] == [0, 400, 400]
+    later.now = 13 * 3600.0
+    assert [one.used for one in await store.levels(limits)] == [0, 0, 0]
+    await store.stop()
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+async def test_a_wall_clock_set_between_two_runs_changes_no_window(
+    kept: MemoryQuotaStore, tmp_path: Path, clock: Clock, step: float
+) -> None:
+    limits = [tokens(1000), tokens(1000, 3600, id="hour"), tokens(9000, DAY, "UTC", "day")]
+    await kept.settle(await kept.reserve(limits, Amount(1, 400), 600.0), Amount(1, 400))
+    clock.started += step
+    clock.now = 59.0
+    store = await restarted(kept, tmp_path, clock)
+    assert [one.used for one in await store.levels(limits)] == [400, 400, 400]
+    clock.now = 60.0
+    assert [one.used for one in await store.levels(limits)] == [0, 400, 400]
+    await store.stop()
+
+
+async def test_what_a_killed_process_held_comes_back_when_its_leases_expire(
+    kept: MemoryQuotaStore, tmp_path: Path, clock: Clock
+) -> None:
+    limits = [tokens(1000, DAY, "UTC"), requests(5, 3600), Limit("c", "concurrency", 1, 0)]
+    done = await kept.reserve(limits, Amount(1, 100), 900.0)
+    await kept.settle(done, Amount(1, 70), limits[1:])
+    await kept.settle(done, Amount(1, 70), limits[:1])
+    await kept.reserve(limits, Amount(1, 500), 900.0)
+    await asyncio.sleep(0.1)
+    kill(kept)
+    clock.now = 899.0
+    store = journaled(tmp_path, clock)
+    await store.start()
+    assert [(one.used, one.reserved) for one in await store.levels(limits)] == [(70, 500), (1, 1), (0, 0)]
+    clock.now = 900.0
+    assert [(one.used, one.reserved) for one in await store.levels(limits)] == [(70, 0), (1, 0), (0, 0)]
+    kill(store)
+
+
+async def test_a_line_cut_short_costs_only_itself(kept: MemoryQuotaStore, tmp_path: Path, clock: Clock) -> None:
+    for moment in (0.0, 1.0):
+        clock.now = moment
+        await kept.settle(await kept.reserve([tokens(1000)], Amount(1, 100), 600.0), Amount(1, 100))
+        await asyncio.sleep(0.1)
+    kill(kept)
+    file = tmp_path / "quota.journal"
+    file.write_bytes(file.read_bytes()[:-5])
+    store = journaled(tmp_path, clock)
+    await store.start()
+    assert (await level(store, tokens(1000))).used == 100
+    kill(store)
+
+
+async def test_the_journal_stays_small_and_idle_costs_nothing(
+    kept: MemoryQuotaStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_room, "SMALL", 2000)
+    file = tmp_path / "quota.journal"
+    largest = 0
+    for _ in range(60):
+        clock.now += 0.5
+        await kept.settle(await kept.reserve([tokens(1000)], Amount(1, 10), 600.0), Amount(1, 5))
+        await asyncio.sleep(0.02)
+        largest = max(largest, file.stat().st_size)
+    assert largest < 12_000
+    used = (await level(kept, tokens(1000))).used
+    await asyncio.sleep(0.1)
+    before = file.stat()
+    await asyncio.sleep(0.1)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    assert file.stat().st_mode & 0o777 == 0o600
+    store = await restarted(kept, tmp_path, clock)
+    assert (await level(store, tokens(1000))).used == used
+    await store.stop()
+
+
+async def test_a_disk_that_refuses_for_a_while_loses_nothing(
+    kept: MemoryQuotaStore, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert kept._journal is not None
+    os.dup2(os.open("/dev/full", os.O_WRONLY), kept._journal._fd)
+    blocked = tmp_path / "quota.journal.part"
+    blocked.mkdir()
+    await kept.settle(await kept.reserve([tokens(1000)], Amount(1, 10), 600.0), Amount(1, 5))
+    await asyncio.sleep(0.1)
+    assert [record.levelname for record in caplog.records] == ["ERROR"], "once, and not each second"
+    blocked.rmdir()
+    await asyncio.sleep(0.1)
+    kill(kept)
+    store = journaled(tmp_path, clock)
+    await store.start()
+    assert (await level(store, tokens(1000))).used == 5
+    kill(store)
+
+
+async def test_a_folder_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"quota\.journal cannot be used"):
+        await MemoryQuotaStore(MemorySettings(folder=str(tmp_path / "none"))).start()
+
+
+async def test_the_hub_shows_the_store_its_folder(tmp_path: Path) -> None:
+    config = """
+[[providers]]
+name = "echo"
+kind = "echo"
+keys = [{ name = "k", secret = "none", limits = { rpd = 5 } }]
+"""
+    body = {"model": "echo/x", "messages": [{"role": "user", "content": "hi"}]}
+    for statuses in ([200, 200, 200], [200, 200, 429]):
+        async with House(config, folder=tmp_path) as house, aiohttp.ClientSession() as client:
+            for status in statuses:
+                async with client.post(f"{house.url}/v1/chat/completions", json=body) as answer:
+                    assert answer.status == status
+    assert (tmp_path / "data" / "quota.journal").is_file()
+
+
 # --- every order of events
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The store never waits, so that a coroutine of it is done at the first step."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    raise AssertionError("the store waited")
+class MemoryMachine(QuotaMachine):
+    gates_survive = False
+
+    def open(self, clock: Clock) -> MemoryQuotaStore:
+        if not hasattr(self, "folder"):
+            quick = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 — a new folder in it
+            self.folder = tempfile.TemporaryDirectory(prefix="llmhub-", dir=quick)
+        return journaled(Path(self.folder.name), clock)
+
+    def crash(self, store: QuotaStore) -> None:
+        assert isinstance(store, MemoryQuotaStore)
+        assert store._journal is not None
+        self.run(store._write(store._journal))  # a second has passed
+        kill(store)
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
 
 
-@dataclass
-class Use:
-    """One use as a slow and simple book would keep it: when, how much, and of which reservation."""
-
-    limit: str
-    at: float
-    amount: int
-
-
-@dataclass(eq=False)
-class Open:
-    reservation: Reservation
-    estimate: Amount
-    uses: dict[str, Use] = dataclass_field(default_factory=dict)
-
-
-LIMITS = (
-    Limit("rpm", "requests", 4, 60),
-    Limit("tpm", "tokens", 100, 60),
-    Limit("tpd", "tokens", 150, DAY, "Pacific/Auckland"),
-    Limit("usd", "money", 90, 600),
-    Limit("gate", "concurrency", 3, 0),
+MemoryMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-some_limits = st.lists(st.sampled_from(LIMITS), min_size=1, max_size=5, unique=True)
-some_amount = st.builds(
-    Amount, requests=st.integers(0, 2), tokens=st.integers(0, 60), money=st.sampled_from((0, 7, 45, 91))
-)
-moments = st.one_of(st.integers(0, 200), st.integers(0, 64 * 700), st.integers(0, 64 * 90_000)).map(lambda n: n / 64)
-
-
-class QuotaMachine(RuleBasedStateMachine):
-    """The store beside a book that remembers every single use and adds them all up each time."""
-
-    @initialize()
-    def begin(self) -> None:
-        self.clock = Clock()
-        self.store = make_store(self.clock)
-        self.uses: list[Use] = []
-        self.open: list[Open] = []
-        self.closed: list[Reservation] = []
-        self.look = True
-
-    # the book
-
-    def taken(self, limit: Limit, slack: float = 0.0) -> int:
-        if limit.kind == "concurrency":
-            return sum(limit in one.reservation.limits for one in self.open)
-        if limit.zone:
-            zone = ZoneInfo(limit.zone)
-            today = datetime.fromtimestamp(self.clock.wall(), zone).date()
-            return sum(
-                use.amount
-                for use in self.uses
-                if use.limit == limit.id and datetime.fromtimestamp(self.clock.started + use.at, zone).date() == today
-            )
-        since = self.clock.now - limit.window - slack
-        return sum(use.amount for use in self.uses if use.limit == limit.id and use.at > since)
-
-    def expire(self) -> None:
-        for one in [one for one in self.open if one.reservation.expires <= self.clock.now]:
-            self.open.remove(one)
-            self.closed.append(one.reservation)
-            for use in one.uses.values():
-                use.amount = 0
-
-    @staticmethod
-    def needed(limit: Limit, amount: Amount) -> int:
-        return 1 if limit.kind == "concurrency" else int(getattr(amount, limit.kind))
-
-    # what may happen
-
-    @rule(seconds=moments, look=st.booleans())
-    def time_passes(self, seconds: float, look: bool) -> None:
-        self.clock.now += seconds
-        self.look = look
-        self.expire()
-
-    @rule(
-        limits=some_limits,
-        amount=some_amount,
-        lease=st.sampled_from((5.0, 45.0, 300.0, 7200.0, 200_000.0)),
-        look=st.booleans(),
-    )
-    def reserve(self, limits: list[Limit], amount: Amount, lease: float, look: bool) -> None:
-        before = run(self.store.levels(LIMITS)) if look else None
-        try:
-            self.admit(limits, amount, lease)
-        except LimitReached as error:
-            assert not look or run(self.store.levels(LIMITS)) == before, "all or nothing"
-            self.check_refusal(error, limits, amount, lease)
-
-    def admit(self, limits: list[Limit], amount: Amount, lease: float) -> None:
-        reservation = run(self.store.reserve(limits, amount, lease))
-        one = Open(reservation, amount)
-        for limit in limits:
-            one.uses[limit.id] = Use(limit.id, self.clock.now, self.needed(limit, amount))
-        self.uses += [use for id, use in one.uses.items() if id != "gate"]
-        self.open.append(one)
-        for limit in limits:
-            assert self.taken(limit) <= limit.amount, "admitted too much"
-
-    def check_refusal(self, error: LimitReached, limits: list[Limit], amount: Amount, lease: float) -> None:
-        named, wait = error.limit, error.retry_after
-        assert named in limits
-        bucket = 0.0 if named.zone else named.window / BUCKETS
-        assert self.taken(named, bucket) + self.needed(named, amount) > named.amount, "refused although there was room"
-        if wait is None:
-            assert self.needed(named, amount) > named.amount
-            return
-        assert wait > 0
-        now = self.clock.now
-        self.clock.now = now + wait - 1 / 128
-        if self.clock.now > now:
-            with pytest.raises(LimitReached):
-                run(self.store.reserve(limits, amount, lease))
-        self.clock.now = now + wait
-        self.expire()
-        self.admit(limits, amount, lease)
-
-    @rule(data=st.data(), actual=some_amount)
-    def settle(self, data: st.DataObject, actual: Amount) -> None:
-        if not self.open:
-            return
-        one = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-        run(self.store.settle(one.reservation, actual))
-        self.closed.append(one.reservation)
-        for limit in one.reservation.limits:
-            if limit.kind != "concurrency":
-                use, used = one.uses[limit.id], self.needed(limit, actual)
-                if used > use.amount:
-                    self.uses.append(Use(limit.id, self.clock.now, used - use.amount))
-                use.amount = min(used, use.amount)
-
-    @rule(data=st.data(), actual=some_amount)
-    def settle_again_or_late(self, data: st.DataObject, actual: Amount) -> None:
-        if not self.closed:
-            return
-        reservation = self.closed[data.draw(st.integers(0, len(self.closed) - 1))]
-        was_settled, before = reservation.settled, run(self.store.levels(LIMITS))
-        run(self.store.settle(reservation, actual))
-        if was_settled:
-            assert run(self.store.levels(LIMITS)) == before
-            return
-        for limit in reservation.limits:
-            if limit.kind != "concurrency":
-                self.uses.append(Use(limit.id, self.clock.now, self.needed(limit, actual)))
-
-    # what must hold always
-
-    @invariant()
-    def the_levels_are_those_of_the_book(self) -> None:
-        if (
-            not hasattr(self, "store") or not self.look
-        ):  # looking rolls the windows on, and so may hide that nobody else does
-            return
-        for one in run(self.store.levels(LIMITS)):
-            counted = one.used + one.reserved
-            slack = 0.0 if one.limit.zone else one.limit.window / BUCKETS
-            assert one.used >= 0 <= one.reserved
-            assert self.taken(one.limit) <= counted <= self.taken(one.limit, slack)
-            assert one.resets_in >= 0.0
-            if not self.open:
-                assert one.reserved == 0
-
-
-QuotaMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-TestEveryOrderOfEvents = QuotaMachine.TestCase
+TestEveryOrderOfEvents = MemoryMachine.TestCase
