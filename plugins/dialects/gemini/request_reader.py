@@ -230,12 +230,19 @@ def _with_beginning(part: Reasoning, before: list[ContentPart], seam: bool) -> R
     return replace(part, text=text)
 
 
+def _standard_base64(data: str) -> str:
+    """Google's SDKs write bytes in the URL-safe alphabet, and Google's API reads both; the others read one alone."""
+    if "-" in data or "_" in data:
+        data = data.replace("-", "+").replace("_", "/")
+    return data + "=" * (-len(data) % 4)
+
+
 def _media(part: dict[str, Any], where: str) -> ContentPart:
     source: MediaSource
     if "inlineData" in part:
         data = as_object(part.pop("inlineData"), f"{where}.inlineData")
         media_type = as_text(data.pop("mimeType", ""), f"{where}.inlineData.mimeType")
-        source = Inline(media_type, as_text(data.pop("data", ""), f"{where}.inlineData.data"))
+        source = Inline(media_type, _standard_base64(as_text(data.pop("data", ""), f"{where}.inlineData.data")))
         name = "inlineData"
     else:
         data = as_object(part.pop("fileData"), f"{where}.fileData")

@@ -20,6 +20,7 @@ from speaking_gemini import (
 from llmhub_core.contracts import (
     AnswerFormat,
     BadRequest,
+    File,
     Image,
     Inline,
     Link,
@@ -201,6 +202,17 @@ def test_effort_becomes_what_the_model_takes(
     encoded = dialect.encode_request(foreign(user(), sampling=sampling), model)
     assert json.loads(encoded.body).get("generationConfig", {}).get("thinkingConfig") == thinking
     assert encoded.adapted == ((adapted,) if adapted else ())
+
+
+@pytest.mark.parametrize(
+    ("sent", "standard"), [("-_8-", "+/8+"), ("_w==", "/w=="), ("_w", "/w=="), ("+/8+", "+/8+"), ("", "")]
+)
+def test_bytes_in_the_alphabet_of_googles_sdks_are_read_by_the_others(sent: str, standard: str) -> None:
+    part = {"inlineData": {"mimeType": "application/pdf", "data": sent}}
+    request = read({"contents": [{"role": "user", "parts": [part]}]})
+    (file,) = request.messages[0].content
+    assert isinstance(file, File)
+    assert file.source == Inline("application/pdf", standard)
 
 
 def test_the_path_of_a_model() -> None:
