@@ -39,7 +39,7 @@ class Caller:
         return any(pattern.endswith("*") and model.startswith(pattern[:-1]) for pattern in models)
 
 
-class Attempt(msgspec.Struct, omit_defaults=True):
+class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
     """One call to one candidate. Times in milliseconds from the request's arrival; None: never happened.
 
     `reason` is why it ended as it did, in one word or code: ``ok`` or an error's code.
@@ -74,7 +74,7 @@ class Plan(msgspec.Struct):
     fallbacks_on: Mapping[str, tuple[str, ...]] = {}
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """The one line that remains of an admitted request. Built once, when the exchange is over.
 
     `arrived_at` is in seconds since 1970 (UTC), `cost` in 10⁻⁹ USD with None for unknown, tokens as in Usage.
