@@ -36,21 +36,27 @@ WITH_TOOL = ModelRequestParameters(
 
 
 def model_of(case: Json) -> Model:
-    return made_for(case["front"], case["model"], case["url"])
-
-
-@functools.cache
-def made_for(front: str, name: str, url: str) -> Model:
+    front, name = case["front"], case["model"]
+    provider: Any = provider_of(front, case["url"])
     if front == "anthropic":
-        client = anthropic.AsyncAnthropic(base_url=url, api_key="test", max_retries=0)
-        return AnthropicModel(name, provider=AnthropicProvider(anthropic_client=client))
+        return AnthropicModel(name, provider=provider)
     if front == "gemini":
-        options = genai.types.HttpOptions(base_url=url)
-        return GoogleModel(name, provider=GoogleProvider(client=genai.Client(api_key="test", http_options=options)))
-    provider = OpenAIProvider(openai_client=openai.AsyncOpenAI(base_url=url + "/v1", api_key="test", max_retries=0))
+        return GoogleModel(name, provider=provider)
     if front == "openai_chat":
         return OpenAIChatModel(name, provider=provider)
     return OpenAIResponsesModel(name, provider=provider, settings=OpenAIResponsesModelSettings(openai_store=False))
+
+
+@functools.cache
+def provider_of(front: str, url: str) -> Any:
+    """Made once, for each SDK reads all certificates when it starts."""
+    if front == "anthropic":
+        client = anthropic.AsyncAnthropic(base_url=url, api_key="test", max_retries=0)
+        return AnthropicProvider(anthropic_client=client)
+    if front == "gemini":
+        options = genai.types.HttpOptions(base_url=url)
+        return GoogleProvider(client=genai.Client(api_key="test", http_options=options))
+    return OpenAIProvider(openai_client=openai.AsyncOpenAI(base_url=url + "/v1", api_key="test", max_retries=0))
 
 
 def said(response: ModelResponse) -> Json:
