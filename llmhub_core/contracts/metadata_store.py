@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmhub_core.contracts.exchange import Record
+from llmhub_core.contracts.exchange import Outcome, Record
+from llmhub_core.contracts.people import PeopleStore
 from llmhub_core.contracts.plugin import Plugin
+
+PAGE = 500
+"""Records that are looked at together where there is no index."""
+
+Seen = tuple[float, str]
+"""(arrived_at, id) of the last record of a page."""
 
 UsageGroup = Literal["provider", "model", "key", "caller", "hour", "day"]
 
@@ -39,6 +46,26 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which records are wanted; None means any. Times in seconds since 1970: [`since`, `until`)."""
+
+    caller: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    outcome: Outcome | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def takes(self, record: Record) -> bool:
+        named = ("caller", "model", "provider", "outcome")
+        return (
+            all(getattr(self, name) in (None, getattr(record, name)) for name in named)
+            and (self.since is None or record.arrived_at >= self.since)
+            and (self.until is None or record.arrived_at < self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaState:
     """`current` and `wanted` are revision names; `current` is "" for an empty database."""
 
@@ -51,7 +78,13 @@ class SchemaState:
 
 
 class MetadataStore(Plugin):
-    """Chosen by the scheme of ``[storage] metadata = "sqlite:///llm-hub.db"``; `name` is the scheme."""
+    """Chosen by the scheme of ``[storage] metadata = "sqlite:///llm-hub.db"``; `name` is the scheme.
+
+    `people` is where users, sessions and the audit rest, once started; a store that keeps none has None there, and
+    the hub no dashboard to sign in to.
+    """
+
+    people: PeopleStore | None = None
 
     @abstractmethod
     async def schema(self) -> SchemaState: ...
@@ -73,3 +106,12 @@ class MetadataStore(Plugin):
 
     @abstractmethod
     async def find_record(self, id: str) -> Record | None: ...
+
+    async def requests(self, wanted: RecordFilter, limit: int, before: Seen | None = None) -> Sequence[Record]:
+        """As `latest`, of those that the filter takes. A store with an index does better than this, which looks at
+        every record."""
+        found: list[Record] = []
+        while len(found) < limit and (page := await self.latest(PAGE, before)):
+            found += [record for record in page if wanted.takes(record)]
+            before = page[-1].arrived_at, page[-1].id
+        return found[:limit]

@@ -1,6 +1,7 @@
 """Everything that must last, in SQL: a file of SQLite's, or PostgreSQL.
 
-Rooms: `tables` (the schema), `rows` (records to rows and back), `usage_query` (sums), `database` (what both
+Rooms: `tables` (the schema), `rows` (records to rows and back), `usage_query` (sums), `request_query` (the list of
+requests), `people_tables` and `people` (users, sessions, the audit), `database` (what both
 databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from llmhub_core.contracts import (
     MetadataStore,
     Record,
+    RecordFilter,
     SchemaState,
     UsageQuestion,
     UsageRow,
@@ -87,7 +89,12 @@ class _SqlStore(MetadataStore):
         return await self._database.usage(question)
 
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:
-        return await self._database.latest(limit, before)
+        return await self._database.requests(RecordFilter(), limit, before)
+
+    async def requests(
+        self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None = None
+    ) -> Sequence[Record]:
+        return await self._database.requests(wanted, limit, before)
 
     async def find_record(self, id: str) -> Record | None:
         return await self._database.find_record(id)
@@ -103,6 +110,7 @@ class SqliteStore(_SqlStore):
         from llmhub_plugins.stores.sql.sqlite import SqliteDatabase
 
         self._database = await SqliteDatabase.open(self.settings)
+        self.people = self._database.people
 
 
 class PostgresStore(_SqlStore):
@@ -115,6 +123,7 @@ class PostgresStore(_SqlStore):
         from llmhub_plugins.stores.sql.postgres import PostgresDatabase
 
         self._database = await PostgresDatabase.open(self.settings)
+        self.people = self._database.people
 
 
 @hookimpl

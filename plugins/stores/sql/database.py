@@ -8,14 +8,16 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from llmhub_plugins.stores.sql.migrations import REVISIONS
+from llmhub_plugins.stores.sql.people import SqlPeople
+from llmhub_plugins.stores.sql.request_query import requests_statement
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
-from sqlalchemy import Column, Connection, MetaData, Row, Select, String, Table, inspect, select, text, tuple_
+from sqlalchemy import Column, Connection, MetaData, Row, Select, String, Table, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from llmhub_core.contracts import Record, SchemaState, StartError, UsageQuestion, UsageRow
+from llmhub_core.contracts import Record, RecordFilter, SchemaState, StartError, UsageQuestion, UsageRow
 
 _WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
 
@@ -26,6 +28,7 @@ class Database(ABC):
     def __init__(self, engine: AsyncEngine, shown: str) -> None:
         self._engine = engine
         self.shown = shown
+        self.people = SqlPeople(engine)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -85,13 +88,8 @@ class Database(ABC):
         statement = usage_statement(question)
         return [] if statement is None else [usage_row(question, row) for row in await self._read(statement)]
 
-    async def latest(self, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
-        place = tuple_(records.c.arrived_at, records.c.id)
-        statement = _WHOLE_RECORD.order_by(records.c.arrived_at.desc(), records.c.id.desc()).limit(max(0, limit))
-        if before is not None:
-            arrived_at, id = before
-            statement = statement.where(place < (arrived_at, storable_text(id)))
-        return [record_of(row) for row in await self._read(statement)]
+    async def requests(self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
+        return [record_of(row) for row in await self._read(requests_statement(wanted, limit, before))]
 
     async def find_record(self, id: str) -> Record | None:
         if id != storable_text(id):  # nothing is stored under such a name, and the drivers choke on it
