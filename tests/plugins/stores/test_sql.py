@@ -723,6 +723,33 @@ async def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         await PostgresStore(PostgresSettings()).start()
 
 
+async def test_connections_that_the_server_closed_are_replaced(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    batch = some_records(40)
+    async with opened(store_of(url)) as store, opened(store_of(url)) as other:
+        await store.append(batch[:20])
+        async with other._database._engine.connect() as connection:
+            await connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        await store.append(batch)
+        await assert_usage(store, batch)
+
+
+async def test_a_batch_is_stored_whole_or_not_at_all(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmhub_plugins.stores.sql import postgres as postgres_room
+
+    async with opened(store_of(postgres.new_database())) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_room, "_ADD_SUMS", "SELECT nothing FROM nowhere WHERE $1 = $2")
+            with pytest.raises(Exception, match="nowhere"):
+                await store.append([record(1)])
+        assert await store.latest(5) == []
+        await store.append([record(1)])
+        await assert_usage(store, [record(1)])
+
+
 def test_both_are_brought_to_the_door() -> None:
     from llmhub_plugins.stores import sql
 
