@@ -263,8 +263,7 @@ class ChatRequest:
     extras: Extras = NO_EXTRAS
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """Where a request arrived: the variables of its path and its query, decoded; `media` is its content-type."""
 
     path: Mapping[str, str]

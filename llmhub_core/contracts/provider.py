@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from llmhub_core.contracts.plugin import Plugin
 
@@ -30,8 +32,7 @@ NO_TIMEOUTS = Timeouts()
 """What holds where nobody said otherwise."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One HTTP call to a provider. `url` is absolute and holds no credentials; header names are lower case."""
 
     url: str
@@ -39,7 +40,7 @@ class Call:
     body: bytes
     method: str = "POST"
     timeouts: Timeouts = NO_TIMEOUTS
-    adapted: list[str] = field(default_factory=list)
+    adapted: list[str] = []
     """What a provider had to change in the body because the place cannot take it, as in EncodedRequest."""
 
 

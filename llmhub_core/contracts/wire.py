@@ -81,7 +81,7 @@ class FrameSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The frames that `chunk` completed."""
         waiting, scan = self._waiting, 0
-        if not waiting and b"\r" not in chunk:
+        if not waiting and chunk.find(b"\r") < 0:
             return self._feed_plain(chunk)
         if waiting:
             # Only the seam is looked at again, so that a frame in many reads costs linear time.
@@ -211,7 +211,7 @@ def _only_match(body: bytes, literal: bytes, pattern: re.Pattern[bytes]) -> tupl
     return span
 
 
-_STRING_VALUE: dict[str, re.Pattern[bytes]] = {}
+_STRING_VALUE: dict[str, tuple[bytes, re.Pattern[bytes]]] = {}
 
 
 def replace_string(body: bytes, key: str, value: str) -> bytes:
@@ -221,11 +221,12 @@ def replace_string(body: bytes, key: str, value: str) -> bytes:
     """
     pattern = _STRING_VALUE.get(key)
     if pattern is None:
-        pattern = re.compile(rb'"' + re.escape(key.encode()) + rb'"\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
+        literal = b'"' + key.encode() + b'"'
+        pattern = literal, re.compile(re.escape(literal) + rb'\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
         _STRING_VALUE[key] = pattern
     # One match is the top-level key, unless that one is written with escapes (\u006d…) and this is nested.
-    start, end = _only_match(body, b'"' + key.encode() + b'"', pattern)
-    plain = b"\\" not in body or b"\\u00" not in body  # one byte is found far faster than four
+    start, end = _only_match(body, *pattern)
+    plain = body.find(b"\\") < 0 or b"\\u00" not in body  # one byte is found far faster than four
     if start < 0 or not plain:
         span = find_value(body, key)
         if span is None:

