@@ -21,14 +21,14 @@ class ChatAlone(OpenAI):
     """OpenAI without Responses."""
 
     name = "openai_chat"
-    speaks = ("openai_chat",)
+    speaks: Any = ("openai_chat",)
 
 
 class ResponsesAlone(OpenAI):
     """OpenAI without Chat Completions."""
 
     name = "openai_responses"
-    speaks = ("openai_responses",)
+    speaks: Any = ("openai_responses",)
 
 
 class OneDialectEach:

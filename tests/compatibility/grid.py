@@ -41,7 +41,8 @@ class Outcome:
 
 
 def cells() -> Iterator[Cell]:
-    for front, back, row, streamed in product(FRONTS, BACKS, (*TALKS, *FAULTS), (False, True)):
+    rows: tuple[Talk | Fault, ...] = (*TALKS, *FAULTS)
+    for front, back, row, streamed in product(FRONTS, BACKS, rows, (False, True)):
         if not is_wordless(front.dialect, row):
             yield Cell(front, back, row, streamed)
 

@@ -28,6 +28,8 @@ In the tables:
 * **no**: the provider's format cannot say what the request is about; it is refused, before any provider is asked, with
   status 400, the code `unsupported_content` and the name of the part
 * **–**: the SDK's own format has no words for it
+
+What becomes of each single setting stands in [parameters](parameters.md).
 """
 
 MODELS = "The models that were asked, and those that were asked to think:\n\n"
