@@ -143,6 +143,8 @@ def fault(parameter: Parameter, source: str, target: Target) -> str:
         return f"{about}: {told!r} is neither in the body nor told as lost"
     if verdict.words == ("dropped",) and seen:
         return f"{about}: told as dropped and yet in the body"
+    if set(verdict.words) - {"dropped"} and not verdict.places:
+        return f"{about}: nothing of it is in the body"
     return ""
 
 
