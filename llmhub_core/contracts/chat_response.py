@@ -108,7 +108,8 @@ Event = Started | PartStarted | PartDelta | PartEnded | Used | Finished | Answer
 
 @dataclass(slots=True)
 class ResponsePart:
-    """A part of a whole answer; `text` holds the arguments where `kind` is tool_call."""
+    """A part of a whole answer; `text` holds the arguments where `kind` is tool_call. `extras` are all of them, `ended`
+    those that came with its end."""
 
     kind: PartKind
     text: str = ""
@@ -119,6 +120,7 @@ class ResponsePart:
     redacted: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    ended: Extras = NO_EXTRAS
 
 
 @dataclass(slots=True)
@@ -132,6 +134,7 @@ class ChatResponse:
     finished: dict[int, Finished] = field(default_factory=dict)
     usage: Usage | None = None
     failed: HubError | None = None
+    extras: Extras = NO_EXTRAS
 
     @property
     def text(self) -> str:
@@ -141,6 +144,15 @@ class ChatResponse:
     @property
     def tool_calls(self) -> list[ResponsePart]:
         return [part for part in self.parts if part.kind == "tool_call"]
+
+
+def _joined(begun: Extras, ended: Extras) -> Extras:
+    """Extras of both; what came last counts, name by name."""
+    joined = dict(begun)
+    for dialect, more in ended.items():
+        both = isinstance(more, Mapping) and isinstance(begun.get(dialect), Mapping)
+        joined[dialect] = {**begun[dialect], **more} if both else more
+    return joined
 
 
 class Fold:
@@ -164,9 +176,11 @@ class Fold:
             part = response.parts[event.index]
             part.signature, part.redacted = event.signature, event.redacted
             if event.extras:
-                part.extras = {**part.extras, **event.extras}
+                part.ended = event.extras
+                part.extras = _joined(part.extras, event.extras)
         elif isinstance(event, Started):
             response.id, response.model, response.created = event.id, event.model, event.created
+            response.extras = event.extras
         elif isinstance(event, Used):
             response.usage = event.usage
         elif isinstance(event, Finished):
@@ -189,12 +203,12 @@ def fold(events: Iterable[Event]) -> ChatResponse:
 
 def unfold(response: ChatResponse) -> Iterable[Event]:
     """A whole answer as the events that would have built it."""
-    yield Started(response.id, response.model, response.created)
+    yield Started(response.id, response.model, response.created, response.extras)
     for index, part in enumerate(response.parts):
         yield PartStarted(index, part.kind, part.id, part.name, part.choice, part.extras, part.origin)
         if part.text:
             yield PartDelta(index, part.text)
-        yield PartEnded(index, part.signature, part.redacted)
+        yield PartEnded(index, part.signature, part.redacted, part.ended)
     if response.usage is not None:
         yield Used(response.usage)
     yield from response.finished.values()

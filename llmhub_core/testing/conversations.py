@@ -124,22 +124,27 @@ class _Ids(dict[str, str]):
 
 
 def comparable(response: ChatResponse, extras: bool = True) -> ChatResponse:
-    """The answer with invented ids numbered and arguments in one spelling.
+    """The answer with invented ids numbered and arguments in one spelling, whether extras came with a part's beginning
+    or its end.
 
-    Without `extras` these are taken away, and with them empty texts and the borders that only they made.
+    Extras of the answer itself are left out, for a stream begins before the provider knows them all. Without `extras`
+    those of parts and ends are taken away, and with them empty texts and the borders that only they made.
     """
     ids = _Ids()
     parts: list[ResponsePart] = []
     for found in response.parts:
         text = _spelled(found.text) if found.kind == "tool_call" else found.text
-        part = replace(found, id=ids[found.id], text=text, extras=found.extras if extras else {})
+        part = replace(found, id=ids[found.id], text=text, extras=found.extras if extras else {}, ended={})
         if extras or found.kind not in ("text", "reasoning"):
             parts.append(part)
         elif parts and replace(parts[-1], text="") == replace(part, text=""):
             parts[-1].text += part.text
         elif part != ResponsePart("text", choice=part.choice):
             parts.append(part)
-    return replace(response, parts=parts)
+    if not extras:
+        finished = {choice: replace(end, extras={}) for choice, end in response.finished.items()}
+        response = replace(response, finished=finished)
+    return replace(response, parts=parts, extras={})
 
 
 def _spelled(arguments: str) -> str:

@@ -43,6 +43,7 @@ from llmhub_core.contracts import (
     load_json,
     read_frame,
     set_value,
+    unfold,
 )
 from llmhub_core.testing.conversations import (
     Conversation,
@@ -199,6 +200,16 @@ class DialectSuite:
         again = fold(decode(self.dialect.response_decoder(stream), written, 7))
         assert again.failed is None
         assert comparable(again) == comparable(fold(events))
+
+    def test_an_answer_that_was_held_back_is_written_as_one_that_was_not(
+        self, talk: Conversation, stream: bool
+    ) -> None:
+        events = self.answer_events(talk, stream)
+        held = fold(events)
+        assert fold(unfold(held)) == held
+        written = encode(self.dialect.response_encoder(self.request(talk, stream)), unfold(held))
+        again = fold(decode(self.dialect.response_decoder(stream), written))
+        assert comparable(again) == comparable(held)
 
     def test_a_written_stream_is_framed_as_the_provider_frames_it(self, talk: Conversation) -> None:
         encoder = self.dialect.response_encoder(self.request(talk, stream=True))
