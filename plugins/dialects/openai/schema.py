@@ -49,12 +49,17 @@ def _closed(schema: Any) -> Any:
             closed[name] = value
     kind = schema.get("type")
     if kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in schema:
-        properties = schema.get("properties") or {}
-        if schema.get("additionalProperties", False) is not False or set(schema.get("required") or ()) != set(
-            properties
-        ):
+        if schema.get("additionalProperties", False) is not False or not _all_required(schema):
             raise _Refused
         closed["additionalProperties"] = False
-        closed.setdefault("required", [])
-        closed.setdefault("properties", {})
+        closed["required"] = schema.get("required") or []
+        closed["properties"] = closed.get("properties") or {}
     return closed
+
+
+def _all_required(schema: Mapping[str, Any]) -> bool:
+    """Whether no property may be left out; odd values (callers write anything) are none of strict mode's."""
+    properties, required = schema.get("properties") or {}, schema.get("required") or []
+    if not isinstance(properties, Mapping) or not isinstance(required, list):
+        return False
+    return all(isinstance(name, str) for name in required) and set(required) == set(properties)

@@ -319,7 +319,9 @@ def test_schemas_are_closed_for_strictness_wherever_they_were_not() -> None:
     said = body["response_format"]["json_schema"]
     assert (said["strict"], lost) == (True, set())
     assert json.dumps(said["schema"]).count('"additionalProperties": false') == 3
-    for broken in ({"oneOf": []}, {"additionalProperties": True}, {"patternProperties": {}}):
+    odd: list[dict[str, Any]] = [{"required": value} for value in (3, "x", [[3]], ["b"], {"b": 1})]
+    odd += [{"properties": value} for value in (3, ["x"])]
+    for broken in ({"oneOf": []}, {"additionalProperties": True}, {"patternProperties": {}}, *odd):
         inner = {"type": "object", "properties": {}, "required": [], **broken}
         outer = {"type": "object", "properties": {"a": inner}, "required": ["a"]}
         request = ChatRequest("gemini", "m", HELLO, (), Sampling(answer_format=AnswerFormat("json_schema", outer)))
