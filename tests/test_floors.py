@@ -87,7 +87,12 @@ VIOLATIONS = [
     ("the hub the web", "llmhub_core/hub/pool.py", "import aiohttp", {DRY}),
     ("a strategy the clock", "llmhub_plugins/strategies/priority.py", "import time", {PURE}),
     ("a plugin the hub", "llmhub_plugins/observers/access_log.py", "import llmhub_core.hub.tokens", {DOORS}),
-    ("a plugin the gateway", "llmhub_plugins/stores/memory.py", "import llmhub_core.gateway.wire_inflate", {DOORS}),
+    (
+        "a plugin the gateway",
+        "llmhub_plugins/stores/memory/__init__.py",
+        "import llmhub_core.gateway.wire_inflate",
+        {DOORS},
+    ),
     ("a plugin the suites", "llmhub_plugins/providers/echo.py", "import llmhub_core.testing.records", {DOORS}),
     ("a provider another", "llmhub_plugins/providers/openai.py", "import llmhub_plugins.providers.echo", {ALONE}),
     (
@@ -96,7 +101,12 @@ VIOLATIONS = [
         "import llmhub_plugins.dialects.anthropic",
         {ALONE},
     ),
-    ("a store an observer", "llmhub_plugins/stores/memory.py", "import llmhub_plugins.observers.prometheus", {ALONE}),
+    (
+        "a store an observer",
+        "llmhub_plugins/stores/memory/__init__.py",
+        "import llmhub_plugins.observers.prometheus",
+        {ALONE},
+    ),
     ("the core a plugin", "llmhub_core/cli/common.py", "import llmhub_plugins.strategies.priority", {CORE}),
     ("the hub the gateway", "llmhub_core/hub/health.py", "import llmhub_core.gateway.wire_inflate", {FLOORS}),
     ("the dashboard the gateway", "llmhub_core/dashboard/pages.py", "import llmhub_core.gateway.paths", {FLOORS}),
