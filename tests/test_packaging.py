@@ -57,15 +57,30 @@ def test_the_list_of_packages_is_the_folders() -> None:
     assert {module_of(folder) for folder in folders_with_code} == found, "a folder with code lacks __init__.py"
 
 
-def test_the_entry_points_are_the_plugin_files() -> None:
+def brings_a_plugin(file: Path) -> bool:
+    """Whether a module has a marked hook; others are rooms of a plugin, or shared by several of one folder."""
+    decorators = [
+        decorator
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+    ]
+    return any(isinstance(one, ast.Name) and one.id == "hookimpl" for one in decorators)
+
+
+def test_the_entry_points_are_the_modules_with_hooks() -> None:
     lines = SETUP["options.entry_points"]["llmhub.plugins"].strip().splitlines()
     listed = dict(line.replace(" ", "").split("=") for line in lines)
     modules = [
-        module_of(path)
-        for path in (ROOT / "plugins").glob("*/*")
-        if path.name not in ("__init__.py", "__pycache__") and (path.suffix == ".py" or path.is_dir())
+        module_of(file.parent if file.name == "__init__.py" else file)
+        for file in (ROOT / "plugins").rglob("*.py")
+        if brings_a_plugin(file)
     ]
-    assert listed == {module.removeprefix("llmhub_plugins."): module for module in modules}
+    expected = {}
+    for module in modules:
+        folder, *rest = module.split(".")[1:]
+        expected[f"{folder}.{'_'.join(rest)}"] = module
+    assert listed == expected
 
 
 def imported(folder: Path) -> set[str]:
@@ -80,6 +95,11 @@ def imported(folder: Path) -> set[str]:
     return names - sys.stdlib_module_names - set(FOLDERS.values())
 
 
+def plain(distribution: str) -> str:
+    """The one spelling of its many."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def test_what_is_imported_is_required() -> None:
     # In a developer's environment the tools bring half the world along, so nobody notices there.
     distributions = packages_distributions()
@@ -87,16 +107,14 @@ def test_what_is_imported_is_required() -> None:
         SETUP["options"]["install_requires"],
         *(SETUP["options.extras_require"][name] for name in ("postgres", "redis", "vertex", "bedrock")),
     ]
-    required = {
-        re.split(r"[\[>=;\s]", line)[0].lower() for lines in lists for line in lines.split("\n") if line.strip()
-    }
+    required = {plain(re.split(r"[\[>=;\s]", line)[0]) for lines in lists for line in lines.split("\n") if line.strip()}
     missing = {
         name
         for folder in FOLDERS
         for name in imported(ROOT / folder)
-        if not {each.lower() for each in distributions.get(name, ())} & required
+        if not {plain(each) for each in distributions.get(name, ())} & required
     }
-    assert missing == {"pytest"}, "pytest is for the suites, and whoever runs these has it"
+    assert missing == {"pytest", "hypothesis"}, "these are for the suites, and whoever runs these has them"
 
 
 # the wheel
