@@ -170,15 +170,17 @@ class PartWriter:
     def _media(self, part: Image | Audio | File, where: str) -> dict[str, Any]:
         if isinstance(part, Image) and part.detail not in (None, "auto"):
             self._adapted.append(f"{where}.detail=dropped")
-        if isinstance(part, File) and part.name is not None:
+        name = part.name if isinstance(part, File) else None
+        if name is not None and not self._native:
             self._adapted.append(f"{where}.name=dropped")
+        title = {"displayName": name} if name is not None and self._native else {}
         source = part.source
         if isinstance(source, Inline):
-            return {"inlineData": {"mimeType": source.media_type, "data": source.data}}
+            return {"inlineData": {"mimeType": source.media_type, "data": source.data, **title}}
         if isinstance(source, Stored) and not self._native:
             raise unsupported(where, "the file rests at another provider; send its content or a link")
         uri = source.id if isinstance(source, Stored) else source.url
-        data = {"fileUri": uri}
+        data = {"fileUri": uri, **title}
         media_type = source.media_type or self._guess(source, where)
         if media_type is not None:
             data["mimeType"] = media_type

@@ -250,9 +250,9 @@ def _media(part: dict[str, Any], where: str) -> ContentPart:
         uri = as_text(data.pop("fileUri", ""), f"{where}.fileData.fileUri")
         source = (Stored if uri.startswith(_OWN_STORES) else Link)(uri, media_type or None)
         name = "fileData"
+    is_file = not media_type.startswith(("image/", "audio/"))
+    title = data.pop("displayName") if is_file and isinstance(data.get("displayName"), str) else None
     extras = own({**part, **beneath(name, data)})
-    if media_type.startswith("image/"):
-        return Image(source, extras=extras)
-    if media_type.startswith("audio/"):
-        return Audio(source, extras=extras)
-    return File(source, extras=extras)
+    if is_file:
+        return File(source, title, extras)
+    return (Image if media_type.startswith("image/") else Audio)(source, extras=extras)

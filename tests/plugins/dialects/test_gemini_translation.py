@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -213,6 +214,24 @@ def test_bytes_in_the_alphabet_of_googles_sdks_are_read_by_the_others(sent: str,
     (file,) = request.messages[0].content
     assert isinstance(file, File)
     assert file.source == Inline("application/pdf", standard)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"inlineData": {"mimeType": "application/pdf", "data": "eA==", "displayName": "charts.pdf"}},
+        {"fileData": {"mimeType": "application/pdf", "fileUri": "https://a.b/c.pdf", "displayName": "charts.pdf"}},
+    ],
+    ids=["inline", "link"],
+)
+def test_a_files_name_is_known_to_the_others_and_comes_back(part: Mapping[str, Any]) -> None:
+    request = read({"contents": [{"role": "user", "parts": [part]}]})
+    (file,) = request.messages[0].content
+    assert isinstance(file, File)
+    assert file.name == "charts.pdf"
+    encoded = dialect.encode_request(request, "gemini-3-flash")
+    assert json.loads(encoded.body)["contents"][0]["parts"] == [part]
+    assert encoded.adapted == ()
 
 
 def test_the_path_of_a_model() -> None:
