@@ -14,7 +14,7 @@ from llmhub_core.contracts.operations import CHAT
 from llmhub_core.gateway.auth import recognise
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.incoming import Incoming
-from llmhub_core.gateway.meter import metered, note_refusal
+from llmhub_core.gateway.meter import meter, note_refusal
 from llmhub_core.gateway.normalize import arrived, check_head, intercept, read_on, understand
 from llmhub_core.gateway.refusal import new_id, refuse
 from llmhub_core.gateway.relay import relay
@@ -68,10 +68,6 @@ async def route(request: Incoming, handler: Handler) -> Reply:
         await list_models(hub, request.upstream)
     exchange.plan = plan(exchange, hub)
     return await handler(request)
-
-
-async def meter(request: Incoming, handler: Handler) -> Reply:
-    return await metered(request, handler)
 
 
 CHAIN: tuple[Step, ...] = (auth, normalize, route, meter)

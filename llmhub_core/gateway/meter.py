@@ -35,7 +35,7 @@ def used(exchange: Exchange, cost: int | None) -> Amount:
     return Amount(1, usage.total_tokens if usage is not None else 0, cost or 0)
 
 
-async def metered(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply]]) -> Reply:
+async def meter(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply]]) -> Reply:
     """Leaves the exchange's one record, and settles what the relay reserved for it.
 
     The settling itself never waits in this task (Hub.settle sees to that), so that a caller who hangs up at

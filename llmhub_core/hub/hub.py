@@ -81,7 +81,7 @@ class Hub:
         self.draining = False
         self.ready = False
         self.in_flight = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None  # made when somebody waits
         self._started: list[Plugin] = []
         self._settling: set[asyncio.Task[None]] = set()
         self._lock = -1
@@ -222,16 +222,17 @@ class Hub:
     def entered(self) -> None:
         """A request is under way."""
         self.in_flight += 1
-        self._idle.clear()
 
     def left(self) -> None:
         self.in_flight -= 1
-        if not self.in_flight:
+        if self._idle is not None and not self.in_flight:
             self._idle.set()
 
     async def idle(self) -> None:
         """Until no request is under way."""
-        if self.in_flight:
+        while self.in_flight:
+            self._idle = self._idle or asyncio.Event()
+            self._idle.clear()
             await self._idle.wait()
 
     # what happened

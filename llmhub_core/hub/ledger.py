@@ -22,9 +22,9 @@ from llmhub_core.hub.journal import Journal, Segment, read_entries
 
 log = logging.getLogger("llmhub.ledger")
 
-SHIP_EVERY = 0.5  # seconds
+SHIP_EVERY = 1.0  # seconds
 SYNC_EVERY = 0.1
-BATCH = 500
+BATCH = 2000
 RETRY_AT_MOST = 10.0
 CAP = 1024 * 1024 * 1024
 """Bytes of journal that may wait for the store; beyond it new requests are refused with `meter_full`."""
