@@ -154,7 +154,19 @@ async def test_a_talk_with_tools_goes_to_another_dialect(
 
     async with raw.get(f"{replay}/_received?case={fixed.id}") as listed:
         sent = (await listed.json())[-1]["body"]
+    if behind == "anthropic" and wants_json(front, case.asked):
+        # The recorded model is older than answers in a schema: they are had by a tool that takes the answer.
+        assert sent["tools"].pop()["name"] in ("LLMhub_answer", "LLMhub_wrapped_answer")
+        assert sent["tool_choice"] == {"type": "any"}
+        assert "=emulated" in answer.headers["x-llmhub-adapted"]
     assert TOOLS[behind](sent) == TOOLS[front](case.asked)
+
+
+def wants_json(front: str, body: dict[str, Any]) -> bool:
+    if front == "openai_chat":
+        return (body.get("response_format") or {}).get("type", "text") != "text"
+    config = body.get("generationConfig") or body.get("generation_config") or {}
+    return "application/json" in (config.get("responseMimeType"), config.get("response_mime_type"))
 
 
 REFUSED: dict[tuple[str, str], str] = {
