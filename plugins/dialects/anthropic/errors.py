@@ -48,10 +48,20 @@ _REGAIN = re.compile(r"regain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC")
 _TOO_LONG = re.compile(
     r"prompt is too long|exceed(?:s|ed)? (?:the )?(?:model's )?context (?:limit|window)", re.IGNORECASE
 )
+# The model is not there, or not for this account, said by Bedrock and Vertex AI; the key may be good for others.
+_NO_MODEL = re.compile(
+    r"access to the model|model access is denied|provided model identifier|model use case details"
+    r"|model version has reached the end of its life|on resource: \S*(?:foundation-model|inference-profile)"
+    r"|^publisher model .*not found",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-    """An error answer, JSON or an edge's HTML or nothing at all, as the error that it means."""
+    """An error answer, JSON or an edge's HTML or nothing at all, as the error that it means.
+
+    Bedrock says ``{"message": …}`` and its kind of error in a header, which AWS' reference of common errors lists.
+    """
     try:
         said = load_json(body)
     except ValueError:
@@ -59,11 +69,16 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     found = said.get("error") if isinstance(said, dict) else None
     if isinstance(found, dict):
         error = _error(status, found, said.get("request_id"))
+    elif isinstance(said, dict) and isinstance(said.get("message"), str):
+        kind = headers.get("x-amzn-errortype", "").partition(":")[0]
+        error = _error(status, {"type": safe_text(kind), "message": said["message"]}, None)
     else:
         text = body[:2000].decode("utf-8", "replace").strip()
         message = "" if text.startswith(("<", "{", "[")) else safe_text(text)
         error = upstream_error(status, message).said(status=status, detail=safe_text(text))
-    error.provider_request_id = headers.get("request-id") or error.provider_request_id
+    error.provider_request_id = (
+        headers.get("request-id") or headers.get("x-amzn-requestid") or error.provider_request_id
+    )
     if error.retry_after is None:
         wait = retry_after(headers)
         error.retry_after = _until_reset(headers) if wait is None and isinstance(error, UpstreamLimited) else wait
@@ -88,7 +103,7 @@ def _error(status: int, found: Mapping[str, Any], request_id: Any) -> UpstreamEr
         if regain := _REGAIN.search(message):
             back = datetime.fromisoformat(f"{regain[1]}T{regain[2]}+00:00").timestamp()
             error.retry_after = max(0.0, back - time.time())
-    elif error.status == 404 and message.startswith("model:"):
+    elif (status == 404 and message.startswith("model:")) or (status in (400, 403, 404) and _NO_MODEL.search(message)):
         error = UpstreamModelMissing("The provider does not have this model.")
     elif error.status == 400 and _TOO_LONG.search(message):
         error.code = "context_length_exceeded"

@@ -40,6 +40,8 @@ def answer(status: int, kind: str = "", message: str = "", **headers: str) -> Up
         (402, "billing_error", "pay", UpstreamLimited, "insufficient_quota"),
         (403, "permission_error", "no", UpstreamDenied, "no_upstream_available"),
         (404, "not_found_error", "model: claude-0", UpstreamModelMissing, "model_not_found"),
+        (400, "invalid_request_error", "model: String should be longer", UpstreamRefused, "upstream_rejected"),
+        (404, "NOT_FOUND", "Publisher Model `projects/p/x` was not found.", UpstreamModelMissing, "model_not_found"),
         (404, "not_found_error", "no such file", UpstreamRefused, "upstream_rejected"),
         (413, "request_too_large", "big", UpstreamRefused, "upstream_rejected"),
         (429, "rate_limit_error", "slow", UpstreamLimited, "rate_limit_exceeded"),
@@ -61,6 +63,39 @@ def test_a_providers_error_is_understood(
         assert error.exhausted is (code == "insufficient_quota")
     if isinstance(error, UpstreamRefused):
         assert (error.status, error.message) == (status, message)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "meant"),
+    [
+        (403, "AccessDeniedException", "You don't have access to the model with the specified …", "no model"),
+        (403, "AccessDeniedException", "Model access is denied due to IAM user or service role …", "no model"),
+        (403, "AccessDeniedException", "User: x may not, on resource: arn:aws:bedrock:::foundation-model/y", "no model"),
+        (400, "ValidationException", "The provided model identifier is invalid.", "no model"),
+        (404, "ResourceNotFoundException", "This model version has reached the end of its life.", "no model"),
+        (404, "ResourceNotFoundException", "Model use case details have not been submitted …", "no model"),
+        (403, "UnrecognizedClientException", "The security token included in the request is invalid.", "denied"),
+        (403, "ExpiredTokenException", "The security token included in the request is expired", "denied"),
+        (403, "AccessDeniedException", "User: x is not authorized on resource: arn:aws:iam::1:role/y", "denied"),
+        (400, "ValidationException", "messages: at least one message is required", "refused"),
+        (429, "ThrottlingException", "Too many requests, please wait before trying again.", "limited"),
+        (503, "ServiceUnavailableException", "Bedrock is unable to process your request.", "overloaded"),
+    ],
+)  # fmt: skip
+def test_what_bedrock_says_is_understood(status: int, kind: str, message: str, meant: str) -> None:
+    headers = {"x-amzn-errortype": f"{kind}:http://internal.amazon.com/coral/x/", "x-amzn-requestid": "aws-1"}
+    error = DIALECT.decode_error(status, headers, json.dumps({"message": message}).encode())
+    kinds = {
+        "no model": UpstreamModelMissing,
+        "denied": UpstreamDenied,
+        "refused": UpstreamRefused,
+        "limited": UpstreamLimited,
+        "overloaded": UpstreamOverloaded,
+    }
+    assert type(error) is kinds[meant]
+    assert (error.provider_status, error.provider_code, error.provider_request_id) == (status, kind, "aws-1")
+    assert (error.message == message) is (meant == "refused")
+    assert error.detail
 
 
 @pytest.mark.parametrize(
