@@ -90,6 +90,17 @@ def test_no_tokens() -> None:
     assert pricing.cost(used("openai", "gpt-4o-mini", outcome="served")) is None
 
 
+def test_what_nobody_counted_has_no_price_even_where_the_operator_has_one() -> None:
+    own = Deployment("local", "llama", input_price=1.0, output_price=2.0)
+    pricing = fresh(
+        {("local", "llama"): own, ("local", "free"): Deployment("local", "free", input_price=0.0, output_price=0.0)}
+    )
+    assert pricing.cost(used("local", "llama", outcome="served")) is None
+    assert pricing.cost(used("local", "llama", outcome="failed")) == 0
+    assert pricing.cost(used("local", "llama", outcome="served", output_tokens=1)) == 2000
+    assert pricing.cost(used("local", "free", outcome="served")) == 0
+
+
 def test_searches_cost_by_the_piece() -> None:
     pricing = fresh()
     plain = pricing.cost(used("claude", "claude-sonnet-4-5", input_tokens=10))

@@ -124,12 +124,13 @@ class Pricing:
             if quick is not None:
                 return quick
         own = self._own.get(pair)
+        if record.input_tokens == record.output_tokens == 0:
+            free = own is not None and own.input_price == own.output_price == 0
+            return 0 if free or record.outcome != "served" else None  # nobody counted what was served
         if own is not None and own.input_price is not None and own.output_price is not None:
             return round(
                 (record.input_tokens * own.input_price + record.output_tokens * own.output_price) * PER_MILLION
             )
-        if record.input_tokens == record.output_tokens == 0:
-            return 0 if record.outcome != "served" else None
         if self._library is None or pair in self._unknown:
             return None
         return self._from_table(record, pair)
