@@ -68,12 +68,12 @@ def test_a_providers_error_is_understood(
 @pytest.mark.parametrize(
     ("status", "kind", "message", "meant"),
     [
-        (403, "AccessDeniedException", "You don't have access to the model with the specified …", "no model"),
+        (403, "AccessDeniedException", "You don't have access to the model with …", "no model"),
         (403, "AccessDeniedException", "Model access is denied due to IAM user or service role …", "no model"),
-        (403, "AccessDeniedException", "User: x may not, on resource: arn:aws:bedrock:::foundation-model/y", "no model"),
+        (403, "AccessDeniedException", "x may not, on resource: arn:aws:bedrock:::foundation-model/y", "no model"),
         (400, "ValidationException", "The provided model identifier is invalid.", "no model"),
         (404, "ResourceNotFoundException", "This model version has reached the end of its life.", "no model"),
-        (404, "ResourceNotFoundException", "Model use case details have not been submitted …", "no model"),
+        (404, "FTUFormNotFilled", "Model use case details have not been submitted …", "no model"),
         (403, "UnrecognizedClientException", "The security token included in the request is invalid.", "denied"),
         (403, "ExpiredTokenException", "The security token included in the request is expired", "denied"),
         (403, "AccessDeniedException", "User: x is not authorized on resource: arn:aws:iam::1:role/y", "denied"),
