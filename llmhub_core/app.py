@@ -1,16 +1,25 @@
-"""Gateway and dashboard in one aiohttp application, opened and closed with the hub."""
+"""Gateway and control plane in one aiohttp application, opened and closed with the hub."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from functools import partial
 
 from aiohttp import web
 
+from llmhub_core.admin import events
+from llmhub_core.admin.api import add_api
+from llmhub_core.admin.control import Control
+from llmhub_core.contracts.exchange import Plan
 from llmhub_core.dashboard.pages import add_pages
+from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.paths import PLACE, add_gateway, write_error
+from llmhub_core.gateway.route import plan_route
 from llmhub_core.gateway.server import Runner
 from llmhub_core.hub.hub import Hub
+
+CONTROL = web.AppKey("control", Control)
 
 
 def make_app(hub: Hub) -> web.Application:
@@ -18,12 +27,31 @@ def make_app(hub: Hub) -> web.Application:
     # The largest body is checked where it is read, with an error in the caller's dialect.
     app = web.Application(client_max_size=0)
     add_gateway(app, hub)
-    add_pages(app)
+    place = app[PLACE]
+
+    async def explain(model: str, dialect: str) -> Plan:
+        """The control plane may not know how the gateway plans, so it is lent this."""
+        route = hub.catalog.find(model)
+        if route is None:
+            await list_models(hub, place.upstream)
+            route = hub.catalog.find(model)
+        if route is None:
+            raise hub.catalog.unknown(model)
+        return plan_route(route, hub, hub.dialects[dialect], turn=route.turn)
+
+    control = app[CONTROL] = Control(hub, explain)
+    events.prepare(app)
+    add_api(app, control)
+    add_pages(app, control)
 
     async def run_hub(app: web.Application) -> AsyncIterator[None]:
         await hub.start()
-        yield
-        await hub.stop()
+        try:
+            await control.open(os.environ)
+            yield
+        finally:
+            control.close()
+            await hub.stop()
 
     app.cleanup_ctx.append(run_hub)
     return app

@@ -17,6 +17,7 @@ COMMANDS = {
     "usage": "Sum up what was used.",
     "migrate": "Bring the database to the schema of this version.",
     "token": "Make client tokens.",
+    "user": "Make, list and rescue the users of the dashboard.",
 }
 """Each lives in a module of its own that is only imported when it runs: `--help` is there at once."""
 

@@ -76,7 +76,7 @@ def _run(main: object) -> None:
 
 
 async def _serve(loaded: Loaded, registry: Registry, folder: Path | None, began: float) -> None:
-    from llmhub_core.app import make_runner
+    from llmhub_core.app import CONTROL, make_runner
     from llmhub_core.hub.hub import Hub
 
     settings = loaded.settings
@@ -100,7 +100,8 @@ async def _serve(loaded: Loaded, registry: Registry, folder: Path | None, began:
         site = web.SockSite(runner, listening, backlog=BACKLOG)
         await site.start()
         _settle_memory()
-        _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began)
+        secret = runner.app[CONTROL].setup_secret
+        _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began, secret)
         await stop.wait()
         hub.draining = True
         log.info("stopping: %d requests are still running", hub.in_flight)
@@ -136,7 +137,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _greet(loaded: Loaded, data: Path, port: int, seconds: float) -> None:
+def _greet(loaded: Loaded, data: Path, port: int, seconds: float, setup_secret: str) -> None:
     server = loaded.settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     address = server.public_url or f"http://{host}:{port}"
@@ -151,5 +152,12 @@ def _greet(loaded: Loaded, data: Path, port: int, seconds: float) -> None:
         f"  routes          {routes}",
         f"  configuration   {loaded.path or 'none: keys from the environment'}",
         f"  data            {data}",
+        f"  dashboard       {address}/",
     ]
+    if setup_secret:
+        # Beyond this machine the dashboard works under its public address only; on it, always under this one.
+        local = server.public_url or server.host in ("127.0.0.1", "localhost", "::1")
+        here = address if local else f"http://127.0.0.1:{port}"
+        lines += ["", "Nobody can sign in yet. This link makes the first owner, once, within a day:",
+                  f"  {here}/setup?secret={setup_secret}"]  # fmt: skip
     print("\n".join(lines), flush=True, file=sys.stdout)

@@ -126,6 +126,10 @@ class PeopleStore(ABC):
         """Add it, or replace the one of the same digest."""
 
     @abstractmethod
+    async def touch_session(self, digest: str, seen_at: float) -> None:
+        """It was used; one that has ended meanwhile stays ended."""
+
+    @abstractmethod
     async def find_session(self, digest: str) -> tuple[SignedIn, User] | None:
         """The session and whose it is."""
 

@@ -8,10 +8,11 @@ import aiohttp_jinja2
 from aiohttp import web
 
 from llmhub_core import __version__
+from llmhub_core.admin.control import Control
 from llmhub_core.dashboard.render import SECURITY_HEADERS, Asset, load_assets, set_up_templates
 
 
-def add_pages(app: web.Application) -> None:
+def add_pages(app: web.Application, control: Control) -> None:
     assets = load_assets()
     set_up_templates(app, assets)
     app.router.add_get("/", _home)

@@ -52,5 +52,10 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._by_digest)
 
+    @property
+    def callers(self) -> tuple[Caller, ...]:
+        """Everybody who has a token, once."""
+        return tuple({caller.name: caller for caller in self._by_digest.values()}.values())
+
     def find(self, token: str) -> Caller | None:
         return self._by_digest.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())

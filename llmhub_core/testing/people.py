@@ -13,7 +13,6 @@ class TestMine(PeopleSuite):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -35,9 +34,8 @@ class PeopleSuite:
     """Subclass it, give it a fixture `people`, and pytest runs every test below against it."""
 
     @pytest.fixture
-    async def people(self) -> AsyncIterator[PeopleStore]:
+    async def people(self) -> PeopleStore:
         raise NotImplementedError
-        yield
 
     # users
 
@@ -107,6 +105,15 @@ class PeopleSuite:
         await people.change_user(replace(ann, disabled=True))
         assert await people.find_session("d1") == (later, replace(ann, disabled=True))
         assert await people.find_session("d2") is None
+
+    async def test_using_a_session_keeps_it_and_revives_none(self, people: PeopleStore) -> None:
+        await people.add_user(a_user())
+        await people.keep_session(a_session())
+        await people.touch_session("d1", NOW + 9)
+        assert await people.find_session("d1") == (replace(a_session(), seen_at=NOW + 9), a_user())
+        await people.end_session("d1")
+        await people.touch_session("d1", NOW + 10)
+        assert await people.find_session("d1") is None
 
     async def test_a_session_of_nobody_leads_nowhere(self, people: PeopleStore) -> None:
         await people.keep_session(a_session(user="u-gone"))

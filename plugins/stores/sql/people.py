@@ -103,6 +103,10 @@ class SqlPeople(PeopleStore):
         async with self._writing() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_=row))
 
+    async def touch_session(self, digest: str, seen_at: float) -> None:
+        async with self._writing() as connection:
+            await connection.execute(sessions.update().where(sessions.c.digest == digest).values(seen_at=seen_at))
+
     async def find_session(self, digest: str) -> tuple[SignedIn, User] | None:
         columns = [*sessions.c, *users.c]
         statement = select(*columns).where(sessions.c.digest == digest, users.c.id == sessions.c.user_id)
@@ -154,7 +158,9 @@ class SqlPeople(PeopleStore):
     # audit
 
     async def note(self, entry: AuditEntry) -> AuditEntry:
-        facts = {name: storable_text(value) if isinstance(value, str) else value for name, value in _facts(entry)}
+        facts: dict[str, Any] = {
+            name: storable_text(value) if isinstance(value, str) else value for name, value in _facts(entry)
+        }
         async with self._writing(alone=True) as connection:
             newest = select(audit.c.number, audit.c.digest).order_by(audit.c.number.desc()).limit(1)
             last = (await connection.execute(newest)).first()

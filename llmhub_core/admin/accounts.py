@@ -1,0 +1,145 @@
+"""Who may come in: the first owner, signing in, users made on the host. Every act leaves its line in the audit."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from dataclasses import replace
+from typing import Literal
+
+from llmhub_core.admin import passwords, throttle
+from llmhub_core.admin.passwords import Passwords
+from llmhub_core.admin.refusals import Denied, unusable
+from llmhub_core.admin.sessions import digest_of
+from llmhub_core.contracts.people import AuditEntry, PeopleStore, User, UserRole
+
+SETUP_LASTS = 24 * 3600.0
+
+HOST = "host"
+"""The actor of what is done by a command on the machine itself."""
+
+_NAME = re.compile(r"[\w.@+-][\w.@+ -]{0,62}[\w.@+-]|[\w.@+-]")
+
+
+def check_name(name: str) -> str:
+    """Denied if it is no name for a user."""
+    if not _NAME.fullmatch(name):
+        raise unusable(
+            "A user's name has 1 to 64 letters, digits, spaces or any of . @ + - _.", "An e-mail address is fine."
+        )
+    return name
+
+
+def new_user(name: str, role: UserRole, verifier: str) -> User:
+    return User(f"usr_{secrets.token_hex(12)}", name, role, verifier, time.time())
+
+
+class Accounts:
+    def __init__(self, people: PeopleStore) -> None:
+        self.people = people
+        self._passwords = Passwords()
+
+    def close(self) -> None:
+        self._passwords.close()
+
+    async def note(
+        self,
+        actor: str,
+        address: str,
+        action: str,
+        subject: str,
+        result: Literal["done", "refused", "failed"] = "done",
+        before: object = None,
+        after: object = None,
+    ) -> None:
+        """A line in the audit. It must be written for the act to be done: who acts unseen does not act."""
+        was, now_is = ("" if each is None else json.dumps(each, ensure_ascii=False) for each in (before, after))
+        await self.people.note(AuditEntry(time.time(), actor, address, action, subject, result, was, now_is))
+
+    # the first owner
+
+    async def offer_setup(self) -> str:
+        """A new secret for the one-time link; the ones before it are void."""
+        secret = secrets.token_urlsafe(32)
+        await self.people.offer_setup(digest_of(secret), time.time() + SETUP_LASTS)
+        return secret
+
+    async def setup_open(self, secret: str) -> bool:
+        return await self.people.setup_open(digest_of(secret), time.time())
+
+    async def set_up(self, secret: str, name: str, password: str, address: str) -> User:
+        """Make the owner by the link; Denied if it is void, or for a name or password that cannot be."""
+        if not await self.setup_open(secret):
+            await self.note("", address, "setup", "", "refused")
+            raise void_link()
+        passwords.check(password, check_name(name))
+        owner = new_user(name, "owner", await self._passwords.verifier(password))
+        if not await self.people.claim_setup(digest_of(secret), time.time(), owner):
+            raise void_link()
+        await self.note(name, address, "setup", name, after={"role": "owner"})
+        return owner
+
+    async def add_first(self, name: str, password: str) -> bool:
+        """The owner that the environment names; False if there is somebody already."""
+        passwords.check(password, check_name(name))
+        if await self.people.users():
+            return False
+        owner = new_user(name, "owner", await self._passwords.verifier(password))
+        added = await self.people.add_user(owner, first=True)
+        if added:
+            await self.note(HOST, "", "user.add", name, after={"role": "owner"})
+        return added
+
+    # signing in
+
+    async def sign_in(self, name: str, password: str, address: str) -> User:
+        """Denied in the same words and after the same time whether the name is known or not."""
+        name = name[:256]
+        await throttle.admit(self.people, name, address)
+        user = await self.people.find_user(name)
+        fits = len(password.encode("utf-8", "surrogatepass")) <= passwords.LONGEST_BYTES
+        verifier = None if user is None or user.disabled or not fits else user.verifier
+        if not await self._passwords.matches(password if fits else "", verifier) or user is None:
+            # Not the name that was typed: it may be a password in the wrong field.
+            await self.note("" if user is None else user.name, address, "session.begin", "", "refused")
+            raise Denied(
+                401, "wrong_credentials", "The name or the password is wrong.",
+                "Try again; on the host, llm-hub user reset NAME makes a new password.",
+            )  # fmt: skip
+        await throttle.forgive(self.people, name, address)
+        await self.note(user.name, address, "session.begin", user.name)
+        return user
+
+    # on the host
+
+    async def add(self, name: str, role: UserRole, password: str) -> User:
+        passwords.check(password, check_name(name))
+        user = new_user(name, role, await self._passwords.verifier(password))
+        if not await self.people.add_user(user):
+            raise Denied(409, "name_taken", f"There is a user {name} already.", "Take another name, or reset this one.")
+        await self.note(HOST, "", "user.add", name, after={"role": role})
+        return user
+
+    async def reset(self, name: str, password: str) -> User:
+        """A new password, no session left, and no wait for earlier failures."""
+        user = await self.people.find_user(name)
+        if user is None:
+            raise Denied(404, "not_found", f"There is no user {name}.", "llm-hub user list shows all of them.")
+        passwords.check(password, name)
+        user = replace(user, verifier=await self._passwords.verifier(password), disabled=False)
+        await self.people.change_user(user)
+        await self.people.end_sessions(user.id)
+        await throttle.forgive(self.people, name)
+        await self.note(HOST, "", "user.reset", name)
+        return user
+
+
+def void_link() -> Denied:
+    return Denied(
+        403,
+        "setup_closed",
+        "This set-up link is used, too old, or not the latest.",
+        "Start the hub again for a new one, or on the host: llm-hub user add NAME --role owner.",
+    )

@@ -1,0 +1,319 @@
+"""``/admin/api``: every call of the control plane by HTTP, in JSON, described by itself.
+
+One table says of each call its path, who may make it, what it takes and what it answers; routes, checks and the
+OpenAPI document come from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from llmhub_core.admin import events, live, past, setting
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
+from llmhub_core.admin.refusals import Denied, not_found, not_signed_in, unusable
+from llmhub_core.admin.views import (
+    AuditView,
+    Done,
+    ExplainView,
+    HealthView,
+    KeyView,
+    LevelView,
+    Page,
+    PluginView,
+    RequestLine,
+    RequestView,
+    SessionView,
+    SettingView,
+    SetupView,
+    UsageView,
+    UserView,
+)
+from llmhub_core.contracts.people import UserRole
+
+ROOT = "/admin/api"
+
+Call = Callable[[Visit, Any], Awaitable[Any]]
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A call that takes nothing in its query."""
+
+
+class ListAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A list that is short enough to come at once."""
+
+    format: str = "json"
+
+
+class SignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    password: str
+
+
+class SetUp(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    secret: str
+    name: str
+    password: str
+
+
+class SetUpAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`asked` is the type of the query, `sent` that of the body, `answer` that of the answer (None: it streams)."""
+
+    method: str
+    path: str
+    role: UserRole | None
+    call: Call
+    answer: Any
+    help: str
+    asked: type[msgspec.Struct] = Nothing
+    sent: type[msgspec.Struct] | None = None
+
+
+# --- the calls
+
+
+async def who_am_i(visit: Visit, asked: Nothing) -> SessionView:
+    if visit.who is None:
+        raise not_signed_in()
+    user = visit.who.user
+    return SessionView(user=UserView(name=user.name, role=user.role), csrf=visit.who.csrf, ends_at=visit.who.ends_at)
+
+
+async def sign_in(visit: Visit, asked: Nothing) -> SessionView:
+    sent = taken(visit.sent, SignIn)
+    visit.control.people  # noqa: B018 — says so if there can be none
+    user = await visit.control.accounts.sign_in(sent.name, sent.password, visit.address)
+    return await begin_session(visit, user)
+
+
+async def begin_session(visit: Visit, user: Any) -> SessionView:
+    """Under a new id; the one that the browser came with ends."""
+    if visit.who is not None:
+        await visit.control.sessions.end(str(visit.session.identity))
+    visit.session = await visit.control.sessions.begin(user)
+    return SessionView(
+        user=UserView(name=user.name, role=user.role), csrf=visit.session["csrf"], ends_at=visit.control.sessions.ends()
+    )
+
+
+async def sign_out(visit: Visit, asked: Nothing) -> Done:
+    await visit.control.accounts.note(visit.actor, visit.address, "session.end", visit.actor)
+    visit.session.invalidate()
+    return Done()
+
+
+async def setup_open(visit: Visit, asked: SetUpAsked) -> SetupView:
+    visit.control.people  # noqa: B018
+    return SetupView(open=bool(asked.secret) and await visit.control.accounts.setup_open(asked.secret))
+
+
+async def set_up(visit: Visit, asked: Nothing) -> SessionView:
+    sent = taken(visit.sent, SetUp)
+    visit.control.people  # noqa: B018
+    owner = await visit.control.accounts.set_up(sent.secret, sent.name, sent.password, visit.address)
+    return await begin_session(visit, owner)
+
+
+async def health(visit: Visit, asked: Nothing) -> HealthView:
+    return await live.health(visit.control)
+
+
+async def keys(visit: Visit, asked: ListAsked) -> Page[KeyView]:
+    return Page(await live.keys(visit.control))
+
+
+async def reset_key(visit: Visit, asked: Nothing) -> KeyView:
+    """Forget what is held against a key: the next request may use it again."""
+    found = visit.request.match_info
+    hub = visit.control.hub
+    key = live.find_key(hub, found["provider"], found["key"])
+    before = hub.pool.state(key)
+    told = {"state": before.state, "reason": before.reason}
+    await visit.control.accounts.note(
+        visit.actor, visit.address, "key.reset", key.id, before=told, after={"state": "active"}
+    )
+    hub.pool.reset(key)
+    return next(each for each in await live.keys(visit.control) if each.id == key.id)
+
+
+async def quotas(visit: Visit, asked: ListAsked) -> Page[LevelView]:
+    return Page(await live.quotas(visit.control))
+
+
+async def usage(visit: Visit, asked: past.UsageAsked) -> UsageView:
+    return await past.usage(visit.control, asked)
+
+
+async def requests(visit: Visit, asked: past.RequestsAsked) -> Page[RequestLine]:
+    return await past.requests(visit.control, asked)
+
+
+async def request(visit: Visit, asked: Nothing) -> RequestView:
+    return await past.request(visit.control, visit.request.match_info["id"])
+
+
+async def explain(visit: Visit, asked: setting.ExplainAsked) -> ExplainView:
+    return await setting.explain(visit.control, asked)
+
+
+async def plugins(visit: Visit, asked: ListAsked) -> Page[PluginView]:
+    return Page(setting.plugins(visit.control))
+
+
+async def settings(visit: Visit, asked: ListAsked) -> Page[SettingView]:
+    return Page(setting.settings(visit.control))
+
+
+async def audit(visit: Visit, asked: past.AuditAsked) -> Page[AuditView]:
+    return await past.audit(visit.control, asked)
+
+
+async def openapi(visit: Visit, asked: Nothing) -> dict[str, Any]:
+    from llmhub_core.admin.openapi import document
+
+    return document(ENDPOINTS, ROOT)
+
+
+async def stream(visit: Visit, asked: Nothing) -> web.StreamResponse:
+    return await events.stream(visit)
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/session", None, sign_in, SessionView, "Sign in.", sent=SignIn),
+    Endpoint("GET", "/session", None, who_am_i, SessionView, "Who is signed in."),
+    Endpoint("DELETE", "/session", "viewer", sign_out, Done, "Sign out."),
+    Endpoint("GET", "/setup", None, setup_open, SetupView, "Whether a set-up link is good.", SetUpAsked),
+    Endpoint("POST", "/setup", None, set_up, SessionView, "Make the first owner, by the one-time link.", sent=SetUp),
+    Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
+    Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
+    Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),
+    Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Every limit and where it stands.", ListAsked),
+    Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
+    Endpoint("GET", "/requests", "viewer", requests, Page[RequestLine], "Requests, newest first.", past.RequestsAsked),
+    Endpoint("GET", "/requests/{id}", "viewer", request, RequestView, "One request with its attempts."),
+    Endpoint("GET", "/explain", "viewer", explain, ExplainView, "Where a request would go.", setting.ExplainAsked),
+    Endpoint("GET", "/plugins", "viewer", plugins, Page[PluginView], "What is loaded, and what is not.", ListAsked),
+    Endpoint("GET", "/settings", "admin", settings, Page[SettingView], "Every setting in force.", ListAsked),
+    Endpoint("GET", "/audit", "admin", audit, Page[AuditView], "Who did what, newest first.", past.AuditAsked),
+    Endpoint("GET", "/events", "viewer", stream, None, "Server-sent events: the state of the hub as it changes."),
+    Endpoint("GET", "/openapi.json", "viewer", openapi, dict[str, Any], "This description."),
+)
+
+
+# --- over HTTP
+
+
+def add_api(app: web.Application, control: Control) -> None:
+    for endpoint in ENDPOINTS:
+        policy = Policy(endpoint.role, idle=endpoint.answer is None)
+        handler = guarded(control, policy, _handler(endpoint), refuse)
+        app.router.add_route(endpoint.method, ROOT + endpoint.path, handler, name=_name(endpoint))
+    # Last, for whatever else is asked below this path; it takes nothing and tells nothing.
+    app.router.add_route("*", ROOT + "/{rest:.*}", guarded(control, Policy(None), _nowhere, refuse))
+
+
+def _name(endpoint: Endpoint) -> str:
+    """Routes have names, so that the log and the audit can tell them without repeating what was asked."""
+    words = [word.strip("{}").replace(".", "_") for word in endpoint.path.strip("/").split("/")]
+    return ".".join(["api", *words, endpoint.method.lower()])
+
+
+def _handler(endpoint: Endpoint) -> Callable[[Visit], Awaitable[web.StreamResponse]]:
+    async def handle(visit: Visit) -> web.StreamResponse:
+        asked = query(visit.request, endpoint.asked)
+        answer = await endpoint.call(visit, asked)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        wanted = getattr(asked, "format", "json")
+        if wanted == "csv":
+            return as_csv(answer)
+        if wanted != "json":
+            raise unusable("There is no format of that name.", "Choose json or csv.")
+        return as_json(answer)
+
+    return handle
+
+
+async def _nowhere(visit: Visit) -> web.StreamResponse:
+    request = visit.request
+    allowed = set()
+    for endpoint in ENDPOINTS:
+        resource = request.app.router[_name(endpoint)]
+        if resource.get_info().get("path") == request.path or (
+            (pattern := resource.get_info().get("pattern")) is not None and pattern.fullmatch(request.path)
+        ):
+            allowed.add(endpoint.method)
+    if not allowed:
+        raise not_found("call of that name")
+    raise Denied(405, "method_not_allowed", f"Use {' or '.join(sorted(allowed))} here.")
+
+
+def query(request: web.Request, kind: type[Any]) -> Any:
+    """The query as its type; Denied with what it may hold."""
+    try:
+        return msgspec.convert({name: value for name, value in request.query.items() if value}, kind, strict=False)
+    except msgspec.ValidationError as error:
+        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+        raise unusable(f"The query cannot be used: {error}", f"It may have: {fields or 'nothing'}.") from None
+
+
+def taken(sent: Any, kind: type[Any]) -> Any:
+    """The body as its type; Denied if it is not."""
+    try:
+        return msgspec.convert(sent, kind)
+    except msgspec.ValidationError as error:
+        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+        raise unusable(f"The body cannot be used: {error}", f"Send a JSON object with {fields}.") from None
+
+
+def as_json(answer: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json", charset="utf-8")
+
+
+def as_csv(answer: Any) -> web.Response:
+    """The items of a list, one a line. What a spreadsheet would take for a formula is kept from being one."""
+    items = [msgspec.to_builtins(item) for item in answer.items]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    groups = list(getattr(answer, "by", ()))
+    names = [name for name in (items[0] if items else {}) if name != "group"]
+    writer.writerow([*groups, *names])
+    for item in items:
+        writer.writerow([_cell(value) for value in (*item.get("group", ()), *(item[name] for name in names))])
+    headers = {"content-disposition": 'attachment; filename="llm-hub.csv"'}
+    if getattr(answer, "next", None):
+        headers["x-next-cursor"] = answer.next
+    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float):
+        return "" if value is None else str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def refuse(visit: Visit, denied: Denied) -> web.Response:
+    body = {"error": {"code": denied.code, "message": denied.message, "advice": denied.advice, "source": "gateway"}}
+    response = web.Response(
+        status=denied.status, body=msgspec.json.encode(body), content_type="application/json", charset="utf-8"
+    )
+    if denied.retry_after is not None:
+        response.headers["retry-after"] = str(max(1, round(denied.retry_after)))
+    if visit.request.method not in SAFE and denied.status == 413:
+        response.force_close()
+    return response

@@ -1,0 +1,178 @@
+"""The door of every route of the control plane: who may pass is said where the route is added, and nobody passes by.
+
+A handler gets a `Visit`: a request whose sender, rights and origin are checked already. Decided is by the route that
+matched, never by what a path looks like.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp_session import Session
+
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.refusals import Denied, forbidden, foreign, not_signed_in, unusable
+from llmhub_core.admin.sessions import WHO, Who
+from llmhub_core.contracts.errors import HubError
+from llmhub_core.contracts.people import USER_ROLES, UserRole
+
+log = logging.getLogger("llmhub.admin")
+
+MOST_BODY = 64 * 1024
+SAFE = ("GET", "HEAD")
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    # Not no-referrer: under it browsers send their own pages' forms with "Origin: null".
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+    "server": "llm-hub",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`role` is the least that is needed; None: anybody, signed in or not. `form` is what a page sends, else JSON;
+    an `idle` route does not count as being there."""
+
+    role: UserRole | None
+    form: bool = False
+    idle: bool = False
+
+
+@dataclass(slots=True)
+class Visit:
+    request: web.Request
+    control: Control
+    session: Session
+    who: Who | None
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    """What a form or a JSON body said."""
+
+    @property
+    def address(self) -> str:
+        return self.request.remote or ""
+
+    @property
+    def actor(self) -> str:
+        return "" if self.who is None else self.who.user.name
+
+    def may(self, role: UserRole) -> bool:
+        return self.who is not None and USER_ROLES.index(self.who.user.role) >= USER_ROLES.index(role)
+
+    def text(self, name: str) -> str:
+        """A field of the body; Denied if it is no text."""
+        value = self.sent.get(name, "")
+        if not isinstance(value, str):
+            raise unusable(f"{name} must be a text.")
+        return value
+
+
+Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
+Refuse = Callable[[Visit, Denied], web.Response]
+
+
+def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) -> Any:
+    """A handler for aiohttp's router that lets pass who may; `refuse` writes the answer to everybody else."""
+
+    async def pass_on(request: web.Request) -> web.StreamResponse:
+        visit = Visit(request, control, Session(None, data=None, new=True), None)
+        try:
+            await _examine(visit, policy)
+            response = await handler(visit)
+        except Denied as denied:
+            response = refuse(visit, denied)
+        except HubError as error:
+            response = refuse(visit, Denied(error.status, error.code, error.message, retry_after=error.retry_after))
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            # The text of an exception may hold what was sent or stored; its kind has to do.
+            log.error("%s %s failed: %s", request.method, request.match_info.route.name, type(error).__name__)  # noqa: TRY400
+            log.debug("in detail", exc_info=error)
+            advice = "Try again; if it stays so, the database may be away: see the log of the hub."
+            response = refuse(visit, Denied(500, "failed", "This could not be done at the moment.", advice))
+        if not response.prepared:
+            response.headers.update({name: value for name, value in HEADERS.items() if name not in response.headers})
+            if visit.session._changed:
+                await control.sessions.save_session(request, response, visit.session)
+        return response
+
+    pass_on.policy = policy  # type: ignore[attr-defined]
+    return pass_on
+
+
+async def _examine(visit: Visit, policy: Policy) -> None:
+    request, control = visit.request, visit.control
+    if not control.origin(request):
+        raise Denied(
+            421, "unknown_address", "The dashboard does not know this address as its own.",
+            "Set [server] public_url to the address that browsers use, such as https://hub.example.com.",
+        )  # fmt: skip
+    if control.hub.store.people is not None:
+        visit.session = await control.sessions.load_session(request)
+    who = request.get(WHO)
+    visit.who = who if isinstance(who, Who) else None
+    if policy.role is not None:
+        if visit.who is None:
+            raise not_signed_in()
+        if not visit.may(policy.role):
+            await control.accounts.note(
+                visit.actor, visit.address, "forbidden", f"{request.method} {request.match_info.route.name}", "refused"
+            )
+            raise forbidden(policy.role)
+        if not policy.idle:
+            await control.sessions.used(str(visit.session.identity))
+    if request.method not in SAFE:
+        _same_origin(visit)
+        visit.sent = await _read(request, policy.form)
+        if visit.who is not None:
+            token = visit.text("csrf") if policy.form else request.headers.get("x-csrf-token", "")
+            if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), visit.who.csrf.encode()):
+                raise foreign()
+
+
+def _same_origin(visit: Visit) -> None:
+    """Browsers tell where a request comes from. One that tells nothing is no browser: it may send JSON, which no page
+    of a stranger can without being asked first, but no form."""
+    headers, own = visit.request.headers, visit.control.origin(visit.request)
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None and site not in ("same-origin", "none"):
+        raise foreign()
+    if origin not in (None, "null", own) or (origin == "null" and site is None):
+        raise foreign()
+    if origin is None and site is None and visit.request.content_type != "application/json":
+        raise foreign()
+
+
+async def _read(request: web.Request, form: bool) -> Mapping[str, Any]:
+    expected = "application/x-www-form-urlencoded" if form else "application/json"
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MOST_BODY:
+            raise Denied(413, "request_too_large", "The body is larger than anything that is sent here.")
+    if not body:
+        return {}
+    if request.content_type != expected:
+        raise Denied(415, "unsupported_media_type", f"The body must be {expected}.")
+    try:
+        value = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100)) if form else json.loads(body)
+    except (ValueError, RecursionError):
+        raise unusable("The body cannot be read.", f"Send {expected} in UTF-8.") from None
+    if not isinstance(value, dict):
+        raise unusable("The body must be a JSON object.")
+    return value

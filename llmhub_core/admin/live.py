@@ -1,0 +1,230 @@
+"""What runs at this moment: keys, quotas, providers, and what is not well."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from llmhub_core import __version__
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.refusals import not_found
+from llmhub_core.admin.views import DeploymentView, HealthView, KeyView, LevelView, Problem, ProviderView
+from llmhub_core.contracts.candidate import CandidateStats, Limit, ProviderKey
+from llmhub_core.contracts.metadata_store import UsageQuestion
+from llmhub_core.contracts.quota_store import Level
+from llmhub_core.hub.catalog import Place
+from llmhub_core.hub.hub import Hub
+
+HOUR = 3600.0
+NEARLY = 0.9
+"""Share of a limit from which on it is worth a word."""
+
+
+def wall(until: float | None) -> float | None:
+    """A monotonic moment as seconds since 1970."""
+    return None if until is None else time.time() + until - time.monotonic()
+
+
+# keys and quotas
+
+
+async def keys(control: Control) -> list[KeyView]:
+    levels = await _levels(control.hub, [limit for key in _keys(control.hub) for limit in key.limits])
+    return [_key(control.hub, key, levels) for key in _keys(control.hub)]
+
+
+def find_key(hub: Hub, provider: str, name: str) -> ProviderKey:
+    for key in _keys(hub):
+        if (key.provider, key.name) == (provider, name):
+            return key
+    raise not_found("key of that name")
+
+
+async def quotas(control: Control) -> list[LevelView]:
+    """Every limit once, callers' first; keys of one account share theirs."""
+    hub = control.hub
+    limits = [limit for caller in hub.tokens.callers for limit in caller.limits]
+    limits += [limit for key in _keys(hub) for limit in key.limits]
+    return list((await _levels(hub, limits)).values())
+
+
+def _keys(hub: Hub) -> list[ProviderKey]:
+    return [key for place in hub.catalog.places.values() for key in place.keys]
+
+
+async def _levels(hub: Hub, limits: Iterable[Limit]) -> dict[str, LevelView]:
+    once = {limit.id: limit for limit in limits}
+    return {level.limit.id: _level(level) for level in await hub.quota.levels(list(once.values()))} if once else {}
+
+
+def _level(level: Level) -> LevelView:
+    limit = level.limit
+    kind, _, rest = limit.id.partition(":")
+    return LevelView(
+        id=limit.id,
+        owner=f"{kind} {rest.rpartition(':')[0]}",
+        kind=limit.kind,
+        window=limit.window,
+        zone=limit.zone,
+        amount=limit.amount,
+        used=level.used,
+        reserved=level.reserved,
+        left=level.left,
+        resets_in=level.resets_in,
+    )
+
+
+def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
+    mark = hub.pool.state(key)
+    secret = hub.secrets.get(key.id)
+    own = [stats for stats in hub.catalog.stats if stats.candidate.key.id == key.id]
+    return KeyView(
+        id=key.id,
+        provider=key.provider,
+        name=key.name,
+        hint="" if secret is None else secret.hint,
+        state=mark.state,
+        reason=mark.reason,
+        until=wall(mark.until),
+        priority=key.priority,
+        weight=key.weight,
+        group=key.group,
+        models=list(key.models),
+        in_flight=sum(stats.in_flight for stats in own),
+        attempts=sum(stats.picks for stats in own),
+        levels=[levels[limit.id] for limit in key.limits if limit.id in levels],
+    )
+
+
+# health
+
+
+async def health(control: Control) -> HealthView:
+    hub, now = control.hub, time.time()
+    all_keys = await keys(control)
+    # Whole hours, for these are summed already, however many requests there were.
+    hour = now // HOUR * HOUR
+    recent = await hub.store.usage(UsageQuestion(hour - HOUR, hour + HOUR, ("provider",)))
+    asked = Counter({row.group[0]: row.requests for row in recent})
+    failed = Counter({row.group[0]: row.failed for row in recent})
+    providers = [
+        _provider(hub, place, all_keys, asked[place.name], failed[place.name]) for place in hub.catalog.places.values()
+    ]
+    return HealthView(
+        version=__version__,
+        ready=hub.ready,
+        draining=hub.draining,
+        started_at=control.started_at,
+        now=now,
+        in_flight=hub.in_flight,
+        journal_waiting=hub.ledger.backlog,
+        journal_error=hub.ledger.broken,
+        problems=[*_hub_problems(hub), *_key_problems(all_keys), *_provider_problems(providers)],
+        providers=providers,
+    )
+
+
+def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, failed: int) -> ProviderView:
+    own = [key for key in all_keys if key.provider == place.name]
+    usable = sum(key.state == "active" for key in own)
+    deployments = [_deployment(hub, each) for each in hub.catalog.stats if each.candidate.key.provider == place.name]
+    failing = any(each.state == "failing" for each in deployments)
+    state = "out" if not usable else ("degraded" if failing or usable < len(own) else "active")
+    return ProviderView(
+        name=place.name,
+        kind=place.kind,
+        state=state,  # type: ignore[arg-type]
+        keys=len(own),
+        usable_keys=usable,
+        models=sorted({*place.models, *(place.listed or ())}),
+        requests=requests,
+        failed=failed,
+        deployments=deployments,
+    )
+
+
+def _deployment(hub: Hub, stats: CandidateStats) -> DeploymentView:
+    candidate, now = stats.candidate, time.monotonic()
+    mark = hub.pool.blocked(candidate, now)
+    closed_until = hub.health.blocked(candidate, now)
+    state, reason, until = "active", "", None
+    if mark is not None:
+        state, reason, until = mark.state, mark.reason, mark.until
+    elif closed_until is not None:
+        state, reason, until = "failing", "failed several times in a row", closed_until
+    return DeploymentView(
+        provider=candidate.deployment.provider,
+        model=candidate.deployment.model,
+        key=candidate.key.name,
+        state=state,  # type: ignore[arg-type]
+        reason=reason,
+        until=wall(until),
+        in_flight=stats.in_flight,
+        attempts=stats.picks,
+        failures=stats.failures,
+        first_token_ms=None if stats.first_token is None else stats.first_token * 1000,
+    )
+
+
+# what is not well
+
+
+def _hub_problems(hub: Hub) -> Iterable[Problem]:
+    if hub.ledger.broken is not None:
+        yield Problem(
+            severity="error", what=f"The usage journal cannot be written: {hub.ledger.broken}.",
+            advice="Make room on the disk of the data folder. Until then no request is taken.", page="health",
+        )  # fmt: skip
+    if hub.ledger.backlog > 10_000:
+        yield Problem(
+            severity="warning", what=f"{hub.ledger.backlog:,} records wait for the database.",
+            advice="See whether the database is up; nothing is lost meanwhile.", page="health",
+        )  # fmt: skip
+    if hub.draining:
+        yield Problem(
+            severity="note", what="The hub is stopping.", advice="Running requests are finished first.", page="health"
+        )
+    for report in hub.registry.reports:
+        if report.state == "refused":
+            yield Problem(
+                severity="warning", what=f"The plugin {report.entry} is not used: {report.reason}",
+                advice="Mend or uninstall it, then start the hub again.", page="plugins",
+            )  # fmt: skip
+
+
+def _key_problems(all_keys: list[KeyView]) -> Iterable[Problem]:
+    for key in all_keys:
+        if key.state == "invalid":
+            yield Problem(
+                severity="error", what=f"{key.provider} refuses the key {key.name} ({key.reason}).",
+                advice="Put a good key in its place and start the hub again, or reset it if it works after all.",
+                page="keys",
+            )  # fmt: skip
+        elif key.state == "exhausted":
+            yield Problem(
+                severity="warning", what=f"The key {key.id} has used up its quota ({key.reason}).",
+                advice="Wait, add credit at the provider, or add another key.", page="keys",
+            )  # fmt: skip
+        elif key.state == "cooling":
+            yield Problem(
+                severity="note", what=f"The key {key.id} rests for a moment ({key.reason}).",
+                advice="It comes back by itself; another key would spread the load.", page="keys",
+            )  # fmt: skip
+        for level in key.levels:
+            if level.kind != "concurrency" and level.used + level.reserved >= level.amount * NEARLY:
+                yield Problem(
+                    severity="note", what=f"{level.owner} has little left of its {level.kind}: {level.left:,}.",
+                    advice="It comes back with time; a higher limit or another key helps at once.", page="keys",
+                )  # fmt: skip
+
+
+def _provider_problems(providers: list[ProviderView]) -> Iterable[Problem]:
+    for provider in providers:
+        failing = sorted({each.model for each in provider.deployments if each.state == "failing"})
+        if failing:
+            yield Problem(
+                severity="error" if provider.state == "out" else "warning",
+                what=f"{provider.name} fails for {', '.join(failing)}; it is left alone for a while.",
+                advice="A single request tries it again by and by; see its last errors.", page="health",
+            )  # fmt: skip

@@ -1,0 +1,212 @@
+"""What happened: sums of use, the list of requests, one request, the audit."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.refusals import not_found, unusable
+from llmhub_core.admin.views import (
+    AttemptView,
+    AuditView,
+    LeftOut,
+    Page,
+    RequestLine,
+    RequestView,
+    UsageLine,
+    UsageView,
+)
+from llmhub_core.contracts.exchange import Outcome, Record
+from llmhub_core.contracts.metadata_store import RecordFilter, Seen, UsageGroup, UsageQuestion, UsageRow
+
+HOUR = 3600.0
+DAY = 86_400.0
+GROUPS = ("provider", "model", "key", "caller", "hour", "day")
+MOST_ROWS = 5000
+"""Groups that one answer may have; a year by hour and model is more than anybody reads."""
+
+_AGO = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
+_UNITS = {"m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
+
+
+class Span(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"since": "from", "until": "to"}):
+    """A time is a number of seconds since 1970, an ISO date or time (UTC unless it says), or 90m, 24h, 7d, 4w ago."""
+
+    since: str = ""
+    until: str = ""
+    format: str = "json"
+
+
+class UsageAsked(Span, kw_only=True):
+    by: str = "model"
+    """provider, model, key, caller, hour, day: several with commas."""
+
+
+class RequestsAsked(Span, kw_only=True):
+    caller: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    outcome: Outcome | None = None
+    limit: int = 50
+    cursor: str = ""
+
+
+class AuditAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    limit: int = 50
+    cursor: str = ""
+    format: str = "json"
+
+
+def moment(text: str, now: float, otherwise: float | None) -> float | None:
+    """The time that was meant; Denied if it is none."""
+    text = text.strip()
+    if not text:
+        return otherwise
+    if ago := _AGO.fullmatch(text):
+        return now - float(ago[1]) * _UNITS[ago[2]]
+    if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
+        return float(text)
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise unusable(
+            "That is no time.", "Write 24h (or 90m, 7d, 4w) for so long ago, or 2026-11-22 or 2026-11-22T10:00Z."
+        ) from None
+
+
+# usage
+
+
+def span(asked: Span) -> tuple[float, float]:
+    """From when to when; the last day if it does not say. So long ago begins with a whole hour, and now is the end of
+    this one: whole hours are summed already, however many requests there were."""
+    now = time.time()
+    hour = now // HOUR * HOUR
+    since, until = moment(asked.since, now, None), moment(asked.until, now, None)
+    if since is None or _AGO.fullmatch(asked.since.strip()):
+        since = (now - DAY if since is None else since) // HOUR * HOUR
+    return since, hour + HOUR if until is None or until >= now else until
+
+
+async def usage(control: Control, asked: UsageAsked) -> UsageView:
+    since, until = span(asked)
+    groups: list[UsageGroup] = []
+    for name in asked.by.split(","):
+        found = next((group for group in GROUPS if group == name.strip()), None)
+        if found is None:
+            raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
+        if found not in groups:
+            groups.append(found)  # type: ignore[arg-type]
+    rows = await control.hub.store.usage(UsageQuestion(since, until, tuple(groups)))
+    if len(rows) > MOST_ROWS:
+        raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
+    lines = [_line(row) for row in rows]
+    return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines)
+
+
+def _line(row: UsageRow) -> UsageLine:
+    facts = {name: getattr(row, name) for name in UsageLine.__struct_fields__ if name != "group"}
+    return UsageLine(group=list(row.group), **facts)
+
+
+def total(lines: Sequence[UsageLine]) -> UsageLine:
+    names = [name for name in UsageLine.__struct_fields__ if name != "group"]
+    return UsageLine(group=[], **{name: sum(getattr(line, name) for line in lines) for name in names})
+
+
+# requests
+
+
+async def requests(control: Control, asked: RequestsAsked) -> Page[RequestLine]:
+    now = time.time()
+    wanted = RecordFilter(
+        caller=asked.caller,
+        model=asked.model,
+        provider=asked.provider,
+        outcome=asked.outcome,
+        since=moment(asked.since, now, None),
+        until=moment(asked.until, now, None),
+    )
+    limit = _limit(asked.limit)
+    found = await control.hub.store.requests(wanted, limit + 1, _seen(asked.cursor))
+    shown = found[:limit]
+    more = len(found) > limit
+    return Page([_request_line(record) for record in shown], _cursor(shown[-1]) if more else None)
+
+
+async def request(control: Control, id: str) -> RequestView:
+    record = await control.hub.store.find_record(id)
+    if record is None:
+        raise not_found("request of that id")
+    own = set(RequestView.__struct_fields__) - set(RequestLine.__struct_fields__)
+    plain = own - {"tags", "tried", "left_out"}
+    return RequestView(
+        **_facts(record),
+        **{name: getattr(record, name) for name in plain},
+        tags=dict(record.tags),
+        tried=[
+            AttemptView(**{name: getattr(attempt, name) for name in AttemptView.__struct_fields__})
+            for attempt in record.attempts
+        ],
+        left_out=[LeftOut(candidate=label, why=why) for label, why in record.left_out],
+    )
+
+
+def _request_line(record: Record) -> RequestLine:
+    return RequestLine(**_facts(record))
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    facts = {name: getattr(record, name) for name in RequestLine.__struct_fields__ if name != "attempts"}
+    return {**facts, "attempts": len(record.attempts)}
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= 500:
+        raise unusable("limit must be from 1 to 500.")
+    return limit
+
+
+def _cursor(record: Record) -> str:
+    text = f"{record.arrived_at!r} {record.id}"
+    return base64.urlsafe_b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
+
+
+def _seen(cursor: str) -> Seen | None:
+    if not cursor:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        at, _, id = text.partition(" ")
+        return float(at), id
+    except (ValueError, binascii.Error):
+        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.") from None
+
+
+# audit
+
+
+async def audit(control: Control, asked: AuditAsked) -> Page[AuditView]:
+    limit = _limit(asked.limit)
+    if asked.cursor and not re.fullmatch(r"\d{1,15}", asked.cursor):
+        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.")
+    found = await control.people.audit(limit + 1, int(asked.cursor) if asked.cursor else None)
+    links = [*(newer.previous == older.digest for newer, older in pairwise(found)), True]
+    shown = [
+        AuditView(
+            **{name: getattr(entry, name) for name in AuditView.__struct_fields__ if name != "sound"},
+            sound=entry.digest == entry.proof() and linked,
+        )
+        for entry, linked in zip(found, links, strict=True)
+    ][:limit]
+    return Page(shown, str(shown[-1].number) if len(found) > limit else None)

@@ -1,0 +1,44 @@
+"""How the control plane says no: a status, a code for programs, a sentence, and what to do about it."""
+
+from __future__ import annotations
+
+
+class Denied(Exception):
+    """`advice` says what would help; `retry_after` is in seconds."""
+
+    def __init__(
+        self, status: int, code: str, message: str, advice: str = "", *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.advice = advice
+        self.retry_after = retry_after
+
+
+def not_signed_in() -> Denied:
+    return Denied(401, "not_signed_in", "You are not signed in, or your session has ended.", "Sign in again.")
+
+
+def forbidden(role: str) -> Denied:
+    return Denied(
+        403, "forbidden", f"This needs the role {role}, which you do not have.", "Ask an owner of this hub to do it."
+    )
+
+
+def foreign() -> Denied:
+    return Denied(
+        403,
+        "foreign_request",
+        "This request does not come from a page of this hub.",
+        "Reload the page and try again; behind a proxy, set [server] public_url to the address that browsers use.",
+    )
+
+
+def not_found(what: str) -> Denied:
+    return Denied(404, "not_found", f"There is no {what} here.", "Check the address; it may be gone by now.")
+
+
+def unusable(message: str, advice: str = "") -> Denied:
+    return Denied(400, "invalid_request", message, advice)

@@ -1,0 +1,106 @@
+"""Sessions on the server's side: the browser holds a random id, the store its digest, who it is and since when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp_session import AbstractStorage, Session
+
+from llmhub_core.contracts.people import PeopleStore, SignedIn, User
+
+IDLE = 30 * 60.0
+ABSOLUTE = 12 * 3600.0
+NOTED_EVERY = 60.0
+"""Seconds: how exactly it is known when a session was last used."""
+
+WHO = web.RequestKey("llmhub_who", object)
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The signed-in user of a request, with the token that pages of this session put into their forms."""
+
+    user: User
+    csrf: str
+    ends_at: float
+
+
+def digest_of(identity: str) -> str:
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Sessions(AbstractStorage):
+    """aiohttp-session's storage over the metadata store. `secure` where browsers come by HTTPS."""
+
+    def __init__(self, people: PeopleStore, secure: bool) -> None:
+        # A __Host- cookie can be set by no other host and over no plain connection; browsers refuse it on the latter.
+        name = "__Host-llmhub" if secure else "llmhub"
+        super().__init__(cookie_name=name, httponly=True, secure=secure or None, samesite="Lax", path="/")
+        self._people = people
+
+    async def load_session(self, request: web.Request) -> Session:
+        """The session of the cookie if it is known, young enough and its user may still come; else a new, empty one."""
+        identity = self.load_cookie(request)
+        found = await self.find(identity) if identity else None
+        if found is None:
+            return await self.new_session()
+        kept, user = found
+        request[WHO] = Who(user, str(json.loads(kept.data).get("csrf", "")), _end(kept))
+        data: Any = {"created": int(kept.created_at), "session": json.loads(kept.data)}
+        return Session(identity, data=data, new=False)
+
+    async def find(self, identity: str) -> tuple[SignedIn, User] | None:
+        found = await self._people.find_session(digest_of(identity))
+        if found is None or found[1].disabled or _end(found[0]) <= time.time():
+            return None
+        return found
+
+    async def used(self, identity: str) -> None:
+        """Put the end of an idle session off."""
+        found = await self._people.find_session(digest_of(identity))
+        if found is not None and time.time() - found[0].seen_at > NOTED_EVERY:
+            await self._people.touch_session(found[0].digest, time.time())
+
+    async def begin(self, user: User) -> Session:
+        """A session for somebody who has just proved who they are: always under a new id."""
+        session = await self.new_session()
+        session.set_new_identity(secrets.token_urlsafe(32))
+        session["csrf"] = secrets.token_urlsafe(32)
+        session["user"] = user.id
+        await self._people.forget_sessions(time.time() - ABSOLUTE, time.time() - IDLE)
+        return session
+
+    async def end(self, identity: str) -> None:
+        await self._people.end_session(digest_of(identity))
+
+    def ends(self) -> float:
+        """When a session that begins now ends, unless it is used."""
+        return time.time() + min(IDLE, ABSOLUTE)
+
+    async def save_session(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
+        """Keep a new session and hand out its id; an invalidated one ends, here and in the browser."""
+        if session.empty:
+            identity = self.load_cookie(request)
+            if identity:
+                await self._people.end_session(digest_of(identity))
+            # By hand: aiohttp's del_cookie knows neither Secure nor HttpOnly, and a __Host- cookie needs the first.
+            response.set_cookie(self.cookie_name, "", max_age=0, **_attributes(self.cookie_params))
+            return
+        now = time.time()
+        data = json.dumps({"csrf": session["csrf"]})
+        await self._people.keep_session(SignedIn(digest_of(str(session.identity)), session["user"], data, now, now))
+        response.set_cookie(self.cookie_name, str(session.identity), **_attributes(self.cookie_params))
+
+
+def _attributes(params: Any) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None and name != "max_age"}
+
+
+def _end(session: SignedIn) -> float:
+    return min(session.created_at + ABSOLUTE, session.seen_at + IDLE)

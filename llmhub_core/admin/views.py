@@ -1,0 +1,283 @@
+"""The answers of the control plane, as types: programs read them as JSON, pages draw them.
+
+Times are seconds since 1970 (UTC), durations milliseconds where the name ends so, money is in 10⁻⁹ USD. Nothing here
+has a place for a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+Severity = Literal["error", "warning", "note"]
+
+
+class View(msgspec.Struct, kw_only=True):
+    """An answer or a part of one; its fields have names and no order."""
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """`next` is the `cursor` of the page that follows, None on the last."""
+
+    items: list[T]
+    next: str | None = None
+
+
+# people
+
+
+class UserView(View):
+    name: str
+    role: Literal["viewer", "admin", "owner"]
+
+
+class SessionView(View):
+    """Who is signed in. `csrf` belongs into the header x-csrf-token of everything that changes something."""
+
+    user: UserView
+    csrf: str
+    ends_at: float
+
+
+class SetupView(View):
+    """Whether the link that was given makes the first owner."""
+
+    open: bool
+
+
+class AuditView(View):
+    number: int
+    at: float
+    actor: str
+    address: str
+    action: str
+    subject: str
+    result: str
+    before: str
+    after: str
+    digest: str
+    sound: bool
+    """Whether the entry is as it was written."""
+
+
+# what runs
+
+
+class Problem(View):
+    """Something that is not well, and what to do about it. `page` is where it is seen in full."""
+
+    severity: Severity
+    what: str
+    advice: str
+    page: str
+
+
+class LevelView(View):
+    """A limit and where it stands. `owner` is what it belongs to: key openai/main, group …, token …"""
+
+    id: str
+    owner: str
+    kind: Literal["requests", "tokens", "concurrency", "money"]
+    window: int
+    zone: str | None
+    amount: int
+    used: int
+    reserved: int
+    left: int
+    resets_in: float
+
+
+class KeyView(View):
+    """A provider key. `hint` is the end of its secret, "" where that would be too much of it; `until` None with a
+    state other than active means: until somebody resets it."""
+
+    id: str
+    provider: str
+    name: str
+    hint: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled"]
+    reason: str
+    until: float | None
+    priority: int
+    weight: int
+    group: str
+    models: list[str]
+    in_flight: int
+    attempts: int
+    levels: list[LevelView]
+
+
+class DeploymentView(View):
+    """A model at a provider with one of its keys, since the start of this process."""
+
+    provider: str
+    model: str
+    key: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled", "failing"]
+    reason: str
+    until: float | None
+    in_flight: int
+    attempts: int
+    failures: int
+    first_token_ms: float | None
+
+
+class ProviderView(View):
+    """`requests` and `failed` are of this hour and the one before."""
+
+    name: str
+    kind: str
+    state: Literal["active", "degraded", "out"]
+    keys: int
+    usable_keys: int
+    models: list[str]
+    requests: int
+    failed: int
+    deployments: list[DeploymentView]
+
+
+class HealthView(View):
+    version: str
+    ready: bool
+    draining: bool
+    started_at: float
+    now: float
+    in_flight: int
+    journal_waiting: int
+    journal_error: str | None
+    problems: list[Problem]
+    providers: list[ProviderView]
+
+
+# what was used
+
+
+class UsageLine(View):
+    """One group; `group` has a value for each of `by`."""
+
+    group: list[str]
+    requests: int
+    served: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost: int
+    unpriced: int
+
+
+class UsageView(View):
+    by: list[str]
+    since: float
+    until: float
+    total: UsageLine
+    items: list[UsageLine]
+
+
+class RequestLine(View):
+    id: str
+    arrived_at: float
+    caller: str
+    model: str
+    outcome: str
+    status: int
+    code: str
+    provider: str
+    served_model: str
+    key: str
+    stream: bool
+    attempts: int
+    first_byte_ms: float | None
+    total_ms: float
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: int | None
+
+
+class AttemptView(View):
+    provider: str
+    model: str
+    key: str
+    started_ms: float
+    first_byte_ms: float | None
+    ended_ms: float | None
+    reason: str
+    status: int | None
+    provider_code: str | None
+    provider_request_id: str | None
+    detail: str
+
+
+class LeftOut(View):
+    """A candidate that was not tried, and why."""
+
+    candidate: str
+    why: str
+
+
+class RequestView(RequestLine):
+    dialect: str
+    operation: str
+    route: str
+    source: str
+    lane: str
+    finish: str
+    reasoning_tokens: int
+    cache_write_tokens: int
+    usage_estimated: bool
+    client_request_id: str
+    tags: dict[str, str]
+    adapted: list[str]
+    tried: list[AttemptView]
+    left_out: list[LeftOut]
+
+
+# how it is set up
+
+
+class CandidateView(View):
+    candidate: str
+    priority: int
+    key_priority: int
+    weight: int
+
+
+class ExplainView(View):
+    """Where a request would go at this moment, without sending it."""
+
+    model: str
+    dialect: str
+    route: str
+    strategy: str
+    attempts: int
+    candidates: list[CandidateView]
+    left_out: list[LeftOut]
+
+
+class PluginView(View):
+    entry: str
+    distribution: str
+    version: str
+    state: str
+    reason: str
+    brought: list[str]
+    used: list[str]
+
+
+class SettingView(View):
+    """`value` as JSON; of a secret only whether there is one. `origin` is default, or set (by file or variable)."""
+
+    key: str
+    value: Any
+    origin: Literal["default", "set"]
+    secret: bool
+    help: str
+
+
+class Done(View):
+    done: bool = True
