@@ -258,7 +258,9 @@ async def test_a_strict_request_goes_on_to_the_next_priority(
         assert (answer.status, answer.headers.get(ADAPTED)) == (200, None)
         assert asked(upstream) == ["small"]
         (record,) = await hub.records()
-        assert [attempt.reason for attempt in record.attempts] == ["adaptation_refused", "ok"]
+        assert [attempt.reason for attempt in record.attempts] == ["ok"]
+        (label, why) = record.left_out[0]
+        assert (label.partition("/")[0], why) == ("claude", "cannot: adaptation_refused")
 
 
 async def test_where_every_candidate_loses_the_first_one_tells(
@@ -272,3 +274,6 @@ async def test_where_every_candidate_loses_the_first_one_tells(
         code, field, _ = told("gemini", await refused.read())
         assert (refused.status, code, field) == (400, "adaptation_refused", "cachedContent")
         assert len(asked(upstream)) == 1
+        *_, record = await hub.records()
+        assert (record.outcome, record.attempts) == ("refused", [])
+        assert "cachedContent=dropped" in record.adapted

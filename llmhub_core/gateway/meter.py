@@ -87,13 +87,15 @@ async def reserve(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...] = ()) 
         exchange.lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
 
 
-def give_back(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...]) -> None:
-    """An attempt failed: of its candidate's limits one request is spent; the caller's stay held for the next."""
+def give_back(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...], asked: bool) -> None:
+    """An attempt failed: of its candidate's limits one request is spent if the provider was `asked`; the caller's
+    stay held for the next attempt."""
+    spent = Amount(1 if asked else 0)
     if exchange.lease is not None:
-        hub.settle(exchange.lease, Amount(1))
+        hub.settle(exchange.lease, spent)
         exchange.lease = None
     elif exchange.reservation is not None and limits:
-        hub.settle(exchange.reservation, Amount(1), limits)
+        hub.settle(exchange.reservation, spent, limits)
 
 
 def _settle(exchange: Exchange, hub: Hub, cost: int | None) -> None:

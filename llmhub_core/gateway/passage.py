@@ -41,8 +41,14 @@ class Passage:
         self._place = hub.catalog.places[name]
         self._target: Dialect[Any] = target
         self._same = target is exchange.dialect
+        self._call: Call | None = None
         self._answer: ProviderAnswer | None = None
         self.adapted: tuple[str, ...] = ()
+
+    @property
+    def sent(self) -> bool:
+        """Whether the provider was asked at all."""
+        return self._call is not None
 
     @property
     def status(self) -> int | None:
@@ -72,11 +78,11 @@ class Passage:
         )
         place = self._place
         call = await place.provider.prepare(call, self._hub.secret(candidate.key.id), upstream.fetch)
-        self._call = call
         if call.adapted:
             self.adapted += tuple(call.adapted)
         if self.adapted and exchange.strict:
             raise _refused_adaptation(self.adapted)
+        self._call = call
         answer = await place.provider.serve(call) if place.serves else None
         if answer is None:
             answer = await upstream.open(call)
@@ -96,7 +102,10 @@ class Passage:
         exchange.lane = lane.name
         if head.operation != CHAT:
             self._take_on(answer.content_type, lane)
-        envelope = self._place.provider.envelope(streamed, self._call) if self._place.unwraps else None
+        envelope = None
+        if self._place.unwraps:
+            assert self._call is not None  # noqa: S101 — open() went before
+            envelope = self._place.provider.envelope(streamed, self._call)
         try:
             if head.stream and not isinstance(lane, VerbatimWhole):
                 await self._carry_stream(answer, lane, envelope, reply, headers)

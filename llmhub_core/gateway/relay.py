@@ -110,12 +110,13 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             except LimitReached as reached:
                 _leave_out(exchange, stats, reached)
                 continue
+        known = len(attempts)
         try:
             await _attempt(exchange, hub, upstream, stats, reply)
         except HubError as error:
             if reply.started:
                 return await _break_off(exchange, reply, error)
-            give_back(exchange, hub, limits)
+            give_back(exchange, hub, limits, asked=len(attempts) > known)
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
             if fallback and fallback not in extended:
@@ -145,13 +146,17 @@ def _lossless_first(exchange: Exchange, hub: Hub) -> list[CandidateStats]:
     candidates = exchange.plan.candidates
     if len(candidates) < 2 or not _loses(exchange, hub, candidates[0]):
         return candidates
-    priority = candidates[0].candidate.deployment.priority
+    priority = _priority(candidates[0])
     for place, stats in enumerate(candidates):
-        if stats.candidate.deployment.priority != priority:
+        if _priority(stats) != priority:
             break
         if place and not _loses(exchange, hub, stats):
             return [stats, *candidates[:place], *candidates[place + 1 :]]
     return candidates
+
+
+def _priority(stats: CandidateStats) -> tuple[int, int]:
+    return stats.candidate.deployment.priority, stats.candidate.key.priority
 
 
 def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
@@ -203,6 +208,11 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
     except HubError as error:
         failure = error
         attempt.reason = error.code
+        if not passage.sent:
+            # What its wire format cannot say was never asked of it: that is no attempt.
+            exchange.attempts.remove(attempt)
+            exchange.plan.left_out.append((stats.candidate.label, f"cannot: {error.code}"))
+            exchange.adapted = passage.adapted
         raise
     except BaseException as error:
         failure = error
