@@ -362,12 +362,17 @@ def test_every_command_in_code_is_one_of_ours() -> None:
 
 async def test_every_path_named_is_served(echo: str, tmp_path: Path) -> None:
     table = README.read_text("utf-8").partition("| format | paths |")[2].partition("\n\n")[0]
-    paths = re.findall(r"(?:GET |POST |also `|`)(/[^`\s]*)", table)
-    assert {"/v1/chat/completions", "/v1/chat", "/v1/messages", "/v1beta/models", "/healthz", "/metrics"} <= set(paths)
-    for path in paths:
+    method, asked = "", set()
+    for said, path in re.findall(r"`(GET |POST |)(/[^`\s]*)", table):
+        method = said.strip() or method  # a path without a method has that of the one before
+        asked.add((method, path))
+    paths = {path for _, path in asked}
+    assert {"/v1/chat/completions", "/v1/chat", "/v1/messages", "/v1beta/models", "/healthz", "/metrics"} <= paths
+    for method, path in sorted(asked):
         url = f"http://{echo}{path.replace('{model}', 'echo')}"
-        said = await sh(f"curl -s -o /dev/null -w '%{{http_code}}' '{url}'", tmp_path, environment(tmp_path))
-        assert said in ("200", "405"), f"{path}: {said}"
+        body = "-H 'content-type: application/json' -d '{}'" if method == "POST" else ""
+        status = await sh(f"curl -s -o /dev/null -w '%{{http_code}}' {body} '{url}'", tmp_path, environment(tmp_path))
+        assert status in (("400", "415") if method == "POST" else ("200",)), f"{method} {path}: {status}"
 
 
 def anchors(page: Path) -> set[str]:
