@@ -17,6 +17,7 @@ from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
 
 HOUR = 3600.0
+SEVEREST = ("error", "warning", "note")
 NEARLY = 0.9
 """Share of a limit from which on it is worth a word."""
 
@@ -120,7 +121,10 @@ async def health(control: Control) -> HealthView:
         in_flight=hub.in_flight,
         journal_waiting=hub.ledger.backlog,
         journal_error=hub.ledger.broken,
-        problems=[*_hub_problems(hub), *_key_problems(all_keys), *_provider_problems(providers)],
+        problems=sorted(
+            (*_hub_problems(hub), *_key_problems(all_keys), *_provider_problems(providers)),
+            key=lambda problem: SEVEREST.index(problem.severity),
+        ),
         providers=providers,
     )
 

@@ -88,13 +88,13 @@ def moment(text: str, now: float, otherwise: float | None) -> float | None:
 
 
 def span(asked: Span) -> tuple[float, float]:
-    """From when to when; the last day if it does not say. So long ago begins with a whole hour, and now is the end of
-    this one: whole hours are summed already, however many requests there were."""
+    """From when to when; the last day if it does not say. Now is the end of this hour, and so long ago is counted from
+    there: whole hours are summed already, however many requests there were."""
     now = time.time()
     hour = now // HOUR * HOUR
     since, until = moment(asked.since, now, None), moment(asked.until, now, None)
     if since is None or _AGO.fullmatch(asked.since.strip()):
-        since = (now - DAY if since is None else since) // HOUR * HOUR
+        since = (now - DAY if since is None else since) // HOUR * HOUR + HOUR
     return since, hour + HOUR if until is None or until >= now else until
 
 

@@ -6,23 +6,24 @@ import hashlib
 import mimetypes
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-    "server": "llm-hub",
-}
+from llmhub_core.admin.doors import Visit
+from llmhub_core.dashboard.charts import share
+from llmhub_core.dashboard.words import FILTERS
+
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/requests", "Requests"),
+    ("/usage", "Usage"),
+    ("/keys", "Keys and quotas"),
+    ("/health", "Health"),
+    ("/plugins", "Plugins"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,23 @@ def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
         app,
         loader=jinja2.FileSystemLoader(str(files("llmhub_templates"))),
         autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    aiohttp_jinja2.get_env(app).globals["asset"] = lambda name: assets[name].path
+    environment = aiohttp_jinja2.get_env(app)
+    environment.filters.update(FILTERS)
+    environment.globals.update(asset=lambda name: assets[name].path, share=share, navigation=NAVIGATION)
+
+
+def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200) -> web.Response:
+    """A page, with what every page needs: who is there, where they are, the token for forms."""
+    path = visit.request.path
+    who = visit.who
+    common = {
+        "who": None if who is None else who.user,
+        "csrf": "" if who is None else who.csrf,
+        "here": path,
+        "may_change": visit.may("admin"),
+    }
+    return aiohttp_jinja2.render_template(template, visit.request, {**common, **facts}, status=status)

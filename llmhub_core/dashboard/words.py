@@ -1,0 +1,126 @@
+"""Numbers, times and states as people read them. Nothing known is "–", never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+NOTHING = "–"
+
+TONES = {
+    "ok": ("active", "served", "loaded", "done", "ok"),
+    "warn": ("cooling", "exhausted", "degraded", "unavailable", "warning"),
+    "bad": ("invalid", "failing", "failed", "out", "error"),
+}
+"""What state is drawn in which colour; every other in that of plain text. The word stands beside it always."""
+
+SAID = {"out": "all out", "degraded": "partly out", "note": "for your information"}
+
+
+def tone(state: str) -> str:
+    return next((name for name, states in TONES.items() if state in states), "idle")
+
+
+def said(state: str) -> str:
+    """The word for a state."""
+    return SAID.get(state, state)
+
+
+def number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def short(value: float | None) -> str:
+    """Three digits or so: 950, 12.3k, 4.56M."""
+    if value is None:
+        return NOTHING
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            scaled = value / size
+            return f"{scaled:.2f}"[:4].rstrip("0").rstrip(".") + letter if scaled < 100 else f"{scaled:.0f}{letter}"
+    return f"{value:.0f}"
+
+
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    if value < 1:
+        return "< 1 ms"
+    return f"{value:.0f} ms" if value < 1000 else seconds(value / 1000)
+
+
+def seconds(value: float | None) -> str:
+    """The two largest units that matter."""
+    if value is None:
+        return NOTHING
+    value = max(0.0, value)
+    if value < 9.95:
+        return f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def money(value: float | None) -> str:
+    """10⁻⁹ USD with as many digits as it takes to see something."""
+    if value is None:
+        return NOTHING
+    dollars = value / 1e9
+    if dollars == 0:
+        return "$0"
+    if abs(dollars) >= 0.995:
+        return f"${dollars:,.2f}"
+    digits = 4 if abs(dollars) >= 0.001 else 7
+    return f"${dollars:.{digits}f}"
+
+
+def amount(value: float, kind: str) -> str:
+    """Of a limit: money as money, tokens in short."""
+    return money(value) if kind == "money" else (short(value) if kind == "tokens" else number(value))
+
+
+def window(length: int) -> str:
+    """What a limit is for."""
+    known = {0: "at once", 60: "a minute", 3600: "an hour", 86_400: "a day", 604_800: "a week", 2_592_000: "a month"}
+    return known.get(length, f"in {seconds(length)}")
+
+
+def percent(part: float, whole: float) -> str:
+    if not whole:
+        return NOTHING
+    share = 100 * part / whole
+    return f"{share:.0f} %" if share in (0, 100) else f"{min(max(share, 0.1), 99.9):.1f} %"
+
+
+def change(now: float, before: float) -> str:
+    """Against the period before; "" where there is nothing to compare with."""
+    if not before:
+        return ""
+    share = 100 * (now - before) / before
+    return "as before" if abs(share) < 0.5 else f"{'▲' if share > 0 else '▼'} {min(abs(share), 999):.0f} %"
+
+
+def iso(at: float) -> str:
+    return _utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock(at: float) -> str:
+    """Day and time, in UTC."""
+    return _utc(at).strftime("%d %b %H:%M:%S")
+
+
+def _utc(at: float) -> datetime:
+    return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (tone, said, number, short, milliseconds, seconds, money, amount, window, percent, change, iso, clock)
+}

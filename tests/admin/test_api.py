@@ -1,0 +1,384 @@
+"""The admin API: who may do what, what it answers, and that it describes itself as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import time
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from aiohttp import web
+from browsers import Browser, MakeBrowser, people_of
+
+from llmhub_core.admin.api import ENDPOINTS, ROOT, Endpoint
+from llmhub_core.admin.doors import Policy
+from llmhub_core.app import make_app
+from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
+from llmhub_core.contracts.people import USER_ROLES
+from llmhub_core.hub.hub import Hub
+from llmhub_core.testing.house import House
+from llmhub_core.testing.records import NOON, a_record, records
+
+WHO = (None, *USER_ROLES)
+
+
+async def got(browser: Browser, path: str, status: int = 200) -> Any:
+    answer = await browser.ask("GET", ROOT + path)
+    assert answer.status == status, await answer.text()
+    return await answer.json()
+
+
+def address(endpoint: Endpoint) -> str:
+    path = endpoint.path.replace("{provider}", "echo").replace("{key}", "main").replace("{id}", "r-1")
+    return ROOT + path + ("?model=fast" if endpoint.path == "/explain" else "")
+
+
+# --- who may
+
+
+def routes(hub: Hub) -> list[Any]:
+    return list(make_app(hub).router.routes())
+
+
+async def _asked(request: web.Request) -> web.Response:
+    raise NotImplementedError
+
+
+async def test_every_route_says_who_may_pass(house: House) -> None:
+    """Generated from the live router: a route of the control plane without a policy cannot be added unseen."""
+    hub = house.hub
+    known = web.UrlDispatcher()
+    for dialect in hub.dialects.values():
+        for path in (*dialect.paths, *dialect.models_paths, *(f"{each}/{{model:.+}}" for each in dialect.models_paths)):
+            known.add_get(path, _asked)
+    gateway = {resource.canonical for resource in known.resources()}
+    gateway |= {"/healthz", "/readyz", "/metrics"}
+    guarded = 0
+    for route in routes(hub):
+        path = route.resource.canonical
+        policy = getattr(route.handler, "policy", None)
+        if path in gateway or path.startswith("/static/"):
+            assert policy is None
+            assert route.method in ("GET", "POST")
+        else:
+            assert isinstance(policy, Policy), f"{route.method} {path} lets anybody pass"
+            guarded += 1
+    assert guarded > len(ENDPOINTS)
+
+
+async def test_what_is_open_to_anybody_is_known(house: House) -> None:
+    free = {
+        f"{route.method} {route.resource.canonical}"
+        for route in routes(house.hub)
+        if getattr(route.handler, "policy", Policy("owner")).role is None
+    }
+    assert free == {
+        "POST /admin/api/session", "GET /admin/api/session", "GET /admin/api/setup", "POST /admin/api/setup",
+        "* /admin/api/{rest}", "GET /", "GET /sign-in", "POST /sign-in", "GET /setup", "POST /setup",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("who", WHO, ids=str)
+async def test_the_matrix(house: House, browser: MakeBrowser, who: Any) -> None:
+    """Every call × every method × everybody: what is allowed, and nothing else."""
+    await house.hub.store.append([a_record("r-1")])
+    mismatches = []
+    calls = {endpoint.path for endpoint in ENDPOINTS}
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
+    visitor = await browser(who or "")
+    for path in sorted(calls):
+        known = {endpoint.method: endpoint for endpoint in ENDPOINTS if endpoint.path == path}
+        for method in methods:
+            endpoint = known.get(method) or next(iter(known.values()))
+            if (method, path) in (("DELETE", "/session"), ("GET", "/events")) and who:
+                continue  # these end something, and are tried elsewhere
+            json_body = {} if method != "GET" else None
+            answer = await visitor.ask(method, address(endpoint), json=json_body)
+            if method not in known:
+                wanted = {405}
+            elif endpoint.role is not None and who is None:
+                wanted = {401}
+            elif endpoint.role is not None and USER_ROLES.index(who) < USER_ROLES.index(endpoint.role):
+                wanted = {403}
+            elif endpoint.role is None:
+                wanted = {400} if method == "POST" else ({200} if who or path == "/setup" else {401})
+            else:
+                wanted = {200}
+            if answer.status not in wanted:
+                mismatches.append((method, path, answer.status, wanted))
+    assert mismatches == []
+
+
+async def test_a_refusal_is_noted(house: House, browser: MakeBrowser) -> None:
+    viewer = await browser("viewer")
+    await got(viewer, "/audit", 403)
+    entry = (await people_of(house).audit(1))[0]
+    assert (entry.actor, entry.action, entry.subject, entry.result) == (
+        "viewer", "forbidden", "GET api.audit.get", "refused"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/api", "/admin/api/", "/admin/api/keys/", "/admin/api//keys", "/admin/api/KEYS",
+             "/admin/api/%6beys/", "/admin/api/../api/keysx"],
+)  # fmt: skip
+async def test_odd_paths_open_nothing(browser: MakeBrowser, path: str) -> None:
+    answer = await (await browser()).ask("GET", path)
+    assert answer.status in (401, 404)
+
+
+async def test_every_answer_has_its_headers(browser: MakeBrowser) -> None:
+    for visitor in (await browser(), await browser("owner")):
+        for path in ("/admin/api/keys", "/admin/api/nothing", "/admin/api/requests/none", "/sign-in", "/", "/requests"):
+            answer = await visitor.ask("GET", path)
+            headers = answer.headers
+            assert headers["cache-control"] == "no-store", path
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert "unsafe" not in headers["content-security-policy"]
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["cross-origin-opener-policy"] == "same-origin"
+            assert "aiohttp" not in str(headers).lower()
+
+
+# --- what it answers
+
+
+async def call_echo(house: House, browser: Browser, times: int = 1) -> None:
+    for _ in range(times):
+        body = {"model": "fast", "messages": [{"role": "user", "content": "Hello"}]}
+        async with browser.session.post(house.url + "/v1/chat/completions", json=body) as answer:
+            assert answer.status == 200
+            await answer.read()
+    await house.records()
+
+
+async def test_a_request_is_seen_in_every_place(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("viewer")
+    await call_echo(house, ann, 3)
+    page = await got(ann, "/requests")
+    assert (len(page["items"]), page["next"]) == (3, None)
+    line = page["items"][0]
+    assert (line["model"], line["provider"], line["served_model"], line["key"], line["outcome"]) == (
+        "fast", "echo", "small", "main", "served"
+    )  # fmt: skip
+    one = await got(ann, f"/requests/{line['id']}")
+    assert [(each["provider"], each["key"], each["reason"]) for each in one["tried"]] == [("echo", "main", "ok")]
+    assert one["cost"] == line["cost"] > 0
+    used = await got(ann, "/usage?by=provider,model&from=2h")
+    assert [(row["group"], row["requests"]) for row in used["items"]] == [(["echo", "fast"], 3)]
+    assert used["total"]["requests"] == 3
+    levels = {level["id"]: level for level in (await got(ann, "/quotas"))["items"]}
+    assert levels["key:echo/main:requests/60"]["used"] == 3
+    assert levels["key:echo/main:requests/60"]["left"] == 57
+    assert {level["owner"] for level in levels.values()} == {"key echo/main", "token game-server"}
+    health = await got(ann, "/health")
+    assert health["problems"] == []
+    assert [(each["name"], each["state"], each["requests"]) for each in health["providers"]] == [("echo", "active", 3)]
+    (deployment,) = [each for each in health["providers"][0]["deployments"] if each["key"] == "main"]
+    assert (deployment["state"], deployment["attempts"]) == ("active", 3)
+    assert deployment["first_token_ms"] > 0
+    await got(ann, "/requests/none", 404)
+
+
+async def test_no_answer_holds_a_secret(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("owner")
+    await call_echo(house, ann)
+    for endpoint in ENDPOINTS:
+        if endpoint.method == "GET" and endpoint.path != "/events":
+            text = await (await ann.ask("GET", address(endpoint))).text()
+            for secret in (
+                "sk-canary-0123456789",
+                "sk-other-0123",
+                "0" * 64,
+                "bcrypt-hmac",
+                "storage.metadata: sqlite",
+            ):
+                assert secret not in text, endpoint.path
+    keys = {key["id"]: key["hint"] for key in (await got(ann, "/keys"))["items"]}
+    assert keys == {"echo/main": "WXYZ", "echo/spare": "cdef"}
+    settings = {each["key"]: each for each in (await got(ann, "/settings"))["items"]}
+    assert settings["providers[echo].keys[main].secret"]["value"] == "***"
+    assert settings["server.drain"] | {"help": ""} == {
+        "key": "server.drain", "value": 30.0, "origin": "default", "secret": False, "help": ""
+    }  # fmt: skip
+    assert settings["providers[echo].keys[spare].priority"]["origin"] == "set"
+
+
+async def test_a_key_that_is_out_is_told_and_can_be_reset(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("admin")
+    await call_echo(house, ann)
+    stats = {each.candidate.key.name: each for each in house.hub.catalog.stats}
+    house.hub.pool.note(stats["main"], UpstreamDenied("no").said(status=401, code="invalid_api_key"))
+    limited = UpstreamLimited("slow", retry_after=90)
+    house.hub.pool.note(stats["spare"], limited)
+    keys = {key["name"]: key for key in (await got(ann, "/keys"))["items"]}
+    assert (keys["main"]["state"], keys["main"]["reason"], keys["main"]["until"]) == (
+        "invalid",
+        "invalid_api_key",
+        None,
+    )
+    assert keys["spare"]["state"] == "cooling"
+    assert 80 < keys["spare"]["until"] - time.time() < 91
+    health = await got(ann, "/health")
+    assert [problem["severity"] for problem in health["problems"]] == ["error", "note"]
+    assert health["providers"][0]["state"] == "out"
+    plan = await got(ann, "/explain?model=fast")
+    assert plan["candidates"] == []
+    assert {each["candidate"] for each in plan["left_out"]} == {"echo/small#main", "echo/small#spare"}
+    answer = await ann.ask("POST", ROOT + "/keys/echo/main/reset")
+    assert (answer.status, (await answer.json())["state"]) == (200, "active")
+    entry = (await people_of(house).audit(1))[0]
+    assert (entry.actor, entry.action, entry.subject) == ("admin", "key.reset", "echo/main")
+    assert (json.loads(entry.before)["state"], json.loads(entry.after)["state"]) == ("invalid", "active")
+    assert [each["candidate"] for each in (await got(ann, "/explain?model=fast"))["candidates"]] == ["echo/small#main"]
+    assert (await ann.ask("POST", ROOT + "/keys/echo/nothing/reset")).status == 404
+
+
+async def test_explaining_takes_no_turn_and_knows_its_words(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("viewer")
+    first, second = [await got(ann, "/explain?model=fast&dialect=anthropic") for _ in range(2)]
+    assert first == second
+    assert [each["candidate"] for each in first["candidates"]] == ["echo/small#main", "echo/small#spare"]
+    await got(ann, "/explain?model=" + "x" * 300, 404)
+    assert "Choose from" in (await got(ann, "/explain?model=fast&dialect=latin", 400))["error"]["advice"]
+
+
+# --- lists
+
+
+async def test_pages_follow_each_other_and_filters_hold(house: House, browser: MakeBrowser) -> None:
+    batch = [a_record(f"r-{n:03}", arrived_at=NOON + n // 3, caller=f"c{n % 2}") for n in range(100)]
+    await house.hub.store.append(batch)
+    ann = await browser("viewer")
+    seen, cursor = [], ""
+    while True:
+        page = await got(ann, f"/requests?caller=c1&limit=7&cursor={cursor}")
+        seen += [line["id"] for line in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    wanted = sorted(
+        (one for one in batch if one.caller == "c1"), key=lambda one: (one.arrived_at, one.id), reverse=True
+    )
+    assert seen == [one.id for one in wanted]
+    assert (await got(ann, "/requests?outcome=failed"))["items"] == []
+    assert len((await got(ann, f"/requests?from={NOON}&to={NOON + 2}&limit=500"))["items"]) == 6
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=501", "limit=x", "cursor=%%%", "cursor=AAAA", "outcome=lost", "from=yesterday", "colour=red",
+     "format=xml", "from=2026-13-45", "caller=a&limit=1e9"],
+)  # fmt: skip
+async def test_a_query_that_cannot_be_used_says_what_could(browser: MakeBrowser, query: str) -> None:
+    said = await got(await browser("viewer"), f"/requests?{query}", 400)
+    assert said["error"]["code"] == "invalid_request"
+    assert said["error"]["message"]
+
+
+async def test_usage_knows_its_words(browser: MakeBrowser) -> None:
+    ann = await browser("viewer")
+    assert "provider, model" in (await got(ann, "/usage?by=colour", 400))["error"]["advice"]
+    assert (await got(ann, "/usage"))["total"]["requests"] == 0
+
+
+async def test_lists_come_as_csv_without_formulas(house: House, browser: MakeBrowser) -> None:
+    await house.hub.store.append(
+        [*records(), a_record("r-9", model="=HYPERLINK(1)", caller="@x", key="+1", route="-1")]
+    )
+    ann = await browser("owner")
+    for path in ("/requests", "/keys", "/quotas", "/usage", "/plugins", "/settings", "/audit"):
+        answer = await ann.ask("GET", f"{ROOT}{path}?format=csv")
+        assert answer.status == 200, path
+        assert answer.content_type == "text/csv"
+        rows = list(csv.reader(io.StringIO(await answer.text())))
+        assert len({len(row) for row in rows}) == 1, path
+        assert len(rows) > 1 or path == "/usage", path
+        for row in rows[1:]:
+            for cell in row:
+                assert not cell.startswith(("=", "@", "+")), cell
+                assert not cell.startswith("-") or cell[1:].replace(".", "").isdigit(), cell
+
+
+async def test_the_audit_tells_whether_it_is_whole(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("owner")
+    page = await got(ann, "/audit?limit=2")
+    assert [entry["sound"] for entry in page["items"]] == [True, True]
+    rest = await got(ann, f"/audit?cursor={page['next']}")
+    assert rest["items"][-1]["number"] == 1
+    async with house.hub.store._database._engine.begin() as connection:  # type: ignore[attr-defined]
+        await connection.exec_driver_sql("DELETE FROM audit WHERE number = 2")
+    sound = {entry["number"]: entry["sound"] for entry in (await got(ann, "/audit"))["items"]}
+    assert sound[3] is False
+    assert sound[1] is True
+
+
+# --- it describes itself
+
+
+async def test_answers_are_as_described(house: House, browser: MakeBrowser) -> None:
+    await house.hub.store.append(records())
+    ann = await browser("owner")
+    described = await got(ann, "/openapi.json")
+    assert described["openapi"].startswith("3.1")
+    assert {f"{method.upper()} {path}" for path, item in described["paths"].items() for method in item} == {
+        f"{endpoint.method} {ROOT}{endpoint.path}" for endpoint in ENDPOINTS
+    }
+    for endpoint in ENDPOINTS:
+        if endpoint.method != "GET" or endpoint.answer is None:
+            continue
+        operation = described["paths"][ROOT + endpoint.path]["get"]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        answer = await (await ann.ask("GET", address(endpoint))).json()
+        jsonschema.Draft202012Validator({**schema, "components": described["components"]}).validate(answer)
+    refused = await (await (await browser()).ask("GET", ROOT + "/keys")).json()
+    jsonschema.validate(refused, described["components"]["schemas"]["Error"])
+    names = [parameter["name"] for parameter in described["paths"]["/admin/api/requests"]["get"]["parameters"]]
+    assert sorted(names) == ["caller", "cursor", "format", "from", "limit", "model", "outcome", "provider", "to"]
+
+
+# --- events
+
+
+async def next_event(answer: Any) -> tuple[str, Any]:
+    async with asyncio.timeout(15):
+        lines = []
+        while line := (await answer.content.readline()).decode().rstrip("\n"):
+            lines.append(line)
+    fields = dict(line.split(": ", 1) for line in lines)
+    return fields["event"], msgspec.json.decode(fields["data"])
+
+
+async def test_events_tell_what_changes_and_end_with_the_session(
+    house: House, browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmhub_core.admin.events.EVERY", 0.05)
+    ann = await browser("viewer")
+    async with ann.session.get(house.url + ROOT + "/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        kind, state = await next_event(answer)
+        assert (kind, state["keys"]["echo/main"]["state"]) == ("state", "active")
+        stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
+        house.hub.pool.note(stats, UpstreamDenied("no"))
+        kind, state = await next_event(answer)
+        assert (kind, state["keys"]["echo/main"]["state"]) == ("state", "invalid")
+        assert state["problems"][0]["severity"] == "error"
+        user = await people_of(house).find_user("viewer")
+        assert user is not None
+        await people_of(house).end_sessions(user.id)
+        assert (await next_event(answer))[0] == "end"
+        assert await answer.content.read() == b""
+
+
+async def test_streams_do_not_hold_up_the_end(browser: MakeBrowser) -> None:
+    began = time.monotonic()
+    ann = await browser("viewer")
+    answer = await ann.session.get(ann.url + ROOT + "/events")
+    await next_event(answer)
+    answer.close()
+    assert time.monotonic() - began < 20
