@@ -174,6 +174,7 @@ from llmhub_core.contracts.seal import (
 from llmhub_core.contracts.strategy import (
     Choice,
     Strategy,
+    priority_levels,
 )
 from llmhub_core.contracts.usage import (
     BYTES_PER_TOKEN,
@@ -340,6 +341,7 @@ __all__ = [
     "hookimpl",
     "is_json",
     "load_json",
+    "priority_levels",
     "read_frame",
     "replace_string",
     "retry_after",

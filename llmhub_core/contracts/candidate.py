@@ -82,7 +82,13 @@ class CandidateStats:
     last_pick        when the last one began (monotonic seconds; 0 if never)
     first_token      smoothed seconds to the first byte of an answer; None before the first
     failures         failures in a row
-    quota_left       share of the tightest limit that is left, 1.0 if there is none
+    quota_left       share of the tightest limit that is left, 1.0 if there is none. The store is looked at about
+                     once a second and `quota_step` taken off an attempt in between; what runs at the same time
+                     (concurrency) is no quota. 0.0 while the key rests
+    quota_step       the share that one attempt is expected to take
+    price            USD per million tokens, three of input to one of output; None if nobody knows it
+
+    The quota and the price are kept for the candidates of configured routes.
     """
 
     candidate: Candidate
@@ -92,4 +98,6 @@ class CandidateStats:
     first_token: float | None = None
     failures: int = 0
     quota_left: float = 1.0
+    quota_step: float = 0.0
+    price: float | None = None
     turn: dict[str, int] = field(default_factory=dict)

@@ -27,3 +27,18 @@ class Strategy(Plugin):
     @abstractmethod
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         """All of `standing`, best first. Candidates that cannot be used were taken out before."""
+
+
+def priority_levels(standing: Sequence[CandidateStats]) -> list[list[CandidateStats]]:
+    """`standing` by priority, the deployment's before the key's, lowest number first: most strategies decide only
+    among the equals of a level. Equals stay in the order given, and every level has at least one."""
+    levels: dict[tuple[int, int], list[CandidateStats]] = {}
+    for stats in standing:
+        candidate = stats.candidate
+        priority = (candidate.deployment.priority, candidate.key.priority)
+        equals = levels.get(priority)
+        if equals is None:
+            levels[priority] = [stats]
+        else:
+            equals.append(stats)
+    return [levels[priority] for priority in sorted(levels)]

@@ -67,6 +67,8 @@ class Health:
         stats.in_flight += 1
         stats.picks += 1
         stats.last_pick = time.monotonic()
+        if stats.quota_step:
+            stats.quota_left = max(0.0, stats.quota_left - stats.quota_step)
         if self._breakers:
             breaker = self._breakers.get(_key(stats.candidate))
             if breaker is not None and breaker.open_until:

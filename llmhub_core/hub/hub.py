@@ -27,6 +27,7 @@ from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Settings
+from llmhub_core.hub.standings import Standings
 
 log = logging.getLogger("llmhub.hub")
 
@@ -75,6 +76,7 @@ class Hub:
         }
         self.pricing = Pricing(own, {table.name: table.kind for table in settings.providers})
         self.ledger = Ledger(data / "journal", self.store, self.pricing.price)
+        self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)
@@ -148,6 +150,7 @@ class Hub:
             await self._start(plugin)
         await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
+        await self.standings.start()
         self.ready = True
 
     async def _start(self, plugin: Plugin) -> None:
@@ -158,6 +161,7 @@ class Hub:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
         await self.settled()
+        await self.standings.stop()
         await self.ledger.stop()
         for plugin in reversed(self._started):
             try:

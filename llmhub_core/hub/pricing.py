@@ -116,6 +116,18 @@ class Pricing:
             if record.cost is None and record.provider:
                 record.cost = self.cost(record)
 
+    def blended(self, deployment: Deployment) -> float | None:
+        """USD per million tokens, three of input to one of output; None if nobody knows."""
+        if deployment.input_price is not None and deployment.output_price is not None:
+            return (3 * deployment.input_price + deployment.output_price) / 4
+        # Few enough that prices for long inputs do not come in, and enough to lose nothing by rounding.
+        usual = Record(
+            "", 0.0, "", "", "chat", "", stream=False, outcome="served",
+            provider=deployment.provider, served_model=deployment.model, input_tokens=3000, output_tokens=1000,
+        )  # fmt: skip
+        cost = self.cost(usual)
+        return None if cost is None else cost / (4000 * PER_MILLION)
+
     def cost(self, record: Record) -> int | None:
         pair = (record.provider, record.served_model)
         rates = self._rates.get(pair)

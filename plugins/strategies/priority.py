@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl
+from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
 
 
 class Priority(Strategy):
@@ -13,13 +13,8 @@ class Priority(Strategy):
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:
             return standing
-        levels: dict[tuple[int, int], list[CandidateStats]] = {}
-        for stats in standing:
-            candidate = stats.candidate
-            levels.setdefault((candidate.deployment.priority, candidate.key.priority), []).append(stats)
         ordered: list[CandidateStats] = []
-        for level in sorted(levels):
-            equals = levels[level]
+        for equals in priority_levels(standing):
             first = choice.turn % len(equals)
             ordered += equals[first:] + equals[:first]
         return ordered

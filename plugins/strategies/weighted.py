@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl
+from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
 
 
 class Weighted(Strategy):
     name = "weighted"
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
-        levels: dict[tuple[int, int], list[CandidateStats]] = {}
-        for stats in standing:
-            candidate = stats.candidate
-            levels.setdefault((candidate.deployment.priority, candidate.key.priority), []).append(stats)
         ordered: list[CandidateStats] = []
-        for level in sorted(levels):
-            ordered += _draw(levels[level], choice.draw)
+        for equals in priority_levels(standing):
+            ordered += _draw(equals, choice.draw)
         return ordered
 
 

@@ -1,0 +1,43 @@
+"""Lowest price first, unknown prices last; equal prices take turns.
+
+The price is that of three input tokens to one output token: the operator's own where both are set on the deployment,
+else the price table's. Priorities come first; weights are left aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+
+
+class Cheapest(Strategy):
+    name = "cheapest"
+
+    def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
+        if len(standing) < 2:
+            return standing
+        ordered: list[CandidateStats] = []
+        for equals in priority_levels(standing):
+            ordered += _cheapest_first(equals, choice.turn) if len(equals) > 1 else equals
+        return ordered
+
+
+def _cheapest_first(equals: list[CandidateStats], turn: int) -> list[CandidateStats]:
+    by_price = sorted(equals, key=_price)
+    least = _price(by_price[0])
+    alike = 1
+    while alike < len(by_price) and _price(by_price[alike]) == least:
+        alike += 1
+    first = turn % alike
+    return by_price[first:alike] + by_price[:first] + by_price[alike:]
+
+
+def _price(stats: CandidateStats) -> float:
+    return inf if stats.price is None else stats.price
+
+
+@hookimpl
+def register_strategies() -> Iterable[type[Strategy]]:
+    return [Cheapest]
