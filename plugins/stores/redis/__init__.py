@@ -1,0 +1,84 @@
+"""Quotas counted in Redis: exact for all hubs on all machines that use it.
+
+Reserving is one script and one round trip, over all limits of a request at once, and so is settling; the server's clock
+is the only one. While Redis does not answer each hub counts for itself (see `local`), and tells Redis afterwards what
+was taken: once, though it be asked twice. Needs the driver: ``pip install llm-hub[redis]``.
+
+Rooms: `quotas.lua` (how limits are counted), `counters` (questions to the script), `line` (the connection), `exact`
+(with Redis), `local` (what may be used without it), `apart` (what it has to be told).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from llmhub_core.contracts import Amount, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
+
+if TYPE_CHECKING:
+    from llmhub_plugins.stores.redis.exact import Exact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisQuotaSettings:
+    """`url` as in ``redis://:password@host:6379/0``, ``rediss://…`` for TLS."""
+
+    url: str = field(
+        default="redis://localhost:6379/0",
+        metadata={"help": "The server: redis://user:password@host:6379/0, or rediss://… for TLS."},
+    )
+    prefix: str = field(
+        default="llmhub", metadata={"help": "First part of all keys; hubs that count together have the same one."}
+    )
+    timeout: float = field(
+        default=0.05,
+        metadata={
+            "help": "Seconds to wait for an answer; three without one, and Redis is left alone until it is back."
+        },
+    )
+    connect_timeout: float = field(default=0.05, metadata={"help": "Seconds to wait for a connection."})
+
+
+class RedisQuotaStore(QuotaStore):
+    """Redis, for hubs on several machines. Needs the driver: ``pip install llm-hub[redis]``."""
+
+    name = "redis"
+    Settings = RedisQuotaSettings
+    _exact: Exact
+
+    async def start(self) -> None:
+        """StartError if the driver is missing, the address cannot be read or the password is refused; a Redis that
+        cannot be reached is waited for in the background."""
+        if find_spec("redis") is None:
+            raise StartError("Redis needs its driver: pip install 'llm-hub[redis]'")
+        from llmhub_plugins.stores.redis.exact import Exact
+
+        self._exact = Exact(self.settings)
+        await self._exact.start()
+
+    async def stop(self) -> None:
+        """Tell Redis what it does not know yet, for two seconds at the most."""
+        await self._exact.stop()
+
+    async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
+        return await self._exact.reserve(limits, amount, lease)
+
+    async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
+        await self._exact.settle(reservation, actual, limits)
+
+    async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
+        """While Redis is away: what was heard last."""
+        return await self._exact.levels(limits)
+
+
+class RedisTlsQuotaStore(RedisQuotaStore):
+    """Redis over TLS."""
+
+    name = "rediss"
+
+
+@hookimpl
+def register_quota_stores() -> list[type[QuotaStore]]:
+    return [RedisQuotaStore, RedisTlsQuotaStore]

@@ -1,0 +1,375 @@
+"""Reserving and settling with Redis, noticing when it is away, and telling it afterwards what was taken without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llmhub_plugins.stores.redis.apart import Apart, Settlement
+from llmhub_plugins.stores.redis.counters import (
+    UNKNOWN,
+    Counter,
+    Days,
+    Held,
+    Plan,
+    Script,
+    Taken,
+    command,
+    name_of,
+    packed,
+)
+from llmhub_plugins.stores.redis.line import AuthenticationError, Away, Line, NoScriptError
+
+from llmhub_core.contracts import Amount, Level, Limit, LimitReached, Reservation, StartError
+
+if TYPE_CHECKING:
+    from llmhub_plugins.stores.redis import RedisQuotaSettings
+
+log = logging.getLogger("llmhub.quota")
+T = TypeVar("T")
+
+IN_A_ROW, OF_THE_LATEST, LATEST = 3, 6, 20
+"""So many failures in a row, or among the latest questions, and Redis is away."""
+BEAT = 2.0
+"""Seconds between two signs of life; also the longest pause between two attempts to reach a Redis that is away."""
+SILENT = 10_000
+"""Milliseconds without a sign of life after which a hub does not count as one."""
+STALE = 1000
+"""Milliseconds after which a question is not answered any more: whoever asked has gone on without Redis."""
+MOST_PLANS = 10_000
+TOGETHER = 32
+"""Questions that are sent at once when much has to be told."""
+ROUNDING = 1e-3
+"""Seconds added to a wait, for times are cut to milliseconds."""
+
+
+class Exact:
+    """ValueError or StartError at once for an address that cannot be read."""
+
+    def __init__(self, settings: RedisQuotaSettings) -> None:
+        try:
+            self._line = Line(settings.url, settings.timeout, settings.connect_timeout)
+        except (ValueError, TypeError):  # its text may show the address, and with it a password
+            raise StartError("The address of Redis cannot be read; write redis://user:password@host:6379/0.") from None
+        self._patience = int(2000 * settings.timeout)
+        self._prefix = settings.prefix
+        self._born_key = f"{{{settings.prefix}}}:born"
+        self._script = Script()
+        self._days = Days(time.time())
+        self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
+        self._numbers = count(1)
+        self._counters: dict[str, Counter] = {}
+        self._plans: dict[int, tuple[Sequence[Limit], Plan]] = {}
+        self._alone = Plan(self._born_key, (), ())
+        self._ahead: int | None = None  # of our monotonic clock is the server's, in milliseconds
+        self._born: int | None = None
+        self._hubs = 1
+        # while something is wrong
+        self._away_since: float | None = None
+        self._in_a_row = 0
+        self._latest: deque[bool] = deque(maxlen=LATEST)
+        self._apart = Apart(self._new_id, self._plan_of)
+        self._remembered: dict[Counter, int] = {}
+        self._wake = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        try:
+            await self._line.ask(command(1, packed("PING")))
+            await self._beat()
+            await self._look_around()
+        except AuthenticationError:
+            await self._line.close()
+            raise StartError("Redis refuses the user or the password of storage.quota.") from None
+        except Away as away:
+            if str(away).startswith("NoPermission"):
+                await self._line.close()
+                raise StartError(f"The user of storage.quota may not do in Redis what is needed: {away}") from None
+            self._go_away(str(away))
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        with contextlib.suppress(Away, TimeoutError):
+            async with asyncio.timeout(2.0):
+                await self._hand_over()
+                await self._ask(self._alone, "leave", lambda: [self._process])
+        await self._line.close()
+
+    async def _look_around(self) -> None:
+        """Warn of a server that forgets."""
+        told = (await self._line.ask(command(1, packed("INFO")))).decode("utf-8", "replace")
+        known = dict(line.partition(":")[::2] for line in told.split("\r\n"))
+        if known.get("aof_enabled") == "0":
+            log.warning("Redis keeps no append-only file: a restart of it may forget what was used (appendonly yes)")
+        if known.get("maxmemory_policy", "noeviction").startswith("allkeys"):
+            log.warning("Redis may throw quotas away when its memory is full (maxmemory-policy noeviction)")
+
+    # reserving and settling
+
+    async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Held:
+        held = Held(self._new_id(), tuple(limits), amount, 0.0)
+        held.held, held.at, held.local = {}, 0, False
+        if not limits:
+            return held
+        plan = self._plan(limits)
+        if self._away_since is None:
+            try:
+                await self._reserve(held, plan, lease)
+            except Away as away:
+                self._undo(held, plan)  # it may have been heard all the same
+                self._failed(away)
+            except asyncio.CancelledError:
+                self._undo(held, plan)
+                raise
+            else:
+                return held
+        self._apart.reserve(held, plan, lease, self._hubs, self._away_since)
+        held.at = self._server_time(time.monotonic())
+        held.expires = held.at / 1000 + lease
+        if self._away_since is None:
+            self._wake.set()
+        return held
+
+    async def _reserve(self, held: Held, plan: Plan, lease: float) -> None:
+        long, needs = int(lease * 1000), [counter.need(held.amount) for counter in plan.counters]
+        answer = await self._ask(plan, "reserve", lambda: [held.id, long, self._stale(), *needs])
+        if answer[0] == 0:
+            raise LimitReached(plan.limits[answer[2]], None if answer[3] < 0 else answer[3] / 1000 + ROUNDING)
+        held.at, held.expires = answer[1], (answer[1] + long) / 1000
+        now = time.monotonic()
+        for place, counter in enumerate(plan.counters):
+            bucket, counter.left = answer[3 + 2 * place : 5 + 2 * place]
+            counter.seen = now
+            held.held[counter] = bucket, needs[place]
+            if counter.kind == "g":
+                counter.inside += 1
+
+    def _new_id(self) -> str:
+        return f"{self._process}-{next(self._numbers)}"
+
+    def _stale(self) -> int:
+        """By the server's clock: when nobody will wait for the answer any more."""
+        if self._ahead is None:
+            return 0
+        return int(time.monotonic() * 1000) + self._ahead + self._patience + STALE
+
+    def _undo(self, held: Held, plan: Plan) -> None:
+        taken = tuple(Taken(counter, UNKNOWN, counter.need(held.amount)) for counter in plan.counters)
+        self._tell_later(Settlement(plan, held.id, self._server_time(time.monotonic()), taken, Amount(0)))
+
+    async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None) -> None:
+        if not isinstance(reservation, Held):
+            raise TypeError("This reservation was made by another quota store.")
+        together = reservation.limits if limits is None else limits
+        taken = reservation.let_go(None if limits is None else {limit.id for limit in limits})
+        if not taken:
+            return
+        if reservation.local:
+            self._apart.settle(reservation, taken, actual)
+            return
+        plan = self._plan_of(taken, together)
+        settlement = Settlement(plan, reservation.id, reservation.at, tuple(taken), actual)
+        if self._away_since is not None:
+            self._apart.settlements.append(settlement)
+            return
+        try:
+            await self._ask(plan, "settle", settlement.tail)
+        except Away as away:
+            self._tell_later(settlement)
+            self._failed(away)
+        except asyncio.CancelledError:
+            self._tell_later(settlement)
+            raise
+
+    async def levels(self, limits: Sequence[Limit]) -> list[Level]:
+        levels: list[Level] = []
+        for start in range(0, len(limits), 100):
+            some = limits[start : start + 100]
+            plan = self._plan(some)
+            try:
+                if self._away_since is not None:
+                    raise Away("it is away")
+                answer = await self._ask(plan, "levels", list)
+            except Away:
+                levels += [self._last_known(limit) for limit in some]
+                continue
+            known = {}
+            for place, counter in enumerate(plan.counters):
+                taken, reserved, resets = answer[3 + 3 * place : 6 + 3 * place]
+                known[counter.name] = taken - reserved, reserved, max(resets, 0) / 1000
+            levels += [Level(limit, *known[name_of(limit)]) for limit in some]
+        return levels
+
+    def _last_known(self, limit: Limit) -> Level:
+        counter = self._counter(limit)
+        used = 0 if counter.left is None else limit.amount - counter.left
+        return Level(limit, used + int(sum(use[1] for use in counter.uses)), 0, 0.0)
+
+    # asking
+
+    async def _ask(self, plan: Plan, question: str, tail: Callable[[], list[int | str]]) -> Any:
+        """Away if Redis does not answer. `tail` is made anew when Redis says that it is another day, or too late."""
+        for _ in range(3):
+            arguments, packed_question = plan.question(question, self._days, tail())
+            try:
+                try:
+                    answer = await self._line.ask(command(arguments + 2, self._script.by_hash, packed_question))
+                except NoScriptError:
+                    answer = await self._line.ask(command(arguments + 2, self._script.whole, packed_question))
+            except (AuthenticationError, NoScriptError) as error:
+                raise Away(f"{type(error).__name__}: {error}") from None
+            self._ahead = answer[1] - int(time.monotonic() * 1000)
+            if answer[0] != 2:
+                self._heard(answer)
+                return answer
+            self._days.told(answer[1])
+        raise Away("its clock jumps")
+
+    def _heard(self, answer: list[int]) -> None:
+        self._in_a_row = 0
+        self._latest.append(True)
+        if answer[0] == 1 and answer[2] != self._born:
+            if self._born is not None:
+                self._remember()
+            self._born = answer[2]
+
+    def _server_time(self, moment: float) -> int:
+        return int(moment * 1000) + (self._ahead or 0)
+
+    # plans and counters
+
+    def _counter(self, limit: Limit) -> Counter:
+        name = name_of(limit)
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = Counter(self._prefix, limit)
+        elif counter.limit is not limit:
+            counter.limit = limit
+        return counter
+
+    def _plan(self, limits: Sequence[Limit]) -> Plan:
+        """The same for the same tuple: limits come in the same ones each time."""
+        known = self._plans.get(id(limits))
+        if known is not None and known[0] is limits:
+            return known[1]
+        if len(self._plans) >= MOST_PLANS:
+            self._plans.clear()
+            if self._away_since is None and not self._apart.used:
+                self._counters.clear()
+        plan = Plan(self._born_key, limits, [self._counter(limit) for limit in limits])
+        if type(limits) is tuple:
+            self._plans[id(limits)] = limits, plan
+        return plan
+
+    def _plan_of(self, taken: Sequence[Taken], together: Sequence[Limit]) -> Plan:
+        plan = self._plan(together)
+        counters = tuple(each.counter for each in taken)
+        if plan.counters != counters:
+            plan = Plan(self._born_key, [counter.limit for counter in counters], counters)
+        return plan
+
+    def _tell_later(self, settlement: Settlement) -> None:
+        self._apart.settlements.append(settlement)
+        if self._away_since is None:
+            self._wake.set()
+
+    # going away and coming back
+
+    def _failed(self, away: Away) -> None:
+        self._in_a_row += 1
+        self._latest.append(False)
+        if self._away_since is None and (self._in_a_row >= IN_A_ROW or self._latest.count(False) >= OF_THE_LATEST):
+            self._go_away(str(away))
+
+    def _go_away(self, reason: str) -> None:
+        log.warning("Redis is away (%s): each hub counts its share of the quotas by itself until it is back", reason)
+        self._away_since = time.monotonic()
+        for counter in self._counters.values():
+            counter.spent = 0
+        self._wake.set()
+
+    def _come_back(self) -> None:
+        log.warning("Redis is back, and knows what was used: quotas are exact again")
+        self._away_since = None
+        self._latest.clear()
+
+    async def _keep(self) -> None:
+        """Signs of life, and whatever Redis has to be told: at once when something happened, else now and then."""
+        pause = BEAT
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._beat()
+                await self._hand_over()
+                pause = BEAT
+            except Away as away:
+                self._failed(away)
+                pause = BEAT if self._away_since is None else min(2 * pause, BEAT) if pause < BEAT else BEAT / 20
+            except Exception:
+                log.exception("quotas could not be told to Redis")
+                pause = BEAT
+
+    async def _beat(self) -> None:
+        answer = await self._ask(self._alone, "beat", lambda: [self._process, SILENT])
+        self._hubs = max(answer[3], 1)
+
+    async def _hand_over(self) -> None:
+        """Tell everything that Redis does not know; as soon as it knows all, it is back."""
+        await self._restore()
+        while self._apart.collect():
+            await self._tell(self._apart.adoptions, "adopt")  # first, for some of them are settled already
+            await self._tell(self._apart.settlements, "settle")
+        if self._away_since is not None:
+            self._come_back()
+
+    async def _tell(self, items: deque[Any], question: str) -> None:
+        while items:
+            some = [items[place] for place in range(min(TOGETHER, len(items)))]
+            await _all([self._ask(each.plan, question, each.tail) for each in some])
+            for _ in some:
+                items.popleft()
+
+    def _remember(self) -> None:
+        """Redis has lost its data: keep what it told us last. How many requests run, it learns as they come."""
+        now = time.monotonic()
+        for counter in self._counters.values():
+            if counter.left is not None and counter.kind != "g" and self._is_of_now(counter, now):
+                taken = max(counter.limit.amount - counter.left, 0)
+                self._remembered[counter] = max(taken, self._remembered.get(counter, 0))
+        log.warning("Redis has lost its data: %d counters are told anew", len(self._remembered))
+        self._wake.set()
+
+    async def _restore(self) -> None:
+        while self._remembered:
+            some = list(self._remembered)[:TOGETHER]
+            told = [self._remembered[counter] for counter in some]
+            plan = Plan(self._born_key, [counter.limit for counter in some], some)
+            await self._ask(plan, "restore", lambda told=told: list(told))  # type: ignore[misc]
+            for counter, taken in zip(some, told, strict=True):
+                if self._remembered[counter] == taken:
+                    del self._remembered[counter]
+
+    def _is_of_now(self, counter: Counter, now: float) -> bool:
+        if counter.kind == "d":
+            return self._server_time(counter.seen) >= self._days.of(counter.limit.zone or "UTC")[0]
+        return counter.seen > now - counter.limit.window
+
+
+async def _all(work: list[Coroutine[Any, Any, T]]) -> None:
+    """All of them to their end; then the first failure, if there is one."""
+    for answer in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer

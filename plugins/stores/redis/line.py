@@ -1,0 +1,183 @@
+"""One connection to Redis: questions are sent as they come, together where they come together, and answered in order.
+
+redis.asyncio connects, with TLS and password; everything after that has to be quick: an answer that does not come in
+time breaks the line, for whatever stands behind it would come late as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+
+TARDY = 0.02
+"""Seconds by which this process itself may be late before it gives Redis more time: it was not heard, not silent."""
+
+__all__ = ["AuthenticationError", "Away", "Line", "NoScriptError"]
+
+
+class Away(Exception):
+    """No answer, or none that is one. The text is for the log and holds no secret."""
+
+
+class Line:
+    """Connects at the first question, and again after it broke; ValueError for an address that cannot be read."""
+
+    def __init__(self, url: str, timeout: float, connect_timeout: float) -> None:
+        self._pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,  # each answer is waited for here, and not by a timer of its own
+            socket_connect_timeout=connect_timeout,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
+        )
+        self._make()  # reads what the address says
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._link: _Link | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def _make(self) -> AbstractConnection:
+        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return made
+
+    async def ask(self, command: bytes) -> Any:
+        """The answer to a packed command. Away if there is none in time; NoScriptError and AuthenticationError as they
+        are. Whoever is cancelled leaves the line whole."""
+        if self._link is None or self._link.broken:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.create_task(self._connect())
+            await asyncio.shield(self._connecting)
+        link = self._link
+        if link is None or link.broken:
+            raise Away("the connection broke")
+        return await link.ask(command)
+
+    async def _connect(self) -> None:
+        connection = self._make()
+        try:
+            async with asyncio.timeout(2 * self._connect_timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except AuthenticationError:
+            raise
+        except (RedisError, OSError) as error:
+            await _close(connection)
+            raise Away(_reason(error)) from None
+        self._link = _Link(connection, self._timeout)
+
+    async def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._link is not None:
+            await self._link.close()
+
+
+class _Link:
+    """The connection as long as it stands."""
+
+    def __init__(self, connection: AbstractConnection, timeout: float) -> None:
+        self.broken = False
+        self._connection = connection
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._outgoing: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
+
+    async def ask(self, command: bytes) -> Any:
+        answer = self._loop.create_future()
+        self._asked.append((answer, self._loop.time()))
+        self._outgoing.append(command)
+        self._wake.set()
+        if self._timer is None:
+            self._watch(self._loop.time() + self._timeout)
+        return await answer
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                everything = b"".join(self._outgoing)
+                self._outgoing.clear()
+                await self._connection.send_packed_command(everything, check_health=False)
+        except (RedisError, OSError) as error:
+            self._break(_reason(error))
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                answer: Any
+                try:
+                    answer = await self._connection.read_response()
+                except ResponseError as refusal:
+                    answer = refusal
+                asked, _ = self._asked.popleft()
+                if asked.done():
+                    continue  # cancelled
+                if isinstance(answer, NoScriptError | AuthenticationError):
+                    asked.set_exception(answer)
+                elif isinstance(answer, Exception):
+                    asked.set_exception(Away(_reason(answer)))
+                else:
+                    asked.set_result(answer)
+        except (RedisError, OSError, IndexError) as error:
+            self._break(_reason(error))
+
+    def _watch(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        """Has the one that waits longest waited too long?"""
+        self._timer = None
+        if not self._asked:
+            return
+        now = self._loop.time()
+        oldest = self._asked[0][1] + self._timeout
+        if oldest > now + 0.001:
+            self._watch(oldest)
+        elif now - due > TARDY:
+            self._watch(now + self._timeout / 2)
+        else:
+            self._break("no answer in time")
+
+    def _break(self, reason: str) -> None:
+        if self.broken:
+            return
+        self.broken = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for asked, _ in self._asked:
+            if not asked.done():
+                asked.set_exception(Away(reason))
+        self._asked.clear()
+        self._closing = self._loop.create_task(self.close())
+
+    async def close(self) -> None:
+        self._break("closed")
+        mine = asyncio.current_task()
+        for task in self._tasks:
+            if task is not mine:
+                task.cancel()
+        await asyncio.gather(*(task for task in self._tasks if task is not mine), return_exceptions=True)
+        await _close(self._connection)
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Kind and text; the texts of redis-py name the address without its password."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")

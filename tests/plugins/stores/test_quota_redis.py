@@ -1,0 +1,521 @@
+"""The quota store in Redis: exact for all hubs, and bearable while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, RedisTlsQuotaStore, counters
+
+from llmhub_core.contracts import Amount, Limit, LimitReached, QuotaStore, Reservation, StartError, Unavailable
+from llmhub_core.testing.quota_machine import Clock, QuotaMachine
+from llmhub_core.testing.quota_processes import Race
+from llmhub_core.testing.stores import QuotaStoreSuite
+
+DAY = 86_400
+PATIENT = 5.0
+"""Seconds to wait for Redis where a busy machine must not look like an absent Redis."""
+
+
+class Server:
+    """A redis-server of Debian's package on a free port."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.folder = folder
+        self.options = options
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
+        command = ("redis-server", *place, "--save", "", "--daemonize", "no", *self.options)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, *words: str) -> str:
+        """An answer of one line, by redis-cli's own protocol."""
+        with socket.create_connection(("127.0.0.1", self.port)) as line:
+            line.sendall(counters.command(len(words), counters.packed(*words)))
+            return line.recv(65536).decode().strip()
+
+
+def needs_redis() -> None:
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing; .ci/system installs it")
+        pytest.skip("redis-server is not installed; .ci/system installs it")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    needs_redis()
+    with tempfile.TemporaryDirectory(prefix="llmhub-redis-") as folder:
+        server = Server(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A server that this test may freeze and kill."""
+    needs_redis()
+    server = Server(tmp_path)
+    yield server
+    server.stop()
+
+
+def at(server: Server, timeout: float = PATIENT, prefix: str = "") -> RedisQuotaStore:
+    prefix = prefix or uuid.uuid4().hex
+    url = server.url
+    return RedisQuotaStore(RedisQuotaSettings(url=url, prefix=prefix, timeout=timeout, connect_timeout=timeout))
+
+
+async def standing(store: QuotaStore, *limits: Limit) -> list[tuple[int, int]]:
+    return [(level.used, level.reserved) for level in await store.levels(limits)]
+
+
+async def until(holds: Callable[[], bool], within: float = 10.0) -> float:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < within
+        await asyncio.sleep(0.005)
+    return time.monotonic() - began
+
+
+class TestRedis(QuotaStoreSuite):
+    shared = True
+    server: ClassVar[Server]
+    prefix: ClassVar[str]
+
+    @pytest.fixture(autouse=True)
+    def in_redis(self, server: Server) -> None:
+        type(self).server = server
+        type(self).prefix = uuid.uuid4().hex
+
+    @classmethod
+    def make(cls) -> QuotaStore:
+        return at(cls.server, prefix=cls.prefix)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(5))
+def test_many_processes_and_many_kills(server: Server, tmp_path: Path, seed: int) -> None:
+    amounts = (1, 2, 5, 17, 100, 333, 1000, 20_000)
+    Race(at(server), tmp_path, processes=8, amounts=amounts, kills=40, lease=6.0, seed=seed).run(within=500.0)
+
+
+# --- every order of events
+
+CLOCK = "redis.call('TIME')"
+
+
+class RedisMachine(QuotaMachine):
+    """The server's clock is a key, which the test sets; nothing else of the script is another."""
+
+    numbers = itertools.count()
+
+    def open(self, clock: Clock) -> QuotaStore:
+        if not hasattr(self, "prefix"):
+            self.prefix = f"machine-{next(self.numbers)}"
+            self.cold = socket.create_connection(("127.0.0.1", MACHINES.port))
+        return at(MACHINES, prefix=self.prefix)
+
+    def crash(self, store: QuotaStore) -> None:
+        assert isinstance(store, RedisQuotaStore)
+        assert store._exact._keeper is not None
+        store._exact._keeper.cancel()
+        self.run(store._exact._line.close())
+
+    def run(self, work: Any) -> Any:
+        now = self.clock.wall()
+        seconds, rest = int(now), int((now % 1) * 1_000_000)
+        words = ("HSET", "test-clock", "s", str(seconds), "us", str(rest))
+        self.cold.sendall(counters.command(len(words), counters.packed(*words)))
+        self.cold.recv(100)
+        return super().run(work)
+
+    def expires_by(self) -> float:
+        return self.clock.wall()
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "cold"):
+            self.cold.close()
+
+
+RedisMachine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+MACHINES: Server
+
+
+def test_every_order_of_events(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    global MACHINES
+    MACHINES = server
+    assert counters.SOURCE.count(CLOCK) == 1
+    told = "redis.call('HMGET', 'test-clock', 's', 'us')"
+    monkeypatch.setattr(counters, "SOURCE", counters.SOURCE.replace(CLOCK, told))
+    RedisMachine.TestCase("runTest").debug()
+
+
+# --- Redis away
+
+
+async def timed(work: Any) -> tuple[float, Any]:
+    """Seconds that it took, and what came of it."""
+    began = time.perf_counter()
+    try:
+        answer = await work
+    except (LimitReached, Unavailable) as error:
+        answer = error
+    return time.perf_counter() - began, answer
+
+
+@pytest.fixture
+async def hubs(own: Server) -> AsyncIterator[list[RedisQuotaStore]]:
+    prefix = uuid.uuid4().hex
+    stores = [at(own, 0.05, prefix) for _ in range(2)]
+    for store in stores:
+        await store.start()
+    for store in stores:  # both know of both
+        await store._exact._beat()
+    yield stores
+    for store in stores:
+        await store.stop()
+
+
+away = pytest.mark.timeout(120)
+
+
+def is_away(store: RedisQuotaStore) -> bool:
+    return store._exact._away_since is not None
+
+
+@away
+async def test_a_frozen_redis_costs_a_moment_and_nothing_is_counted_twice(
+    own: Server, hubs: list[RedisQuotaStore]
+) -> None:
+    store = hubs[0]
+    soft = [
+        Limit("rpm", "requests", 1000, 3600),
+        Limit("tpd", "tokens", 10**6, DAY, "UTC"),
+        Limit("c", "concurrency", 50),
+    ]
+    budget = Limit("usd", "money", 1000, 3600)
+    await store.settle(await store.reserve([*soft, budget], Amount(1, 100), 900.0), Amount(1, 40, 100))
+    streams = [await store.reserve(soft, Amount(1, 100), 900.0) for _ in range(3)]
+
+    own.signal(signal.SIGSTOP)
+    began = time.perf_counter()
+    used = tokens = 1
+    opening = 0.0
+    while not is_away(store):
+        took, answer = await timed(store.reserve(soft, Amount(1, 100), 900.0))
+        opening += took
+        assert isinstance(answer, Reservation), "requests go on"
+        await store.settle(answer, Amount(1, 10))
+        used += 1
+    assert opening <= 0.35, "three times fifty milliseconds, and some for a busy machine"
+    await store.settle(streams[0], Amount(1, 70))  # what Redis gave is settled while it is away
+    slowest = []
+    for number in range(200):
+        took, answer = await timed(store.reserve(soft, Amount(1, 100), 900.0))
+        slowest.append(took)
+        if isinstance(answer, Reservation):
+            used += 1
+            await store.settle(answer, Amount(1, 20))
+        if number == 100:
+            streams.append(await store.reserve(soft, Amount(1, 100), 900.0))  # one that begins without Redis
+    assert sorted(slowest)[-3] <= 0.05
+    assert time.perf_counter() - began < 5.0
+    spent, refusal = 0, None
+    while refusal is None:
+        _, answer = await timed(store.reserve([budget], Amount(), 900.0))
+        if isinstance(answer, Reservation):
+            await store.settle(answer, Amount(1, 0, 10))
+            spent += 10
+        else:
+            refusal = answer
+    assert isinstance(refusal, Unavailable)
+    assert refusal.code == "quota_backend_unavailable"
+    assert spent == 50, "a twentieth of the budget, which is less than its share of half of the rest"
+
+    own.signal(signal.SIGCONT)
+    assert await until(lambda: not is_away(store)) < 5.0
+    (rpm, _), (_, reserved), (_, running) = await standing(store, *soft)
+    assert (rpm, running) == (used + 1, 3)  # and one of the streams is over
+    assert reserved == 300
+    for stream in streams[1:]:
+        await store.settle(stream, Amount(1, 50))
+    tokens = 40 + 70 + (used - 1 - 200) * 10 + 200 * 20 + 3 * 50
+    assert await standing(store, *soft, budget) == [(used + 4, 0), (tokens, 0), (0, 0), (100 + spent, 0)]
+    assert await standing(hubs[1], *soft, budget) == await standing(store, *soft, budget)
+
+
+@away
+async def test_a_share_of_each_limit_is_used_without_redis_and_not_more(
+    own: Server, hubs: list[RedisQuotaStore]
+) -> None:
+    limits = {
+        "rpm": Limit("rpm", "requests", 20, 3600),
+        "used": Limit("used", "requests", 100, 3600),
+        "gate": Limit("gate", "concurrency", 8, 0),
+        "tokens": Limit("tokens", "tokens", 1000, 3600),
+    }
+    for _ in range(90):
+        await hubs[0].settle(await hubs[0].reserve([limits["used"]], Amount(), 900.0), Amount())
+    await hubs[1].reserve([limits["used"]], Amount(0), 900.0)
+    own.signal(signal.SIGSTOP)
+    admitted = dict.fromkeys(limits, 0)
+    for store in hubs:
+        for name, limit in limits.items():
+            while True:
+                _, answer = await timed(store.reserve([limit], Amount(1, 100), 900.0))
+                if not isinstance(answer, Reservation):
+                    assert isinstance(answer, LimitReached)
+                    assert 0 < (answer.retry_after or 0) <= 30
+                    break
+                admitted[name] += 1
+    assert admitted == {"rpm": 20, "used": 10, "gate": 8, "tokens": 10}
+    with pytest.raises(LimitReached) as reached:
+        await hubs[0].reserve([limits["tokens"]], Amount(1, 1001), 900.0)
+    assert reached.value.retry_after is None
+    own.signal(signal.SIGCONT)
+
+
+@away
+async def test_whoever_asked_before_the_freeze_leaves_nothing_behind(own: Server, hubs: list[RedisQuotaStore]) -> None:
+    limits = [Limit("rpm", "requests", 1000, 3600), Limit("c", "concurrency", 50)]
+    store = hubs[0]
+    await store.settle(await store.reserve(limits, Amount(), 900.0), Amount())
+    for pause in (0.1, 1.5):
+        own.signal(signal.SIGSTOP)
+        answers = await asyncio.gather(*(store.reserve(limits, Amount(), 900.0) for _ in range(20)))
+        await asyncio.sleep(pause)
+        own.signal(signal.SIGCONT)
+        await until(lambda: not is_away(store))
+        await asyncio.sleep(0.2)
+        assert (await standing(store, *limits))[1] == (0, 20), "each of them once"
+        for answer in answers:
+            await store.settle(answer, Amount(0))
+        assert await standing(store, *limits) == [(1, 0), (0, 0)]
+
+
+@away
+async def test_a_redis_that_dies_under_load_and_comes_back_empty_resets_no_limit(
+    own: Server, hubs: list[RedisQuotaStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = [Limit("rpd", "requests", 100, DAY, "UTC"), Limit("tph", "tokens", 10_000, 3600)]
+    for _ in range(60):
+        await hubs[0].settle(await hubs[0].reserve(limits, Amount(1, 10), 900.0), Amount(1, 10))
+    await hubs[1].settle(await hubs[1].reserve(limits, Amount(1, 10), 900.0), Amount(1, 10))
+    open_one = await hubs[1].reserve(limits, Amount(1, 500), 900.0)
+    own.process.kill()
+    own.process.wait()
+    for _ in range(5):
+        await hubs[0].settle(await hubs[0].reserve(limits, Amount(1, 10), 900.0), Amount(1, 10))
+    own.start()
+    noticed = "Redis has lost its data"
+    await until(lambda: sum(noticed in record.getMessage() for record in caplog.records) == 2)
+    for store in hubs:
+        await until(lambda store=store: not is_away(store) and not store._exact._remembered)  # type: ignore[misc]
+    (requests, _), (tokens, _) = await standing(hubs[0], *limits)
+    assert requests == 60 + 1 + 1 + 5
+    assert tokens == 600 + 10 + 500 + 50
+    await hubs[1].settle(open_one, Amount(1, 700))
+    assert await standing(hubs[0], *limits) == [(67, 0), (1360, 0)]
+
+
+async def test_a_script_that_redis_forgot_is_sent_again(server: Server) -> None:
+    store, limit = at(server), Limit("rpm", "requests", 10, 3600)
+    await store.start()
+    await store.reserve([limit], Amount(), 900.0)
+    assert server.ask("SCRIPT", "FLUSH") == "+OK"
+    await store.reserve([limit], Amount(), 900.0)
+    assert await standing(store, limit) == [(0, 2)]
+    await store.stop()
+
+
+async def test_a_broken_connection_is_made_anew_and_every_request_is_answered(server: Server) -> None:
+    store, limits = at(server), [Limit("rpm", "requests", 10_000, 3600), Limit("c", "concurrency", 1000)]
+    await store.start()
+    answered = 0
+
+    async def one() -> None:
+        nonlocal answered
+        for _ in range(40):
+            await store.settle(await store.reserve(limits, Amount(), 900.0), Amount())
+            answered += 1
+
+    work = [asyncio.create_task(one()) for _ in range(25)]
+    for _ in range(5):
+        await asyncio.sleep(0.02)
+        server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await asyncio.gather(*work)
+    await until(lambda: not is_away(store) and not store._exact._apart.settlements and not store._exact._apart.used)
+    assert await standing(store, *limits) == [(answered, 0), (0, 0)]
+    await store.stop()
+
+
+@pytest.mark.parametrize(
+    ("fault", "cure"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["full", "read-only"],
+)
+@away
+async def test_a_redis_that_refuses_is_away_too(own: Server, fault: tuple[str, ...], cure: tuple[str, ...]) -> None:
+    store, limit = at(own), Limit("rpm", "requests", 1000, 3600)
+    await store.start()
+    await store.settle(await store.reserve([limit], Amount(), 900.0), Amount())
+    assert own.ask(*fault) == "+OK"
+    for _ in range(10):
+        await store.settle(await store.reserve([limit], Amount(), 900.0), Amount())
+    await until(lambda: is_away(store))
+    assert own.ask(*cure) == "+OK"
+    await until(lambda: not is_away(store))
+    assert await standing(store, limit) == [(11, 0)]
+    await store.stop()
+
+
+@away
+async def test_a_hub_starts_without_redis_and_finds_it_later(own: Server, caplog: pytest.LogCaptureFixture) -> None:
+    own.stop()
+    store = at(own, 0.05)
+    limit, budget = Limit("rpm", "requests", 10, 3600), Limit("usd", "money", 1000, 3600)
+    await store.start()
+    held = await store.reserve([limit], Amount(), 900.0)
+    with pytest.raises(Unavailable):
+        await store.reserve([limit, budget], Amount(), 900.0)
+    assert [(level.used, level.limit) for level in await store.levels([limit])] == [(1, limit)]
+    free = await store.reserve([], Amount(), 900.0)
+    await store.settle(free, Amount())
+    own.start()
+    await until(lambda: not is_away(store))
+    assert await standing(store, limit) == [(0, 1)]
+    await store.settle(held, Amount())
+    await store.settle(await store.reserve([limit, budget], Amount(), 900.0), Amount(1, 0, 7))
+    assert await standing(store, limit, budget) == [(2, 0), (7, 0)]
+    await store.stop()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([line for line in said if "is away" in line]) == 1
+    assert len([line for line in said if "Redis is back" in line]) == 1
+
+
+async def test_requests_without_limits_ask_redis_nothing(server: Server) -> None:
+    store = at(server)
+    await store.start()
+    before = server.ask("INFO", "commandstats")
+    for _ in range(50):
+        reservation = await store.reserve((), Amount(), 900.0)
+        await store.settle(reservation, Amount())
+        assert reservation.settled
+    calls = [line for line in server.ask("INFO", "commandstats").split() if line.startswith("cmdstat_evalsha:")]
+    assert calls == [line for line in before.split() if line.startswith("cmdstat_evalsha:")]
+    await store.stop()
+
+
+async def test_a_request_is_two_questions_whatever_its_limits(server: Server) -> None:
+    store = at(server)
+    await store.start()
+    limits = tuple(Limit(f"r{number}", "requests", 100, 60) for number in range(20))
+
+    def calls() -> int:
+        stats = server.ask("INFO", "commandstats").split("cmdstat_evalsha:calls=")[1]
+        return int(stats.split(",")[0])
+
+    before = calls()
+    await store.settle(await store.reserve(limits, Amount(), 900.0), Amount())
+    assert calls() - before == 2
+    await store.stop()
+
+
+async def test_a_day_that_ends_is_noticed_by_the_servers_clock(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)  # what this machine believes is of no account
+    store, limit = at(server), Limit("d", "requests", 2, DAY, "Asia/Tokyo")
+    await store.start()
+    for _ in range(2):
+        await store.reserve([limit], Amount(), 900.0)
+    with pytest.raises(LimitReached) as reached:
+        await store.reserve([limit], Amount(), 10.0**6)
+    (level,) = await store.levels([limit])
+    monkeypatch.undo()
+    until_midnight = DAY - (time.time() + 9 * 3600) % DAY
+    assert level.resets_in == pytest.approx(until_midnight, abs=5)
+    assert reached.value.retry_after is not None
+    await store.stop()
+
+
+# --- the address
+
+
+async def test_a_wrong_password_is_told_at_the_start_without_showing_it(tmp_path: Path) -> None:
+    needs_redis()
+    server = Server(tmp_path, "--requirepass", "sesame-1")
+    try:
+        wrong = server.url.replace("//", "//:open-sesame@")
+        store = RedisQuotaStore(RedisQuotaSettings(url=wrong, timeout=PATIENT, connect_timeout=PATIENT))
+        with pytest.raises(StartError, match="refuses the user or the password") as caught:
+            await store.start()
+        assert "sesame" not in str(caught.value)
+        right = server.url.replace("//", "//:sesame-1@")
+        store = RedisQuotaStore(RedisQuotaSettings(url=right, timeout=PATIENT, connect_timeout=PATIENT))
+        await store.start()
+        await store.reserve([Limit("r", "requests", 1, 60)], Amount(), 900.0)
+        await store.stop()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("url", ["redis://:geheim@host:port/0", "http://:geheim@host", "redis://:geheim@[::1/0"])
+async def test_an_address_that_cannot_be_read_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(StartError) as caught:
+        await RedisQuotaStore(RedisQuotaSettings(url=url)).start()
+    assert "geheim" not in str(caught.value)
+
+
+async def test_a_reservation_of_another_store_is_refused(server: Server) -> None:
+    store = at(server)
+    await store.start()
+    with pytest.raises(TypeError):
+        await store.settle(Reservation("x", (), Amount(), 1.0), Amount())
+    await store.stop()
+
+
+def test_both_schemes_are_known() -> None:
+    assert [cls.name for cls in (RedisQuotaStore, RedisTlsQuotaStore)] == ["redis", "rediss"]
