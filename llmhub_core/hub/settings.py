@@ -225,7 +225,8 @@ class RouteSettings:
     model: str = setting("", "The name that callers ask for.", required=True, parse=a_model)
     strategy: str = setting(
         "priority",
-        "How its deployments are put in order: priority, round_robin, weighted, or any plugin's.",
+        "How its deployments are put in order: priority, round_robin, weighted, least_busy, lowest_latency, cheapest, "
+        "most_quota_left, or any plugin's.",
     )
     deployments: tuple[DeploymentSettings, ...] = setting((), "Who answers.", required=True)
     fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")
