@@ -31,7 +31,7 @@ HubError                    status, code, source, retryable
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Source = Literal["gateway", "capacity", "provider", "network"]
 """Who said no: the hub's own rules, its lack of usable keys, a provider, or the wire between."""
@@ -138,6 +138,8 @@ class UpstreamError(HubError):
 
     `detail` is the provider's own text, cut and freed of credentials, for the record only; `message` is
     what the caller reads. `provider_request_id` is the provider's name for the call, where it gave one.
+    `details` is what it said of the caller's request in its own format's structure (JSON), for callers of that format
+    alone, which `origin` names: freed of credentials and of the account's affairs, and at most 4 kB.
     """
 
     status, code = 502, "upstream_error"
@@ -146,6 +148,8 @@ class UpstreamError(HubError):
     provider_code: str | None = None
     provider_request_id: str | None = None
     detail: str = ""
+    details: Any = None
+    origin: str = ""
 
     def said(
         self, *, status: int | None = None, code: str | None = None, request_id: str | None = None, detail: str = ""

@@ -83,9 +83,7 @@ def check(client: Client, result: Json, status: int | None) -> None:
 @ENOUGH
 async def test_a_providers_error(program: Programs, failing_url: str, client: Client, front: str, behind: str) -> None:
     for scene, verb in product(SHOWN, verbs(client)):
-        # The prefix belongs to the format, but some SDKs leave it out before names with a slash.
-        prefix = "models/" if front == "gemini" else ""
-        name = f"{prefix}{provider_name(client, front, behind, scene, verb)}/{MODELS[front]}"
+        name = f"{provider_name(client, front, behind, scene, verb)}/{MODELS[front]}"
         asked = {"do": verb, "url": failing_url, "front": front, "model": name, "scene": scene}
         [result] = await program(client).answer([asked])
         check(client, result, SHOWN[scene])

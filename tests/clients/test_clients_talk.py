@@ -57,10 +57,6 @@ TALKS: dict[str, tuple[str, str, list[Any], str]] = {
 LOOPED = re.compile(r"Lisbon (?P<head>.*)24 degrees(?P<tail>.*); Porto (?P=head)19 degrees(?P=tail)")
 """What the provider heard: some clients wrap a result in JSON."""
 
-NO_PREFIX = "the path of a Gemini model without `models/`, as this SDK makes it of a name with a slash, is not served"
-NO_THREADS = "`thread` is dropped before another dialect, where only a refusal makes the SDK send the whole talk"
-NO_DETAILS = "`error.details` of a provider's refusal do not reach the caller"
-
 
 @every("whole")
 async def test_answers(program: Programs, hub_url: str, client: Client, front: str, behind: str) -> None:
@@ -83,11 +79,9 @@ async def test_answers(program: Programs, hub_url: str, client: Client, front: s
 
 @every("whole", behind=["openai_chat"])
 async def test_a_model_by_the_name_of_its_provider(
-    program: Programs, hub_url: str, client: Client, front: str, behind: str, request: pytest.FixtureRequest
+    program: Programs, hub_url: str, client: Client, front: str, behind: str
 ) -> None:
     """Without any route: provider/model."""
-    if (client.name, front) == ("vercel-ai", "gemini"):
-        request.applymarker(pytest.mark.xfail(reason=NO_PREFIX, strict=True))
     named = {**case("whole", hub_url, front, behind, "plain"), "model": f"{behind}/m"}
     [result] = await program(client).answer([named])
     assert result.get("text") == TEXT, result
@@ -110,18 +104,10 @@ async def test_tool_loops(
 @every("thread")
 @pytest.mark.parametrize("scene", ["loop", "signed"], ids=["kept", "refused"])
 async def test_tool_loops_over_threads(
-    program: Programs,
-    hub_url: str,
-    client: Client,
-    front: str,
-    behind: str,
-    scene: str,
-    request: pytest.FixtureRequest,
+    program: Programs, hub_url: str, client: Client, front: str, behind: str, scene: str
 ) -> None:
     """By default that SDK leaves the talk to the server and sends only what is new. A server that cannot do so says
     it, and from then on everything is sent."""
-    if behind != front or scene == "signed":
-        request.applymarker(pytest.mark.xfail(reason=NO_THREADS if behind != front else NO_DETAILS, strict=True))
     asked = [case(verb, hub_url, front, behind, scene) for verb in ("thread", "thread_stream")]
     told = await program(client).answer(asked)
     assert [result.get("text") for result in told] == ["Lisbon 24 degrees; Porto 19 degrees"] * 2, told

@@ -8,17 +8,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from llmhub_plugins.dialects.anthropic.threads import explain_unknown_threads, thread_refusal
+from llmhub_plugins.dialects.anthropic.words import NAME
+
 from llmhub_core.contracts import (
     HubError,
     UpstreamError,
     UpstreamLimited,
     UpstreamModelMissing,
+    UpstreamRefused,
     dump_json,
     load_json,
     retry_after,
     safe_text,
     upstream_error,
 )
+
+Json = dict[str, Any]
 
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -79,6 +85,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     error.provider_request_id = (
         headers.get("request-id") or headers.get("x-amzn-requestid") or error.provider_request_id
     )
+    explain_unknown_threads(error)
     if error.retry_after is None:
         wait = retry_after(headers)
         error.retry_after = _until_reset(headers) if wait is None and isinstance(error, UpstreamLimited) else wait
@@ -107,6 +114,8 @@ def _error(status: int, found: Mapping[str, Any], request_id: Any) -> UpstreamEr
         error = UpstreamModelMissing("The provider does not have this model.")
     elif error.status == 400 and _TOO_LONG.search(message):
         error.code = "context_length_exceeded"
+    if isinstance(error, UpstreamRefused):  # of others they tell about the account
+        error.details, error.origin = _safe_details(found.get("details")), NAME
     request = request_id if isinstance(request_id, str) else None
     return error.said(status=status, code=kind or None, request_id=request, detail=message)
 
@@ -118,6 +127,30 @@ def _meant(status: int, kind: str, message: str) -> int:
     if kind in ("invalid_request_error", "not_found_error") and 400 <= status < 500:
         return status if status not in (401, 402, 403, 408, 429) else _STATUS_OF_TYPE[kind]
     return _STATUS_OF_TYPE.get(kind, status)
+
+
+_LARGEST = 4096
+_DEEPEST = 8
+
+
+def _safe_details(details: Any) -> Json | None:
+    """`details` without anything that looks like a credential; None if there are none, or too many."""
+    if not isinstance(details, dict) or len(dump_json(details)) > _LARGEST:
+        return None
+    safe: Json | None = _safe(details, _DEEPEST)
+    return safe
+
+
+def _safe(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return safe_text(value, _LARGEST)
+    if not isinstance(value, dict | list):
+        return value
+    if not depth:
+        return None
+    if isinstance(value, list):
+        return [_safe(item, depth - 1) for item in value]
+    return {safe_text(name, _LARGEST): _safe(item, depth - 1) for name, item in value.items()}
 
 
 _LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
@@ -139,13 +172,17 @@ def _until_reset(headers: Mapping[str, str]) -> float | None:
 
 
 def encode_error(error: HubError, request_id: str) -> bytes:
-    """The body of an error answer; `code`, `source` and `param` are additions that the SDKs pass over."""
+    """The body of an error answer; `code`, `source` and `param` are additions that the SDKs pass over, `details` what
+    a provider of this format said."""
     kind = _TYPE_OF_STATUS.get(error.status)
     if kind is None:
         kind = "invalid_request_error" if error.status < 500 else "api_error"
     said: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code, "source": error.source}
     if error.param is not None:
         said["param"] = error.param
+    if isinstance(error, UpstreamError) and error.origin == NAME and error.details:
+        said["details"] = error.details
+    said |= thread_refusal(error) or {}
     return dump_json({"type": "error", "error": said, "request_id": request_id or None})
 
 

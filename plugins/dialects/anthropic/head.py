@@ -32,9 +32,14 @@ class _Metadata(msgspec.Struct):
     user_id: Annotated[str, Meta(max_length=1024, pattern=_Line)] | None = None
 
 
+class _Thread(msgspec.Struct):
+    type: str = ""
+
+
 class _Question(msgspec.Struct, kw_only=True):
     model: Annotated[str, Meta(max_length=256, pattern=_Line)]
-    messages: Annotated[list[_Turn], Meta(min_length=1, max_length=100_000)]
+    messages: Annotated[list[_Turn], Meta(max_length=100_000)]
+    thread: _Thread | None = None
     system: str | list[_Block] | None = None
     stream: bool | None = None
     temperature: _Share | None = None
@@ -89,6 +94,8 @@ def _checked(body: bytes, decode: Callable[[bytes], _QuestionT]) -> _QuestionT:
         raise BadRequest("The body is not valid UTF-8.", code="invalid_encoding") from None
     except (msgspec.DecodeError, RecursionError):
         raise _malformed(body) from None
+    if not said.messages and (said.thread is None or said.thread.type != "continue"):
+        raise BadRequest("messages must have a length of at least 1.", code="invalid_value", param="messages")
     for name in _HIJACKS:
         if getattr(said, name) is not UNSET:
             raise BadRequest(f'"{name}" is not a field of this API; remove it.', code="unknown_field", param=name)

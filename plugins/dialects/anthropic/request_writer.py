@@ -16,6 +16,7 @@ from llmhub_plugins.dialects.anthropic.structured import (
     refuse_reserved,
 )
 from llmhub_plugins.dialects.anthropic.thinking import is_own_thought, native_thinking
+from llmhub_plugins.dialects.anthropic.threads import is_thread_mark
 from llmhub_plugins.dialects.anthropic.tools import with_extras, write_tools
 from llmhub_plugins.dialects.anthropic.words import NAME
 
@@ -151,15 +152,17 @@ class _Writer:
         return tuple(part for part in message.content if not is_own_thought(part))
 
     def _check_turns(self, turns: list[Json]) -> None:
+        if not turns and self.native and "thread" in self.request.extras:
+            return  # after a pause it goes on without anything new
         if not turns:
             raise BadRequest(
                 "Anthropic models need at least one message of the user that is not empty; add one.",
                 code="unsupported_content",
                 param="messages",
             )
-        last = turns[-1]
-        if self.native or last["role"] != "assistant":
+        if self.native or turns[-1]["role"] != "assistant":
             return
+        last = turns[-1]
         if not self.able.prefill:
             raise BadRequest(
                 "The conversation ends with a message of the assistant, which this model cannot go on with; end with "
@@ -204,7 +207,7 @@ class _Writer:
             case Reasoning():
                 return self._thoughts(part)
             case Opaque(origin=origin, body=body) if origin == NAME:
-                return dict(body)
+                return None if is_thread_mark(part) else dict(body)
         raise self._unsupported(part, param)
 
     def _result(self, part: ToolResult, param: str) -> Json:

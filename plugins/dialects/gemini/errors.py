@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from llmhub_plugins.dialects.gemini.error_details import TYPE, shown_details
+from llmhub_plugins.dialects.gemini.words import NAME
+
 from llmhub_core.contracts import (
     HubError,
     UpstreamDenied,
@@ -23,7 +26,6 @@ from llmhub_core.contracts import (
 )
 
 _DOMAIN = "llm-hub"
-_TYPE = "type.googleapis.com/google.rpc."
 
 _STATUS_WORDS = {
     400: "INVALID_ARGUMENT",
@@ -103,6 +105,7 @@ def _read(status: int, error: object, wait: float | None) -> UpstreamError:
         _read_quota(found, details, message)
     elif _TOO_LONG.search(message):
         found.code = "context_length_exceeded"
+    found.details, found.origin = shown_details(found, details), NAME
     return found.said(status=status, code=reason or str(error.get("status") or "") or None, detail=message)
 
 
@@ -167,23 +170,26 @@ def seconds_to_reset(now: datetime) -> float:
 
 
 def write_error(error: HubError, request_id: str) -> bytes:
-    """The body of an error answer: Google's shape, with the hub's code as ErrorInfo and `source` beside."""
+    """The body of an error answer: Google's shape, with the hub's code as ErrorInfo and `source` beside. Details of a
+    provider of this format follow."""
     info = {
-        "@type": _TYPE + "ErrorInfo",
+        "@type": TYPE + "ErrorInfo",
         "reason": error.code.upper(),
         "domain": _DOMAIN,
         "metadata": {"source": error.source},
     }
     details: list[dict[str, Any]] = [info]
-    if error.param is not None:
+    said = error.details or () if isinstance(error, UpstreamError) and error.origin == NAME else ()
+    if error.param is not None and not said:
         violation = {"field": error.param, "description": error.message}
-        details.append({"@type": _TYPE + "BadRequest", "fieldViolations": [violation]})
+        details.append({"@type": TYPE + "BadRequest", "fieldViolations": [violation]})
     if error.retry_after is not None:
         details.append(
-            {"@type": _TYPE + "RetryInfo", "retryDelay": f"{error.retry_after:.3f}".rstrip("0").rstrip(".") + "s"}
+            {"@type": TYPE + "RetryInfo", "retryDelay": f"{error.retry_after:.3f}".rstrip("0").rstrip(".") + "s"}
         )
     if request_id:
-        details.append({"@type": _TYPE + "RequestInfo", "requestId": request_id})
+        details.append({"@type": TYPE + "RequestInfo", "requestId": request_id})
+    details += said
     word = _STATUS_WORDS.get(error.status, "INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
     return dump_json(
         {

@@ -29,6 +29,7 @@ class GoogleWire(Dialect[RequestT]):
 
 
 def paths(verbs: str) -> tuple[str, ...]:
-    """The paths of `verbs` (separated by ``|``), in both versions of the API."""
-    target = f"models/{{model:.+}}:{{verb:{verbs}}}"
-    return f"/v1beta/{target}", f"/v1/{target}"
+    """The paths of `verbs` (separated by ``|``), in both versions of the API; @ai-sdk/google leaves the collection out
+    before a name that has a slash."""
+    target = f"{{model:.+}}:{{verb:{verbs}}}"
+    return tuple(f"/{version}/{collection}{target}" for collection in ("models/", "") for version in ("v1beta", "v1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from llmhub_plugins.dialects.anthropic import Anthropic, AnthropicSettings
@@ -12,6 +13,7 @@ from llmhub_core.contracts import (
     BadRequest,
     HubError,
     NoCandidateLeft,
+    RequestHead,
     UpstreamDenied,
     UpstreamError,
     UpstreamLimited,
@@ -20,6 +22,7 @@ from llmhub_core.contracts import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from llmhub_core.hub.registry import Registry
 
 DIALECT = Anthropic(AnthropicSettings())
 
@@ -158,4 +161,67 @@ def test_our_errors_have_the_formats_shape(error: HubError, kind: str) -> None:
     assert said["error"] == {"type": kind, "message": "m", "code": error.code, "source": error.source, **param}
     assert DIALECT.encode_stream_error(error, "req_1") == (
         b"event: error\ndata: " + DIALECT.encode_error(error, "req_1") + b"\n\n"
+    )
+
+
+def with_details(status: int, kind: str, details: Any, message: str = "No.") -> bytes:
+    return json.dumps({"type": "error", "error": {"type": kind, "message": message, "details": details}}).encode()
+
+
+DETAILS = {"error_code": "image_dimensions_too_large", "max_edge": 8000, "blocks": [{"index": 3, "ok": None}], "x": 1.5}
+
+
+def test_details_of_a_refusal_reach_callers_of_the_format() -> None:
+    body = with_details(400, "invalid_request_error", DETAILS)
+    error = DIALECT.decode_error(400, {}, body)
+    assert (error.details, error.origin) == (DETAILS, "anthropic")
+    assert json.loads(DIALECT.encode_error(error, ""))["error"]["details"] == DETAILS
+    in_stream = DIALECT.inspect_frame(body, RequestHead("m", True, "sse")).error
+    assert in_stream is not None
+    assert in_stream.details == DETAILS
+    for other in Registry().discover().dialects:
+        if not other.name.startswith("anthropic"):
+            assert b"image_dimensions" not in other(other.Settings()).encode_error(error, "")
+    foreign = UpstreamRefused("No.").said(status=400)
+    foreign.details, foreign.origin = DETAILS, "gemini"
+    assert "details" not in json.loads(DIALECT.encode_error(foreign, ""))["error"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, "authentication_error"),
+        (402, "billing_error"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+        (529, "overloaded_error"),
+    ],
+)
+def test_details_of_the_account_reach_nobody(status: int, kind: str) -> None:
+    error = DIALECT.decode_error(status, {}, with_details(status, kind, DETAILS, "model: claude-0"))
+    assert not isinstance(error, UpstreamRefused)
+    assert error.details is None
+    assert b"details" not in DIALECT.encode_error(error, "")
+
+
+def test_details_never_hold_secrets_and_are_small() -> None:
+    def details(value: Any) -> Any:
+        return DIALECT.decode_error(400, {}, with_details(400, "invalid_request_error", value)).details
+
+    secret = "sk-ant-api03-0123456789"
+    assert details({"key": secret, secret: ["Bearer abc", {"url": "https://x/?key=abc"}]}) == {
+        "key": "***",
+        "***": ["***", {"url": "https://x/?key=***"}],
+    }
+    assert details({"text": "x" * 4000}) is not None
+    assert details({"text": "x" * 4096}) is None
+    deep: Any = secret
+    for _ in range(400):
+        deep = [deep]
+    assert secret not in json.dumps(details({"a": deep}))
+    assert [details(odd) for odd in (None, "text", [1], {}, 3)] == [None, None, None, {}, None]
+    assert b"details" not in DIALECT.encode_error(
+        DIALECT.decode_error(400, {}, with_details(400, "invalid_request_error", {})), ""
     )

@@ -15,9 +15,11 @@ from speaking_gemini import (
 )
 
 from llmhub_core.contracts import (
+    HubError,
     QuotaExceeded,
     RequestHead,
     UpstreamDenied,
+    UpstreamError,
     UpstreamLimited,
     UpstreamModelMissing,
     UpstreamOverloaded,
@@ -25,6 +27,7 @@ from llmhub_core.contracts import (
     UpstreamTimeout,
     Usage,
 )
+from llmhub_core.hub.registry import Registry
 
 
 def failure(status: int, *details: object, message: str = "No.", word: str = "X") -> bytes:
@@ -143,6 +146,93 @@ def test_errors_for_callers() -> None:
     event = dialect.encode_stream_error(error, "")
     assert event.startswith(b'data: {"error":{')
     assert event.endswith(b"}\r\n\r\n")
+
+
+GOOGLE = "type.googleapis.com/google.rpc."
+INVALID = {
+    "@type": GOOGLE + "BadRequest",
+    "fieldViolations": [{"field": "generation_config.top_k", "description": "top_k must be at most 40", "code": 7}],
+}
+SHOWN = {
+    "@type": GOOGLE + "BadRequest",
+    "fieldViolations": [{"field": "generation_config.top_k", "description": "top_k must be at most 40"}],
+}
+OPERATORS = [
+    {"@type": GOOGLE + "ErrorInfo", "reason": "X", "domain": "googleapis.com", "metadata": {"consumer": "projects/77"}},
+    {"@type": GOOGLE + "Help", "links": [{"url": "https://console.developers.google.com/?project=77"}]},
+    {"@type": GOOGLE + "DebugInfo", "detail": "projects/77"},
+    {"@type": GOOGLE + "ResourceInfo", "owner": "projects/77"},
+    {"@type": "type.googleapis.com/of.Tomorrow", "violations": [{"field": "projects/77"}]},
+    {"violations": [{"field": "projects/77"}]},
+]
+
+
+def told(error: HubError) -> list[Any]:
+    """The details that a caller reads, but the hub's own."""
+    details = json.loads(dialect.encode_error(error, ""))["error"]["details"]
+    assert details[0]["domain"] == "llm-hub"
+    return list(details[1:])
+
+
+def test_details_of_a_refusal_reach_callers_of_the_format() -> None:
+    error = dialect.decode_error(400, {}, failure(400, *OPERATORS, INVALID))
+    assert isinstance(error, UpstreamRefused)
+    assert (error.details, error.origin) == ([SHOWN], "gemini")
+    assert told(error) == [SHOWN]
+    error.param = "contents"  # one list of fields at fault is enough
+    assert told(error) == [SHOWN]
+    for other in Registry().discover().dialects:
+        if not other.name.startswith("gemini"):
+            assert b"top_k" not in other(other.Settings()).encode_error(error, "")
+    error.origin = "anthropic"
+    assert [detail["fieldViolations"] for detail in told(error)] == [[{"field": "contents", "description": "No."}]]
+
+
+def test_a_quota_is_told_without_its_owner() -> None:
+    """How long to wait is told once, by the hub."""
+    violation = {
+        "subject": "project:77",
+        "description": "Limit of project 77",
+        "quotaMetric": "generativelanguage.googleapis.com/requests",
+        "quotaId": "RequestsPerMinutePerProjectPerModel",
+        "quotaDimensions": {"model": "gemini-3-flash", "location": "global", "consumer": "projects/77", "n": 7},
+        "quotaValue": "50",
+    }
+    failed = {"@type": GOOGLE + "QuotaFailure", "violations": [violation, "odd"]}
+    error = dialect.decode_error(429, {}, failure(429, *OPERATORS, INVALID, failed, RETRY))
+    shown = {name: violation[name] for name in ("quotaMetric", "quotaId", "quotaValue")}
+    shown["quotaDimensions"] = {"model": "gemini-3-flash", "location": "global"}
+    assert told(error) == [
+        {"@type": GOOGLE + "RetryInfo", "retryDelay": "22.5s"},
+        {"@type": GOOGLE + "QuotaFailure", "violations": [shown]},
+    ]
+    refused = dialect.decode_error(400, {}, failure(400, failed))
+    assert told(refused) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503, 504])
+def test_details_of_other_errors_reach_nobody(status: int) -> None:
+    error = dialect.decode_error(status, {}, failure(status, *OPERATORS, INVALID))
+    assert error.details is None
+    assert told(error) == []
+
+
+def test_details_never_hold_secrets_and_are_small() -> None:
+    def refusal(description: str) -> UpstreamError:
+        fault = {"@type": GOOGLE + "BadRequest", "fieldViolations": [{"description": description}]}
+        return dialect.decode_error(400, {}, failure(400, fault))
+
+    assert refusal("Bad key AIzaSyA0123456789 here").details[0]["fieldViolations"] == [
+        {"description": "Bad key *** here"}
+    ]
+    assert refusal("x" * 3900).details is not None
+    assert refusal("x" * 4096).details is None
+    for odd in (
+        {"@type": GOOGLE + "BadRequest"},
+        {"@type": GOOGLE + "BadRequest", "fieldViolations": 3},
+        {"@type": []},
+    ):
+        assert dialect.decode_error(400, {}, failure(400, odd)).details is None
 
 
 # The verbatim lane.

@@ -367,7 +367,19 @@ async def test_a_seal_of_another_hub_or_a_damaged_one_harms_nobody(talk: Talk) -
     assert talk.asked[0].json["contents"][1]["parts"][0] == {"text": "Hello"}
 
 
-@pytest.mark.parametrize("path", ["/v1beta/models/flash:{}", "/v1/models/flash:{}", "/v1beta/models/flash%3A{}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1beta/models/flash:{}",
+        "/v1/models/flash:{}",
+        "/v1beta/models/flash%3A{}",
+        # as @ai-sdk/google and others write a name with a slash
+        "/v1beta/gemini/gemini-3-flash:{}",
+        "/v1/gemini/gemini-3-flash:{}",
+        "/v1beta/models/gemini/gemini-3-flash:{}",
+        "/v1beta/flash:{}",
+    ],
+)
 async def test_every_verb_has_its_paths(talk: Talk, path: str) -> None:
     content = {"parts": [{"text": "Hi"}]}
     asked = {
@@ -383,6 +395,24 @@ async def test_every_verb_has_its_paths(talk: Talk, path: str) -> None:
             async with session.post(url, json=body) as response:
                 assert (response.status, await response.json()) == (200, answer)
             assert talk.asked[-1].path == f"/v1beta/models/gemini-3-flash:{verb}"
+
+
+async def test_names_without_a_collection_take_no_path_of_others(talk: Talk) -> None:
+    """A verb at a path's end is Gemini's; everything else is as it was."""
+    served = {path for dialect in talk.house.hub.dialects.values() for path in dialect.paths if "{" not in path}
+    assert {"/v1/chat/completions", "/v1/messages", "/v1/embeddings"} < served
+    async with aiohttp.ClientSession() as session:
+        for path in sorted(served):
+            async with session.get(talk.house.url + path) as response:
+                assert (response.status, response.headers["allow"]) == (405, "POST"), path
+            async with session.post(talk.house.url + path, data=b"{", headers={"content-type": "text/x"}) as response:
+                assert response.status == 415, path
+        for path in ("/v1beta/flash", "/v1beta/flash:predict", "/v1beta/:generateContent", "/v1beta/cachedContents"):
+            async with session.post(talk.house.url + path, json={}) as response:
+                assert response.status == 404, path
+        for path in ("/v1/models", "/v1beta/models", "/v1/models/flash", "/v1beta/models/flash"):
+            async with session.get(talk.house.url + path) as response:
+                assert response.status == 200, path
 
 
 async def test_one_vector_of_another_format(talk: Talk) -> None:

@@ -345,7 +345,8 @@ def test_what_is_no_answer_fails(dialect: Dialect[Any]) -> None:
 def test_who_asks_and_errors_are_as_in_chat(dialect: Dialect[Any]) -> None:
     assert dialect.credentials({"x-goog-api-key": "k"}, {}) == "k"
     assert dialect.credentials({}, {"key": "q"}) == "q"
-    assert {path[: path.index("/models")] for path in dialect.paths} == {"/v1", "/v1beta"}
+    versions = {path[: path.index("/{model")] for path in dialect.paths}
+    assert versions == {"/v1", "/v1beta", "/v1/models", "/v1beta/models"}
     said = json.loads(dialect.encode_error(UpstreamDenied("No key."), "r"))["error"]
     assert (said["code"], said["status"], said["source"]) == (503, "UNAVAILABLE", "capacity")
     with pytest.raises(BadRequest):
