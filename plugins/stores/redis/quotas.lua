@@ -70,8 +70,9 @@ local function taken(c)
     return sum
 end
 
+-- Whether the bucket is a new one.
 local function add(c, bucket, amount)
-    if amount <= 0 then return end
+    if amount <= 0 then return true end
     local field = int(bucket)
     local fresh = redis.call('HINCRBY', c.key, field, int(amount)) == amount
     if c.kind == 's' then
@@ -85,6 +86,7 @@ local function add(c, bucket, amount)
             if tonumber(old) < bucket - 2 * DAY then redis.call('HDEL', c.key, old) end
         end
     end
+    return fresh
 end
 
 local function reduce(c, bucket, amount)
@@ -186,9 +188,9 @@ if question == 'reserve' then
     if slowest > 0 then return {0, now, slowest - 1, longest < FOREVER and longest or -1} end
     for i, c in ipairs(counters) do
         local need, bucket = tonumber(ARGV[tail + 3 + i]), bucket_at(c, now)
-        add(c, bucket, need)
+        local fresh = add(c, bucket, need)
         hold(c, lease, bucket, need, long)
-        keep(c, long)
+        if fresh or c.kind == 'g' then keep(c, long) end
         table.insert(answer, bucket)
         table.insert(answer, c.amount - sums[i] - need)
     end

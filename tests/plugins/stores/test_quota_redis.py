@@ -14,14 +14,17 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import pytest
 from hypothesis import HealthCheck, settings
 from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, RedisTlsQuotaStore, counters
 
 from llmhub_core.contracts import Amount, Limit, LimitReached, QuotaStore, Reservation, StartError, Unavailable
+from llmhub_core.testing.house import House
 from llmhub_core.testing.quota_machine import Clock, QuotaMachine
 from llmhub_core.testing.quota_processes import Race
 from llmhub_core.testing.stores import QuotaStoreSuite
@@ -100,6 +103,11 @@ def at(server: Server, timeout: float = PATIENT, prefix: str = "") -> RedisQuota
     prefix = prefix or uuid.uuid4().hex
     url = server.url
     return RedisQuotaStore(RedisQuotaSettings(url=url, prefix=prefix, timeout=timeout, connect_timeout=timeout))
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 async def standing(store: QuotaStore, *limits: Limit) -> list[tuple[int, int]]:
@@ -285,6 +293,48 @@ async def test_a_frozen_redis_costs_a_moment_and_nothing_is_counted_twice(
     assert await standing(hubs[1], *soft, budget) == await standing(store, *soft, budget)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(200)
+async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) -> None:
+    """Two hubs with 20 callers each, before, during and after."""
+    limits = (
+        Limit("rpm", "requests", 10**6, 60),
+        Limit("tpd", "tokens", 10**9, DAY, "UTC"),
+        Limit("c", "concurrency", 500),
+    )
+    took: list[tuple[float, float]] = []
+    tokens, ending = 0, False
+
+    async def caller(store: RedisQuotaStore) -> None:
+        nonlocal tokens
+        while not ending:
+            began = time.monotonic()
+            held = await store.reserve(limits, Amount(1, 100), 900.0)
+            took.append((began, time.monotonic() - began))
+            await asyncio.sleep(0.2)
+            await store.settle(held, Amount(1, 60))
+            tokens += 60
+
+    callers = [asyncio.create_task(caller(store)) for store in hubs for _ in range(20)]
+    await asyncio.sleep(3)
+    own.signal(signal.SIGSTOP)
+    frozen = time.monotonic()
+    await until(lambda: all(is_away(store) for store in hubs))
+    opened = time.monotonic()
+    await asyncio.sleep(60)
+    own.signal(signal.SIGCONT)
+    assert await until(lambda: not any(is_away(store) for store in hubs)) < 5.0
+    thawed = time.monotonic()
+    await asyncio.sleep(3)
+    ending = True
+    await asyncio.gather(*callers)
+    without = sorted(seconds for began, seconds in took if opened < began < thawed)
+    assert opened - frozen <= 0.4
+    assert without[int(len(without) * 0.99)] <= 0.05
+    assert max(seconds for _, seconds in took) <= 0.3
+    assert (await standing(hubs[0], *limits))[1:] == [(tokens, 0), (0, 0)]
+
+
 @away
 async def test_a_share_of_each_limit_is_used_without_redis_and_not_more(
     own: Server, hubs: list[RedisQuotaStore]
@@ -323,7 +373,10 @@ async def test_whoever_asked_before_the_freeze_leaves_nothing_behind(own: Server
     await store.settle(await store.reserve(limits, Amount(), 900.0), Amount())
     for pause in (0.1, 1.5):
         own.signal(signal.SIGSTOP)
-        answers = await asyncio.gather(*(store.reserve(limits, Amount(), 900.0) for _ in range(20)))
+        asked = await asyncio.gather(*(timed(store.reserve(limits, Amount(), 900.0)) for _ in range(20)))
+        assert max(took for took, _ in asked) <= 0.2
+        assert is_away(store), "twenty without an answer are enough"
+        answers = [answer for _, answer in asked]
         await asyncio.sleep(pause)
         own.signal(signal.SIGCONT)
         await until(lambda: not is_away(store))
@@ -479,6 +532,42 @@ async def test_a_day_that_ends_is_noticed_by_the_servers_clock(server: Server, m
     assert level.resets_in == pytest.approx(until_midnight, abs=5)
     assert reached.value.retry_after is not None
     await store.stop()
+
+
+async def test_the_hub_counts_its_callers_in_redis(own: Server, tmp_path: Path) -> None:
+    token = "lh-" + "t" * 40
+    config = f"""
+[storage]
+quota = "{own.url}"
+[quota_stores.redis]
+timeout = {PATIENT}
+connect_timeout = {PATIENT}
+[auth]
+api = "token"
+[[tokens]]
+name = "game"
+hash = "sha256:{sha256(token.encode()).hexdigest()}"
+limits = {{ rpd = 3, concurrency = 2 }}
+[[providers]]
+name = "echo"
+kind = "echo"
+keys = [{{ name = "k", secret = "none", limits = {{ rpd = 100 }} }}]
+"""
+    body = {"model": "echo/x", "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        House(config, folder=made(tmp_path / "a")) as one,
+        House(config, folder=made(tmp_path / "b")) as other,
+        aiohttp.ClientSession(headers=headers) as client,
+    ):
+        statuses = []
+        for house in (one, other, one, other, one):
+            async with client.post(f"{house.url}/v1/chat/completions", json=body) as answer:
+                statuses.append(answer.status)
+            await house.hub.settled()
+        assert statuses == [200, 200, 200, 429, 429]
+        key = Limit("key:echo/k:requests/86400", "requests", 100, DAY, "UTC")
+        assert await standing(one.hub.quota, key) == [(3, 0)]
 
 
 # --- the address
