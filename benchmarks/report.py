@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+VERBATIM = {"translated": "stream", "image_translated": "image"}  # what a translated scenario is compared with
 OTHERS_TOO_MUCH = 0.15  # of one core; above it, figures run high
 
 
@@ -79,9 +80,9 @@ class Report:
     def _columns(self, scenarios: list[str]) -> Iterable[Column]:
         for scenario in scenarios:
             yield self._cost_column(scenario)
-            if scenario == "translated":
-                yield self._ratio_column("× nginx, verbatim", scenario, "nginx", "stream")
-                yield self._ratio_column("× own verbatim", scenario, None, "stream")
+            if scenario in VERBATIM:
+                yield self._ratio_column("× nginx, verbatim", scenario, "nginx", VERBATIM[scenario])
+                yield self._ratio_column("× own verbatim", scenario, None, VERBATIM[scenario])
             else:
                 yield self._ratio_column("× nginx", scenario, "nginx", scenario)
             if scenario == "whole":

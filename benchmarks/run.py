@@ -24,12 +24,14 @@ import time
 from pathlib import Path
 from types import FrameType
 
+import scenarios
 from harness import Broken, Cores, Server, compile_tools, cores_busy_us, spent_us, upstream, usage
 from report import Report, Row
-from scenarios import EVENTS, SCENARIOS, WORD, Scenario, check, raw_request
+from scenarios import SCENARIOS, WORD, Scenario, check, raw_request
 from targets import INSTALLERS, KNOWN, Target, choose, missing
 
 START_SECONDS = 120
+FEW = 4  # connections for requests of megabytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Bench:
         others_us = cores_busy_us(self._plan.cores) - busy - target_us - (self._own_us() - own)
         seconds, requests = result.pop("seconds"), int(result.pop("requests"))
         del result["bytes"]
-        events = requests * EVENTS if scenario.streamed else 0
+        events = requests * scenarios.EVENTS if scenario.streamed else 0
         return Row(
             target=server.target.name,
             scenario=scenario.name,
@@ -120,6 +122,8 @@ class Bench:
         request = self._scratch / "request"
         request.write_bytes(raw_request(scenario, server))
         conns = self._plan.streams if scenario.streamed else self._plan.conns
+        if scenario.image_bytes:
+            conns = min(conns, FEW)
         stagger_us = self._plan.gap_us // conns if scenario.streamed else 0
         shape = [scenario.word_times, scenario.end]
         words = [self._scratch / "load", server.port, request, conns, seconds, stagger_us, WORD, *shape]
@@ -189,8 +193,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 def setting(plan: Plan) -> str:
     return (
-        f"{plan.reps} repetitions of {plan.secs:g} s; {plan.conns} connections; {plan.streams} streams of {EVENTS} "
-        f"events {plan.gap_us / 1000:g} ms apart; Python {platform.python_version()}, Linux {platform.release()}."
+        f"{plan.reps} repetitions of {plan.secs:g} s; {plan.conns} connections; {plan.streams} streams of "
+        f"{scenarios.EVENTS} events {plan.gap_us / 1000:g} ms apart; Python {platform.python_version()}, Linux {platform.release()}."
     )
 
 
@@ -215,6 +219,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--secs", type=float, help="seconds of each measurement (default 4)")
     parser.add_argument("--conns", type=int, default=32, help="connections for whole answers (default %(default)s)")
     parser.add_argument("--streams", type=int, default=16, help="streams at a time (default %(default)s)")
+    parser.add_argument("--events", type=int, default=scenarios.EVENTS, help="of a stream (default %(default)s)")
     parser.add_argument("--cores", metavar="TARGET,LOAD", help="the two cores (default: the first two allowed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--quick", action="store_true", help="a few seconds in all: does it run, not how fast is it")
@@ -231,6 +236,7 @@ def main() -> int:
     if options.install:
         install(options.install)
         return 0
+    scenarios.EVENTS = options.events
     plan = make_plan(options)
     absent = [reason for reason in map(missing, plan.targets) if reason]
     if absent:
@@ -240,7 +246,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="llmhub-bench-") as folder:
         scratch = Path(folder)
         compile_tools(scratch)
-        with upstream(scratch, EVENTS, plan.gap_us) as (port, pid):
+        with upstream(scratch, scenarios.EVENTS, plan.gap_us) as (port, pid):
             bench = Bench(plan, scratch, port, pid)
             bench.run()
     print(Report(bench.rows).markdown(), setting(plan), sep="\n\n")

@@ -40,6 +40,7 @@ class Scenario:
     streamed: bool = False
     translated: bool = False
     prompt_bytes: int = 0  # text added to the prompt
+    image_bytes: int = 0  # base64 of an image in the last message
 
     def suits(self, target: Target) -> bool:
         return bool(target.translated_model) or not self.translated
@@ -60,17 +61,23 @@ SCENARIOS = {
         Scenario("stream", streamed=True),
         Scenario("large", prompt_bytes=100_000),
         Scenario("translated", streamed=True, translated=True),
+        Scenario("image", image_bytes=2_000_000),
+        Scenario("image_translated", image_bytes=2_000_000, translated=True),
     )
 }
 
 
 def request_body(scenario: Scenario, target: Target) -> bytes:
     sentence = "The ferry leaves the north shore at seven and is back before the tide turns. "
+    last: str | list[dict[str, Any]] = "And then?" + sentence * (scenario.prompt_bytes // len(sentence))
+    if scenario.image_bytes:
+        image = {"url": "data:image/png;base64," + "iVBORw0KGgoA" * (scenario.image_bytes // 12)}
+        last = [{"type": "text", "text": last}, {"type": "image_url", "image_url": image}]
     messages = [
         {"role": "system", "content": "You are a careful assistant. Answer in short, plain sentences. " * 5},
         {"role": "user", "content": "What did the ferryman say about the crossing? " * 4},
         {"role": "assistant", "content": "That he had made it every day for forty years."},
-        {"role": "user", "content": "And then?" + sentence * (scenario.prompt_bytes // len(sentence))},
+        {"role": "user", "content": last},
     ]
     body: dict[str, object] = {  # in the SDK's order: the model comes after the messages
         "messages": messages,

@@ -37,7 +37,7 @@ NGINX = """\
 worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log stderr error;
 events { worker_connections 4096; }
 http {
-  access_log off; keepalive_requests 1000000000; client_max_body_size 64m; client_body_buffer_size 1m;
+  access_log off; keepalive_requests 1000000000; client_max_body_size 64m; client_body_buffer_size 4m;
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
   uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
   upstream provider { server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }
