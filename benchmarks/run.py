@@ -192,10 +192,9 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
 
 def setting(plan: Plan) -> str:
-    return (
-        f"{plan.reps} repetitions of {plan.secs:g} s; {plan.conns} connections; {plan.streams} streams of "
-        f"{scenarios.EVENTS} events {plan.gap_us / 1000:g} ms apart; Python {platform.python_version()}, Linux {platform.release()}."
-    )
+    streams = f"{plan.streams} streams of {scenarios.EVENTS} events {plan.gap_us / 1000:g} ms apart"
+    place = f"Python {platform.python_version()}, Linux {platform.release()}"
+    return f"{plan.reps} repetitions of {plan.secs:g} s; {plan.conns} connections; {streams}; {place}."
 
 
 def install(name: str) -> None:
