@@ -341,7 +341,7 @@ def test_every_command_named_exists() -> None:
             if command in COMMANDS:
                 named.add(command)
                 options = [word.rstrip(".,;:)") for word in rest if word.startswith("--")]
-                sub = ["add"] if command == "token" else []
+                sub = rest[:1] if command in ("token", "user") else []
                 help_text = CliRunner().invoke(main, [command, *sub, "--help"]).output
                 assert not [option for option in options if option.partition("=")[0] not in help_text], (
                     f"{page}: {words}"

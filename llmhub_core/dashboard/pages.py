@@ -199,14 +199,16 @@ async def usage(visit: Visit) -> web.Response:
     earlier = await past.usage(visit.control, before)
     by_time = "hour" if length <= charts.MOST_BARS * 3600 else "day"
     in_time = await past.usage(visit.control, msgspec.structs.replace(asked, by=by_time))
-    times = {"hour", "day"} & set(used.by)
+    compared = not {"hour", "day"} & set(used.by)
+    # Hours and days have an order of their own; an hour has nothing before it to compare with.
+    lines = sorted(used.items, key=lambda line: (-line.requests, line.group)) if compared else used.items
+    was = {tuple(line.group): line.requests for line in earlier.items} if compared else {}
     facts = {
         "used": used,
-        "rows": used.items if times else sorted(used.items, key=lambda line: (-line.requests, line.group)),
+        "rows": [(line, was.get(tuple(line.group), 0)) for line in lines],
         "most": max((line.requests for line in used.items), default=0),
         "before": earlier.total,
-        "earlier": {tuple(line.group): line for line in earlier.items},
-        "compared": not times,
+        "compared": compared,
         "asked": asked,
         "by": ",".join(used.by),
         "groups": past.GROUPS,

@@ -71,5 +71,6 @@ def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200
         "csrf": "" if who is None else who.csrf,
         "here": path,
         "may_change": visit.may("admin"),
+        "token": visit.control.hub.settings.auth.api == "token",
     }
     return aiohttp_jinja2.render_template(template, visit.request, {**common, **facts}, status=status)

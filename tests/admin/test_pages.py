@@ -1,0 +1,328 @@
+"""The pages: forms and where they lead, what stands on them, and that what comes from outside is only text."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+import pytest
+from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
+
+from llmhub_core.admin.accounts import Accounts
+from llmhub_core.contracts import Attempt
+from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
+from llmhub_core.dashboard import charts, words
+from llmhub_core.dashboard.pages import PAGES, inside
+from llmhub_core.testing.house import House
+from llmhub_core.testing.records import HOSTILE, a_record
+
+LISTS = ("/", "/requests", "/usage", "/usage?by=caller", "/keys", "/health", "/plugins")
+
+
+class Reader(HTMLParser):
+    """What a page is made of: its tags with the names of their attributes, its links, its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "action", "formaction")]
+        self.links = [link for link in self.links if link != "#main"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+async def page(browser: Browser, path: str, status: int = 200) -> Reader:
+    answer = await browser.ask("GET", path)
+    assert answer.status == status, (path, answer.status, await answer.text())
+    assert answer.content_type == "text/html"
+    return Reader(await answer.text())
+
+
+# --- forms
+
+
+async def test_set_up_in_a_browser_and_not_twice() -> None:
+    async with House(CONFIG) as house, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+        accounts = Accounts(people_of(house))
+        secret = await accounts.offer_setup()
+        accounts.close()
+        ann = Browser(house.url, client)
+        assert "Who owns this hub?" in (await page(ann, f"/setup?secret={secret}")).text
+        fields = {"secret": secret, "name": "ann", "password": PASSWORD, "again": PASSWORD}
+        unequal = await ann.form("/setup", {**fields, "again": "something else"})
+        assert (unequal.status, "not equal" in await unequal.text()) == (400, True)
+        assert PASSWORD not in await unequal.text()
+        done = await ann.form("/setup", fields)
+        assert (done.status, done.headers["location"]) == (303, "/")
+        assert "No request yet" in (await page(ann, "/")).text
+        assert "does not work" in (await page(ann, f"/setup?secret={secret}", 403)).text
+
+
+async def test_signing_in_leads_where_one_wanted_to_go(house: House, browser: MakeBrowser) -> None:
+    ann = await browser()
+    sent = await ann.ask("GET", "/requests?outcome=failed&from=24h")
+    assert sent.status == 303
+    assert sent.headers["location"] == "/sign-in?next=%2Frequests%3Foutcome%3Dfailed%26from%3D24h"
+    await page(ann, sent.headers["location"])
+    wrong = await ann.form("/sign-in", {"name": "viewer", "password": "no", "next": "/requests"})
+    assert wrong.status == 401
+    assert "The name or the password is wrong." in await wrong.text()
+    right = await ann.form("/sign-in", {"name": "viewer", "password": PASSWORD, "next": "/requests?outcome=failed"})
+    assert (right.status, right.headers["location"]) == (303, "/requests?outcome=failed")
+    assert (await ann.ask("GET", "/sign-in")).headers["location"] == "/"
+    text = await (await ann.ask("GET", "/")).text()
+    csrf = re.search(r'name="csrf" value="([\w-]{43})"', text)
+    assert csrf is not None
+    assert (await ann.form("/sign-out", {"csrf": "x" * 43})).status == 403
+    out = await ann.form("/sign-out", {"csrf": csrf[1]})
+    assert (out.status, out.headers["location"]) == (303, "/sign-in")
+    assert (await ann.ask("GET", "/requests")).status == 303
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "/\t/evil.example", "\\\\evil",
+     "/\n/evil", "evil.example", "", "/ü", "///evil.example", "/\x00/evil", "data:text/html,x", " /x"],
+)  # fmt: skip
+def test_nothing_leads_away(path: str) -> None:
+    assert inside(path) == "/"
+
+
+def test_what_leads_inside_is_kept() -> None:
+    for path in ("/", "/requests", "/requests?model=a%2Fb&from=24h", "/requests/req_1"):
+        assert inside(path) == path
+
+
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}], ids=str)
+async def test_forms_of_strangers_are_refused(browser: MakeBrowser, headers: dict[str, str]) -> None:
+    eve = await browser()
+    for path in ("/sign-in", "/setup"):
+        answer = await eve.form(path, {"name": "viewer", "password": PASSWORD}, **headers)
+        assert answer.status == 403
+        assert answer.content_type == "text/html"
+
+
+async def test_a_form_that_says_nothing_of_where_it_is_from_is_refused(house: House, browser: MakeBrowser) -> None:
+    eve = await browser()
+    answer = await eve.session.post(house.url + "/sign-in", data={"name": "viewer", "password": PASSWORD})
+    assert answer.status == 403
+    answer.close()
+
+
+async def test_a_browser_that_hides_the_origin_is_believed_by_its_site(browser: MakeBrowser) -> None:
+    ann = await browser()
+    fields = {"name": "viewer", "password": PASSWORD, "next": "/"}
+    answer = await ann.form("/sign-in", fields, origin="null", **{"sec-fetch-site": "same-origin"})
+    assert answer.status == 303
+
+
+async def test_only_an_admin_is_offered_what_only_an_admin_may(house: House, browser: MakeBrowser) -> None:
+    plan = await (await (await browser("viewer")).ask("GET", "/admin/api/explain?model=fast")).json()
+    assert plan["candidates"]
+    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
+    house.hub.pool.note(stats, UpstreamDenied("no"))
+    viewer, admin = await browser("viewer"), await browser("admin")
+    assert "Use it again now" not in (await page(viewer, "/keys")).text
+    assert "Use it again now" in (await page(admin, "/keys")).text
+    refused = await viewer.form("/keys/echo/main/reset", {})
+    assert refused.status == 403
+    assert "needs the role admin" in await refused.text()
+    done = await admin.form("/keys/echo/main/reset", {})
+    assert (done.status, done.headers["location"]) == (303, "/keys?reset=echo%2Fmain")
+    assert "echo/main may be used again." in (await page(admin, done.headers["location"])).text
+
+
+# --- what stands there
+
+
+async def test_every_page_empty_and_filled(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("owner")
+    assert "All is well." in (await page(ann, "/")).text
+    assert "No request yet" in (await page(ann, "/requests")).text
+    assert "No request fits these filters" in (await page(ann, "/requests?model=none")).text
+    assert "Nothing was used in this time" in (await page(ann, "/usage")).text
+    body = {"model": "fast", "messages": [{"role": "user", "content": "Hello"}]}
+    async with ann.session.post(house.url + "/v1/chat/completions", json=body) as answer:
+        assert answer.status == 200
+    (record,) = await house.records()
+    for path in (*LISTS, f"/requests/{record.id}"):
+        found = await page(ann, path)
+        assert [tag for tag, _ in found.tags].count("h1") == 1, path
+        assert not {"style", "iframe", "object", "embed"} & {tag for tag, _ in found.tags}, path
+        assert all("style" not in names and not [n for n in names if n.startswith("on")] for _, names in found.tags)
+        assert all(link.startswith("/") and not link.startswith("//") for link in found.links), path
+        assert any(name in found.text for name in ("echo", "fast", "anyone")), path
+    assert "1. echo/small" in (await page(ann, f"/requests/{record.id}")).text
+    assert "There is no request of that id here." in (await page(ann, "/requests/none", 404)).text
+
+
+async def test_a_page_is_small(house: House, browser: MakeBrowser) -> None:
+    await house.hub.store.append([a_record(f"r-{n}") for n in range(100)])
+    ann = await browser("owner")
+    answer = await ann.ask("GET", "/requests")
+    found = Reader(await answer.text())
+    assets = [link for link in found.links if link.startswith("/static/")]
+    whole = [await answer.read()]
+    for path in dict.fromkeys(assets):
+        got = await ann.ask("GET", path)
+        assert (got.status, "immutable" in got.headers["cache-control"]) == (200, True)
+        whole.append(await got.read())
+    assert len(whole) <= 6
+    assert sum(len(gzip.compress(each)) for each in whole) < 50_000
+
+
+async def test_problems_are_told_with_what_helps(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("viewer")
+    await ann.ask("GET", "/admin/api/explain?model=fast")
+    stats = {each.candidate.key.name: each for each in house.hub.catalog.stats}
+    house.hub.pool.note(stats["main"], UpstreamDenied("no").said(code="invalid_api_key"))
+    house.hub.pool.note(stats["spare"], UpstreamLimited("slow", retry_after=40))
+    for path in ("/", "/health"):
+        found = await page(ann, path)
+        assert "echo refuses the key main (invalid_api_key)." in found.text
+        assert "Put a good key in its place" in found.text
+        assert "All is well" not in found.text
+    keys = re.sub(r"\s+", " ", (await page(ann, "/keys")).text)
+    assert re.search(r"rate_limit_exceeded: back in (39|40) s", keys)
+    assert "invalid_api_key: until somebody resets it" in keys
+
+
+async def test_pages_of_requests_lead_on(house: House, browser: MakeBrowser) -> None:
+    await house.hub.store.append([a_record(f"r-{n:03}", caller="a&b=c") for n in range(120)])
+    ann = await browser("viewer")
+    path, seen = "/requests?caller=a%26b%3Dc", []
+    while path:
+        found = await page(ann, path)
+        seen += [link for link in found.links if link.startswith("/requests/r-")]
+        path = next((link for link in found.links if "cursor=" in link), "")
+    assert len(seen) == len(set(seen)) == 120
+
+
+# --- what comes from outside is text
+
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</title></style></textarea><svg/onload=alert(1)>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "--><b>bold</b><!--",
+    "&lt;b&gt;&#60;b&#62;",
+    "<a href=//evil.example>x</a>",
+    "../../x?y#z",
+    HOSTILE,
+]
+
+
+def hostile(text: str, id: str) -> Any:
+    names = "caller model route code provider served_model key finish lane source dialect operation client_request_id"
+    everything = dict.fromkeys(names.split(), text)
+    attempt = Attempt(text, text, text, 0.0, text, 500, 1.0, 2.0, text, text, text)
+    return a_record(id, outcome="failed", attempts=[attempt, attempt], left_out=[(text, text)], adapted=[text, text],
+                    tags={text: text, "x": text}, arrived_at=msgspec.UNSET, **everything)  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+async def test_stored_text_makes_no_element(house: House, browser: MakeBrowser, payload: str) -> None:
+    ann = await browser("owner")
+    await house.hub.store.append([a_record("r-0")])
+    shapes: list[dict[str, Any]] = []
+    for text, id in (("harmless", "r-1"), (payload, "r-2")):
+        record = msgspec.structs.replace(hostile(text, id), arrived_at=time.time() - 5)
+        await house.hub.store.append([record])
+        found = {path: await page(ann, path) for path in ("/requests?limit=1", "/requests/" + id)}
+        shapes.append({path.replace(id, "ID"): each.tags for path, each in found.items()})
+        for each in found.values():
+            assert all(re.match(r"/(?!/)", link) for link in each.links)
+    assert shapes[0] == shapes[1]
+    for path in ("/", "/usage?by=caller,model", "/usage?by=provider", "/usage?by=key"):
+        each = await page(ann, path)
+        assert not {"img", "b", "iframe"} & {tag for tag, names in each.tags if "alt" not in names}
+        assert [tag for tag, _ in each.tags].count("script") == 1
+        assert all(not name.startswith("on") for _, names in each.tags for name in names)
+        assert all(re.match(r"/(?!/)", link) for link in each.links)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS[:-1])
+async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -> None:
+    ann, nobody = await browser("owner"), await browser()
+    asked = quote(payload, safe="")
+    for who, path, form in (
+        (ann, f"/requests?model={asked}&caller={asked}&provider={asked}", None),
+        (ann, f"/requests?from={asked}", None),
+        (ann, f"/usage?by={asked}", None),
+        (ann, f"/keys?reset={asked}", None),
+        (ann, f"/requests/{asked}", None),
+        (nobody, f"/sign-in?next={asked}", None),
+        (nobody, f"/setup?secret={asked}", None),
+        (nobody, "/sign-in", {"name": payload, "password": "x", "next": payload}),
+    ):
+        answer = await (who.form(path, form) if form else who.ask("GET", path))
+        if answer.status == 404 and answer.content_type == "application/json":
+            continue  # no page has such a path
+        found = Reader(await answer.text())
+        assert answer.content_type == "text/html", path
+        assert not {"b", "iframe", "svg/onload"} & {tag for tag, _ in found.tags}, path
+        assert [tag for tag, _ in found.tags].count("script") == 1, path
+        assert all(not name.startswith("on") for _, names in found.tags for name in names), path
+        assert all(re.match(r"/(?!/)", link) for link in found.links), path
+
+
+# --- words and drawings
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (words.short(None), "–"), (words.short(0), "0"), (words.short(999), "999"), (words.short(999.9), "1k"),
+        (words.short(1000), "1k"), (words.short(12_345), "12.3k"), (words.short(1_340_000), "1.34M"),
+        (words.short(123_456_789), "123M"), (words.milliseconds(0.4), "< 1 ms"), (words.milliseconds(340), "340 ms"),
+        (words.milliseconds(1234), "1.2 s"), (words.milliseconds(None), "–"), (words.seconds(59.4), "59 s"),
+        (words.seconds(125), "2 min 5 s"), (words.seconds(5120), "1 h 25 min"), (words.seconds(200_000), "2 d 7 h"),
+        (words.money(None), "–"), (words.money(0), "$0"), (words.money(42_940_000_000), "$42.94"),
+        (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.0000070"), (words.percent(1, 0), "–"),
+        (words.percent(999_999, 1_000_000), "99.9 %"), (words.percent(5, 5), "100 %"), (words.change(5, 0), ""),
+        (words.change(150, 100), "▲ 50 %"), (words.change(50, 100), "▼ 50 %"), (words.change(100, 100), "as before"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_read_them(said: str, meant: str) -> None:
+    assert said == meant
+
+
+def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
+    from llmhub_core.admin.views import UsageLine
+
+    none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
+    line = UsageLine(group=["1970-01-01T05:00:00Z"], **{**none, "requests": 10, "served": 6, "failed": 3})
+    chart = charts.over_time([line], 0, 24 * 3600)
+    assert (len(chart.bars), chart.most, chart.unit) == (24, 10, "hour")
+    bar = chart.bars[5]
+    assert [(piece.kind, piece.y, piece.height) for piece in bar.pieces] == [
+        ("served", 40.0, 60.0), ("other", 30.0, 10.0), ("failed", 0.0, 30.0)
+    ]  # fmt: skip
+    assert all(not other.pieces for other in chart.bars if other is not bar)
+    days = charts.over_time([line], 0, 30 * 86_400)
+    assert (len(days.bars), days.unit, days.bars[0].requests) == (30, "day", 10)
+    assert charts.over_time([], 0, 3600).empty
+
+
+def test_pages_are_in_the_navigation_and_have_names() -> None:
+    from llmhub_core.dashboard.render import NAVIGATION
+
+    paths = {page.path for page in PAGES if page.method == "GET"}
+    assert {path for path, _ in NAVIGATION} <= paths
