@@ -9,7 +9,7 @@ aside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
+from math import exp2, sqrt
 
 from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
 
@@ -52,8 +52,8 @@ def _sooner(one: CandidateStats, other: CandidateStats) -> bool:
     """Whether `one` promises its first token before `other` does."""
     older = other.last_pick - one.last_pick  # how much longer ago `one` was asked
     if older < 0:
-        return _expected(one) < _expected(other) * 0.5 ** (-older / HALVING)
-    return _expected(one) * 0.5 ** (older / HALVING) < _expected(other)
+        return _expected(one) < _expected(other) * exp2(older / HALVING)
+    return _expected(one) * exp2(-older / HALVING) < _expected(other)
 
 
 def _expected(stats: CandidateStats) -> float:
