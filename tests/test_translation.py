@@ -141,8 +141,9 @@ REQUEST_LOSSES: Losses = {
     ("reasoning", "*", "openai_chat"): {"adapted": ("reasoning_tokens=renamed",)},
     ("reasoning", "anthropic", "openai_responses"): {"adapted": ("reasoning_tokens=renamed",)},
     ("reasoning", "openai_responses", "openai_chat"): {"adapted": ()},
-    # … and `includeThoughts` is Gemini's alone.
+    # … and Chat has no word for seeing thoughts.
     ("reasoning", "gemini", "*"): {"adapted": ("reasoning_tokens=renamed", THOUGHTS_SHOWN)},
+    ("reasoning", "gemini", "openai_responses"): {"adapted": ("reasoning_tokens=renamed",)},
     # OpenAI has no mark for the result of a call that failed.
     ("tool_error_result", "anthropic", "openai_chat"): {"adapted": ("messages[2].content[0].is_error=dropped",)},
     ("tool_error_result", "gemini", "openai_chat"): {"adapted": ("messages[2].content[0].is_error=dropped",)},

@@ -250,7 +250,11 @@ class RequestHead(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A whole request. `dialect` names the wire format it came in, which alone may write `extras` back."""
+    """A whole request. `dialect` names the wire format it came in, which alone may write `extras` back.
+
+    `needs` are the fields that only a provider of that format can honour (``previous_response_id``): left out, the
+    answer would be to another question, so the hub asks no other provider and refuses them by these names.
+    """
 
     dialect: str
     model: str
@@ -261,6 +265,7 @@ class ChatRequest:
     framing: Framing = "json"
     asked_usage: bool = True
     extras: Extras = NO_EXTRAS
+    needs: tuple[str, ...] = ()
 
 
 class Where(msgspec.Struct, frozen=True):

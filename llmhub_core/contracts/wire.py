@@ -139,6 +139,10 @@ def read_frame(raw: bytes) -> tuple[str, bytes]:
     """Event name ("" if none) and data of a raw frame; data is b"" for comments and blank lines."""
     if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
         return "", raw[6:-2]
+    if raw.startswith(b"event: ") and b"\r" not in raw:
+        start = raw.find(b"\ndata: ") + 7
+        if start > 7 and raw.find(b"\n", 7) == start - 7 and raw.find(b"\n", start) == len(raw) - 2:
+            return raw[7 : start - 7].decode("utf-8", "replace"), raw[start:-2]
     event, data = "", []
     for line in _LINES.split(raw):
         name, _, value = line.partition(b":")

@@ -136,8 +136,11 @@ class VerbatimStream(Lane):
         out = b""
         if self._frames.pending and self.failed is None:
             # A last event without the blank line after it, or half of one. The line is added, for otherwise what
-            # comes behind (the dialect's end, an error) would become part of the event.
-            out = self._pass([self._frames.rest() + b"\n\n"])
+            # comes behind (the dialect's end, an error) would become part of the event. The name of an event that was
+            # cut off before its data tells nothing, and SDKs stumble over it.
+            rest = self._frames.rest() + b"\n\n"
+            if read_frame(rest)[1]:
+                out = self._pass([rest])
         if self.failed is not None:
             return out
         if not self._complete:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from llmhub_core.contracts.candidate import CandidateStats
-from llmhub_core.contracts.dialect import Dialect
+from llmhub_core.contracts.chat_request import ChatRequest
+from llmhub_core.contracts.dialect import Dialect, EncodedRequest
 from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
@@ -71,7 +72,7 @@ class Passage:
         if verbatim:
             body = target.outgoing_body(exchange.body, exchange.head, model)
         else:
-            encoded = target.encode_request(exchange.request, model)
+            encoded = encoded_for(target, exchange.request, model)
             body, self.adapted = encoded.body, encoded.adapted
         call = Call(
             target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=exchange.plan.timeouts
@@ -238,6 +239,20 @@ async def _pump(answer: ProviderAnswer, take: Callable[[bytes], bool]) -> bool:
         if not take(data):
             return False
     return True
+
+
+def encoded_for(target: Dialect[Any], request: Any, model: str) -> EncodedRequest:
+    """The request in the target's words. BadRequest for what it cannot say, and for what only a provider of the
+    request's own dialect could honour."""
+    if isinstance(request, ChatRequest) and request.needs and request.dialect != target.name:
+        named = ", ".join(f"`{name}`" for name in request.needs)
+        raise BadRequest(
+            f"{named} can only be honoured by a provider that speaks {request.dialect}, and the one of this model "
+            f"speaks {target.name}; send what it stands for instead, or choose another model.",
+            code="unsupported_parameter",
+            param=request.needs[0],
+        )
+    return target.encode_request(request, model)
 
 
 def _refused_adaptation(adapted: tuple[str, ...]) -> BadRequest:

@@ -31,7 +31,7 @@ from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.meter import give_back, reserve
-from llmhub_core.gateway.passage import Passage
+from llmhub_core.gateway.passage import Passage, encoded_for
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, no_candidate
 from llmhub_core.gateway.upstream import Upstream
@@ -45,7 +45,7 @@ TIMEOUT = istr("x-llmhub-timeout")
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
 """Refusals for which a route may name other routes (`fallbacks_on`)."""
 
-_OTHERS_MAY = {"unsupported_content", "adaptation_refused"}
+_OTHERS_MAY = {"unsupported_content", "unsupported_parameter", "adaptation_refused"}
 """What one candidate's wire format cannot say, another's may."""
 
 
@@ -127,7 +127,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
                     # What was left of the plan would refuse as well: on to the other routes.
                     place = known
                     continue
-            if not (error.retryable or error.code in _OTHERS_MAY):
+            cannot_say = error.code in _OTHERS_MAY and not isinstance(error, UpstreamError)
+            if not (error.retryable or cannot_say):
                 raise
         except Exception as error:
             if not reply.started or isinstance(error, CallerGone):
@@ -165,7 +166,7 @@ def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
     if target is None or target is exchange.dialect:
         return False
     try:
-        return bool(target.encode_request(exchange.request, deployment.model).adapted)
+        return bool(encoded_for(target, exchange.request, deployment.model).adapted)
     except BadRequest:
         return True
 

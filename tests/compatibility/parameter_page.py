@@ -12,6 +12,7 @@ from typing import Any
 from parameters import CLOSED, SECTIONS, Json, Parameter
 
 from llmhub_core.contracts import BadRequest, ChatRequest, Dialect, Where
+from llmhub_core.gateway.passage import encoded_for
 
 HEAD = """# Parameters
 
@@ -102,7 +103,7 @@ def _verdict(parameter: Parameter, source: str, target: Target) -> Verdict:
     dialect = _built_in(target.dialect)
     without = dialect.encode_request(_read(_plain(parameter, source), source), target.model)
     try:
-        encoded = dialect.encode_request(decoded(parameter, source), target.model)
+        encoded = encoded_for(dialect, decoded(parameter, source), target.model)
     except BadRequest as refusal:
         return Verdict((f"refused ({refusal.code})",), ())
     lost = [entry for entry in encoded.adapted if entry not in without.adapted]
@@ -133,7 +134,7 @@ def fault(parameter: Parameter, source: str, target: Target) -> str:
     """What is wrong with a verdict: something that vanished unsaid, or is said to be what it is not. "" if nothing."""
     verdict = _verdict(parameter, source, target)
     about = f"{parameter.title}, from {source} to {target.dialect}/{target.model}: {verdict}"
-    if source == target.dialect and verdict.words and not parameter.bytes:
+    if source == target.dialect and verdict.words:
         return f"{about}: a caller of the same format must lose nothing"
     if any(word.startswith("refused") for word in verdict.words):
         return ""
@@ -204,7 +205,7 @@ def _cell(parameter: Parameter, target: Target) -> str:
     found = verdicts(parameter, target)
     own = found.pop(target.dialect, None)
     if own is not None and not found:
-        return "*own*" if parameter.bytes else f"{own} (*own*)"
+        return f"{own} (*own*)"
     cells: dict[str, list[str]] = {}
     for source, verdict in found.items():
         cells.setdefault(str(verdict) or "*moot*", []).append(TITLES[source])

@@ -18,7 +18,6 @@ class Parameter:
     beside   what the plain request has besides
     tools    whether the plain request has a tool
     moot     dialects or models for which it asks for nothing but what happens there anyway
-    bytes    only the caller's own bytes can say it: a request that is read and written anew is refused
     """
 
     title: str
@@ -27,7 +26,6 @@ class Parameter:
     beside: Mapping[str, Json]
     tools: bool
     moot: tuple[str, ...]
-    bytes: bool
 
     def told_to(self, dialect: str) -> Any:
         return self.tells.get(dialect) if isinstance(self.tells, dict) else self.tells
@@ -44,13 +42,12 @@ def _row(
     beside: Mapping[str, Json] | None = None,
     tools: bool = False,
     moot: tuple[str, ...] = (),
-    bytes: bool = False,
 ) -> Parameter:
     """`config` is Gemini's `generationConfig`."""
     gemini = gemini if config is None else {"generationConfig": config}
     said = {"openai_chat": chat, "openai_responses": responses, "anthropic": anthropic, "gemini": gemini}
     said = {name: body for name, body in said.items() if body is not None}
-    return Parameter(title, said, tells, beside or {}, tools, moot, bytes)
+    return Parameter(title, said, tells, beside or {}, tools, moot)
 
 
 def _both(body: Json) -> dict[str, Any]:
@@ -137,7 +134,11 @@ REASONING = (
     _row("effort xhigh", "xhigh", **_effort("xhigh")),
     _row("budget of 4096 tokens", 4096, **_budget(4096)),
     _row("budget of 0 tokens", _OFF, **_budget(0), moot=("gpt-4.1", "llama-4-maverick")),
-    _row("thoughts shown", {"gemini": True}, config={"thinkingConfig": {"includeThoughts": True}}),
+    _row(
+        "thoughts shown",
+        {"gemini": True, "openai_responses": "auto"},
+        config={"thinkingConfig": {"includeThoughts": True}},
+    ),
 )
 
 _PLAIN = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -260,8 +261,8 @@ EXTRAS = (
         {"modalities": ["text", "audio"], "audio": {"voice": "coral", "format": "wav"}},
     ),
     _row("truncation", "auto", responses={"truncation": "auto"}),
-    _row("previous_response_id", "resp_1", responses={"previous_response_id": "resp_1"}, bytes=True),
-    _row("background", True, responses={"background": True}, bytes=True),
+    _row("previous_response_id", "resp_1", responses={"previous_response_id": "resp_1"}),
+    _row("background", True, responses={"background": True}),
     _row("summary of the thoughts", "detailed", responses={"reasoning": {"summary": "detailed"}}, moot=_OTHERS),
     _row(
         "context_management", "clear_tool_uses_20250919",

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from llmhub_plugins.dialects.openai.models import is_reasoning_model
 from llmhub_plugins.dialects.openai.schema import strict_schema
 from llmhub_plugins.dialects.openai_chat.part_writer import PartWriter, refuse_part
-from llmhub_plugins.dialects.openai_chat.settings import is_reasoning_model, write_settings
+from llmhub_plugins.dialects.openai_chat.settings import write_settings
 from llmhub_plugins.dialects.openai_chat.signatures import details_of
 from llmhub_plugins.dialects.openai_chat.tools import own, write_call, write_function, write_tool
 from llmhub_plugins.dialects.openai_chat.words import CONTENT_KINDS, FUNCTION, NAME

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any
 
+from llmhub_plugins.dialects.openai.carried import RESPONSES, VERBOSITY, carried
+from llmhub_plugins.dialects.openai.models import (
+    calls_one_tool_at_a_time,
+    foreign_effort,
+    is_openai_model,
+    is_reasoning_model,
+)
 from llmhub_plugins.dialects.openai.schema import strict_schema
 from llmhub_plugins.dialects.openai_chat.tools import custom_tools, with_others, write_choice
 from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME
 
-from llmhub_core.contracts import AnswerFormat, ChatRequest, Effort, Sampling, Text, Tool
+from llmhub_core.contracts import AnswerFormat, ChatRequest, Sampling, Text, Tool
 
-_REASONING = re.compile(r"(?:^|/)(?:o[1-9](?:$|[-.:])|gpt-(?:[5-9]|\d\d))")
-_NOT_REASONING = re.compile(r"(?:^|/)(?:gpt-[34]|chatgpt|gpt-audio)")
-_O_MODEL = re.compile(r"(?:^|/)o[1-9](?:$|[-.:])")
-_GPT = re.compile(r"(?:^|/)gpt-(\d+)(?:\.(\d+))?")
 _MOST_STOPS = 4
 _DROPPED_BY_REASONING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
 _FIELDS = (
@@ -27,11 +30,6 @@ _FIELDS = (
     ("top_logprobs", "top_logprobs"),
     ("user", "user"),
 )
-
-
-def is_reasoning_model(model: str) -> bool:
-    """Whether OpenAI serves `model` as a reasoning model: it refuses `max_tokens`, `temperature` and their like."""
-    return _REASONING.search(model) is not None
 
 
 def write_settings(body: dict[str, Any], request: ChatRequest, model: str, adapted: list[str]) -> None:
@@ -63,7 +61,19 @@ def write_settings(body: dict[str, Any], request: ChatRequest, model: str, adapt
     if own:
         _write_extras(body, request)
     else:
-        adapted += [f"{name}=dropped" for name in request.extras]
+        _write_carried(body, request, model, adapted)
+
+
+def _write_carried(body: dict[str, Any], request: ChatRequest, model: str, adapted: list[str]) -> None:
+    """Of another format's extras what this one has as well."""
+    said = carried(request, model)
+    adapted += [f"{name}=dropped" for name in request.extras if name not in said]
+    if said.get("store") is not True:
+        said.pop("metadata", None)  # OpenAI takes it with what it stores only; the caller gets it back all the same
+    names = {VERBOSITY[RESPONSES]: "verbosity"}
+    body.update((names.get(name, name), value) for name, value in said.items())
+    if getattr(request.extras, "quiet", {}).get("user") == "safety_identifier" and is_openai_model(model):
+        body["safety_identifier"] = body.pop("user")
 
 
 def _write_extras(body: dict[str, Any], request: ChatRequest) -> None:
@@ -100,61 +110,9 @@ def _write_top_k_and_stop(
 
 
 def _write_effort(body: dict[str, Any], sampling: Sampling, own: bool, model: str, adapted: list[str]) -> None:
-    """A budget becomes a word for models known to take one; a model known to think of nothing is asked nothing."""
-    effort, budget = sampling.effort, sampling.reasoning_tokens
+    effort = sampling.effort if own else foreign_effort(sampling, model, adapted)
     if effort is not None:
-        if not own and _NOT_REASONING.search(model) is not None:
-            adapted.append("effort=dropped")
-            return
-        taken = effort if own else _taken(model, effort)
-        body["reasoning_effort"] = taken
-        if taken != effort:
-            adapted.append("effort=clamped")
-    elif budget is not None and budget >= 0:
-        if is_reasoning_model(model):
-            body["reasoning_effort"] = _taken(model, _word(budget))
-            adapted.append("reasoning_tokens=renamed")
-        elif budget > 0:
-            adapted.append("reasoning_tokens=dropped")
-
-
-def _word(budget: int) -> Effort:
-    if budget == 0:
-        return "none"
-    return "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"
-
-
-_WORDS: tuple[Effort, ...] = get_args(Effort)
-
-
-def _taken(model: str, effort: Effort) -> Effort:
-    """The least effort that `model` takes and that is no less than asked; its most if there is none."""
-    words = _words_of(model)
-    if effort in words:
-        return effort
-    asked = _WORDS.index(effort)
-    return next((word for word in words if _WORDS.index(word) > asked), words[-1])
-
-
-def _words_of(model: str) -> tuple[Effort, ...]:
-    """What `model` takes; others than OpenAI's own may take any word.
-
-    Source: https://platform.openai.com/docs/guides/reasoning and the error texts of gpt-5.1 and later ("Supported
-    values are: …").
-    """
-    if _O_MODEL.search(model):
-        return ("low", "medium", "high")
-    found = _GPT.search(model)
-    if found is None or int(found[1]) < 5:
-        return _WORDS
-    version = (int(found[1]), int(found[2] or 0))
-    if "-pro" in model:
-        return ("high",) if version == (5, 0) else ("medium", "high", "xhigh")
-    if version == (5, 0):
-        return ("low", "medium", "high") if "codex" in model else ("minimal", "low", "medium", "high")
-    least: tuple[Effort, ...] = ("low",) if "codex" in model else ("none", "low")
-    most: tuple[Effort, ...] = ("high",) if version == (5, 1) and "max" not in model else ("high", "xhigh")
-    return (*least, "medium", *most)
+        body["reasoning_effort"] = effort
 
 
 # Tools.
@@ -172,7 +130,7 @@ def _write_tool_choice(body: dict[str, Any], request: ChatRequest, adapted: list
         if sampling.tool_choice is not None:
             body["tool_choice"] = write_choice(sampling.tool_choice, custom, old_way=False)
         if sampling.parallel_tools is not None:
-            if request.dialect != NAME and _O_MODEL.search(body["model"]):
+            if request.dialect != NAME and calls_one_tool_at_a_time(body["model"]):
                 adapted.append("parallel_tools=dropped")  # which call one tool at a time, and refuse the word
             else:
                 body["parallel_tool_calls"] = sampling.parallel_tools

@@ -3,8 +3,8 @@
 Sources: OpenAI's API description, and traffic recorded from OpenAI, Azure, xAI, DeepSeek and OpenRouter; where they
 differ, the reading is lenient and the writing is OpenAI's.
 
-What lives in a provider's memory (`previous_response_id`, `conversation`, `background`, prompt templates) passes to a
-provider that speaks this format, and is refused by name where a request has to be translated.
+What lives in a provider's memory (`previous_response_id`, `conversation`, `background`, prompt templates, references
+to items) goes to providers that speak this format, and is refused by name where there are none (`ChatRequest.needs`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from llmhub_plugins.dialects.openai_responses import (
     passing,
     request_reader,
     request_writer,
+    thinking,
     words,
 )
 
@@ -46,7 +47,6 @@ from llmhub_core.contracts import (
 class _Responses(Dialect):
     """What answering and counting have in common."""
 
-    Settings = NoSettings
     forwards = frozenset({"idempotency-key", "openai-beta"})
     telling = passing.TELLING
 
@@ -75,6 +75,7 @@ class OpenAIResponses(_Responses):
     """OpenAI's Responses API (``POST /v1/responses``), as OpenAI, Azure, xAI, DeepSeek and others speak it."""
 
     name = words.NAME
+    Settings = thinking.Settings
     paths = ("/v1/responses",)
 
     def read_head(self, body: bytes, where: Where) -> RequestHead:
@@ -95,7 +96,7 @@ class OpenAIResponses(_Responses):
         return "/responses"
 
     def encode_request(self, request: ChatRequest, model: str) -> EncodedRequest:
-        return request_writer.encode_request(request, model)
+        return request_writer.encode_request(request, model, self.settings.reasoning_summary)
 
     def response_decoder(self, stream: bool) -> ResponseDecoder:
         return answer_reader.StreamReader() if stream else answer_reader.WholeReader()
@@ -108,6 +109,7 @@ class OpenAIResponsesCount(_Responses):
     """Counting the tokens of a request of the Responses API (``POST /v1/responses/input_tokens``)."""
 
     name = words.COUNT
+    Settings = NoSettings
     operation = COUNT_TOKENS
     paths = ("/v1/responses/input_tokens",)
 

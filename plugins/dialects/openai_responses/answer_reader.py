@@ -35,6 +35,7 @@ _BROKEN = "The provider's answer broke off before it was complete."
 _GARBLED = "The provider sent something that is not an answer."
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 _NOT_ENDED = frozenset({"queued", "in_progress", "cancelled"})
+_IN_THE_BACKGROUND = frozenset({"queued", "in_progress"})
 _TOLD_APART = frozenset({"id", "object", "model", "created_at", "output", "usage", "status", "error", "input"})
 _TOLD_LATE = ("service_tier", "completed_at")
 
@@ -118,6 +119,8 @@ class _Answer:
         if usage is not None:
             self._parts.events.append(Used(usage))
         late = {name: response[name] for name in _TOLD_LATE if response.get(name) is not None}
+        if _goes_on(response):
+            late = {**late, "status": said, "completed_at": None}
         self._parts.events.append(Finished(reason, native=native, extras={NAME: late} if late else {}))
         self.over = True
 
@@ -129,6 +132,11 @@ class _Answer:
         if usage is not None:
             self._parts.events.append(Used(usage))
         self._parts.events.append(Failed(error))
+
+
+def _goes_on(response: Json) -> bool:
+    """Whether the caller asked for an answer that is made in the background, and gets told its id."""
+    return response.get("background") is True and response.get("status") in _IN_THE_BACKGROUND
 
 
 def _started(response: Json) -> Started:
@@ -207,7 +215,7 @@ def _whole(body: bytes) -> Sequence[Event]:
     error = error_in(response)
     if error is not None:
         answer.fail(error, response)
-    elif response.get("status") in _NOT_ENDED:
+    elif response.get("status") in _NOT_ENDED and not _goes_on(response):
         answer.fail(UpstreamGarbled("The provider left the answer unfinished.").said(detail=str(response["status"])))
     else:
         answer.end(response)

@@ -64,13 +64,6 @@ class _Reader:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._end_turn()
             self._messages.append(Message("tool", (_result(item, path),)))
-        elif kind == "item_reference":
-            raise BadRequest(
-                f"`{path}` refers to an item that is stored at a provider, and the model of this request is served "
-                "from somewhere else; send the item itself.",
-                code="unsupported_parameter",
-                param=path,
-            )
         else:
             read = _ITEMS.get(kind)
             part = read(item, path) if read is not None else None

@@ -25,27 +25,22 @@ from llmhub_core.contracts import (
 _EFFORTS = frozenset(get_args(Effort))
 _FORMATS = frozenset({"text", "json_object", "json_schema"})
 
-_STATEFUL = {
-    "previous_response_id": "send the whole conversation in `input`",
-    "conversation": "send the whole conversation in `input`",
-    "prompt": "send its text in `instructions` and `input`",
-    "background": "ask for a stream or wait for the answer",
-}
-"""What lives in the memory of the provider that speaks this dialect, and what a caller can do without it."""
+_STATEFUL = ("previous_response_id", "conversation", "prompt", "background")
+"""What lives in the memory of a provider that speaks this dialect."""
 
 _HARMLESS = {"truncation": ("disabled",), "service_tier": ("auto", "default"), "store": (False,)}
 """Settings that ask for nothing but what happens anyway."""
 
 
 def decode_request(body: bytes, head: RequestHead, dialect: str = NAME) -> ChatRequest:
-    """The whole request; BadRequest with `param` for what is malformed or needs a provider's memory."""
+    """The whole request; BadRequest with `param` for what is malformed."""
     try:
         fields: Json = load_json(body)
     except ValueError:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     # Each reader takes out of `fields` what it understood; the rest are extras. null means: not said.
     fields = {name: value for name, value in fields.items() if value is not None}
-    _refuse_stateful(fields)
+    needs = _needs(fields)
     quiet: Json = {}
     for name in ("model", "stream", "max_output_tokens"):
         fields.pop(name, None)
@@ -66,24 +61,28 @@ def decode_request(body: bytes, head: RequestHead, dialect: str = NAME) -> ChatR
         stream=head.stream,
         framing=head.framing,
         extras=Own(fields, quiet),
+        needs=needs,
     )
 
 
-def _refuse_stateful(fields: Json) -> None:
-    for name, instead in _STATEFUL.items():
-        if fields.get(name):
-            raise BadRequest(
-                f"`{name}` needs the memory of a provider that speaks the Responses API itself, and this request has "
-                f"to be translated for its model; {instead}.",
-                code="unsupported_parameter",
-                param=name,
-            )
+def _needs(fields: Json) -> tuple[str, ...]:
+    """What only a provider of this dialect can look up in its memory."""
+    items = fields.get("input", ())
+    stored = [
+        f"input[{place}]"
+        for place, item in enumerate(() if isinstance(items, str) else items)
+        if item.get("type") == "item_reference"
+    ]
+    return (*(name for name in _STATEFUL if fields.get(name)), *stored)
 
 
 def _quieten(fields: Json, quiet: Json) -> None:
     """Move what no other dialect has to report as lost. `metadata` is for the caller alone, who gets it back."""
-    for name in ("metadata", "stream_options", *_STATEFUL):
+    for name in ("metadata", "stream_options"):
         if name in fields:
+            quiet[name] = fields.pop(name)
+    for name in _STATEFUL:
+        if name in fields and not fields[name]:
             quiet[name] = fields.pop(name)
     for name, values in _HARMLESS.items():
         if fields.get(name) in values:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llmhub_plugins.dialects.openai.carried import CHAT, VERBOSITY, carried
+from llmhub_plugins.dialects.openai.models import is_reasoning_model
 from llmhub_plugins.dialects.openai_responses.input_writer import InputWriter, drop_foreign
+from llmhub_plugins.dialects.openai_responses.thinking import Summary, foreign_reasoning
 from llmhub_plugins.dialects.openai_responses.words import (
     COUNT,
     ENCRYPTED,
     LOGPROBS,
     NAME,
     Json,
-    is_reasoning_model,
     listed,
-    never_reasons,
 )
 
 from llmhub_core.contracts import (
@@ -34,12 +35,17 @@ _LACKING = ("top_k", "seed", "presence_penalty", "frequency_penalty", "stop")
 _REFUSED_BY_REASONING = frozenset({"temperature", "top_p", "logprobs", "top_logprobs"})
 
 
-def encode_request(request: ChatRequest, model: str) -> EncodedRequest:
-    """The body for `model` and what of the request it does not say."""
+def encode_request(request: ChatRequest, model: str, summary: Summary = "auto") -> EncodedRequest:
+    """The body for `model` and what of the request it does not say. `summary` is how thoughts are summed up where the
+    caller's format shows them."""
     adapted: list[str] = []
     body = _body(request, model, adapted)
     _write_sampling(body, request, model, adapted)
-    _write_extras(body, request, model, adapted)
+    if is_own(request):
+        _write_own(body, request)
+    else:
+        _speak_of_json(body, adapted)
+        _write_foreign(body, request, model, summary, adapted)
     return EncodedRequest(dump_json(body), tuple(dict.fromkeys(adapted)))
 
 
@@ -47,7 +53,9 @@ def encode_count(request: ChatRequest, model: str) -> EncodedRequest:
     """The same for counting: how to answer costs no tokens, and the counting endpoint takes none of it."""
     adapted: list[str] = []
     body = _body(request, model, adapted)
-    _write_reasoning(body, request, model, [])
+    reasoning = reasoning_json(request) if is_own(request) else foreign_reasoning(request, model, "none", [])[0]
+    if reasoning:
+        body["reasoning"] = reasoning
     if request.dialect == COUNT:
         body.update(request.extras)
     return EncodedRequest(dump_json(body), tuple(dict.fromkeys(adapted)))
@@ -72,7 +80,8 @@ def _body(request: ChatRequest, model: str, adapted: list[str]) -> Json:
             param="n",
         )
     writer = InputWriter(request, adapted)
-    body: Json = {"model": model, "input": writer.items()}
+    items = writer.items()
+    body: Json = {"model": model, "input": items} if items or not writer.own else {"model": model}
     if writer.instructions is not None:
         body["instructions"] = writer.instructions
     tools = tools_json(request, adapted)
@@ -108,39 +117,22 @@ def _write_sampling(body: Json, request: ChatRequest, model: str, adapted: list[
     adapted += [f"{name}=dropped" for name in _LACKING if getattr(sampling, name) not in (None, ())]
     if sampling.logprobs and "logprobs" in left_out:
         adapted.append("logprobs=dropped")
-    _write_reasoning(body, request, model, adapted)
     if request.stream:
         body["stream"] = True
 
 
-def _write_reasoning(body: Json, request: ChatRequest, model: str, adapted: list[str]) -> None:
-    """A budget becomes a word for models known to take one; a model known to think of nothing is asked nothing."""
-    sampling = request.sampling
-    reasoning = reasoning_json(request)
-    if is_own(request):
-        if reasoning:
-            body["reasoning"] = reasoning
-        return
-    budget = sampling.reasoning_tokens
-    if reasoning and never_reasons(model):
-        adapted.append("effort=dropped")
-    elif reasoning:
+def _write_own(body: Json, request: ChatRequest) -> None:
+    reasoning, said = reasoning_json(request), quiet_of(request)
+    if reasoning:
         body["reasoning"] = reasoning
-    elif budget is not None and budget >= 0:
-        if is_reasoning_model(model):
-            body["reasoning"] = {"effort": "low" if budget <= 2048 else "medium" if budget <= 16384 else "high"}
-            adapted.append("reasoning_tokens=renamed")
-        elif budget > 0:
-            adapted.append("reasoning_tokens=dropped")
+    body.update((name, value) for name, value in said.items() if name not in ("instructions", "user", "reasoning"))
+    body.update((name, value) for name, value in request.extras.items() if "." not in name)
 
 
-def _write_extras(body: Json, request: ChatRequest, model: str, adapted: list[str]) -> None:
-    if is_own(request):
-        said = quiet_of(request)
-        body.update((name, value) for name, value in said.items() if name not in ("instructions", "user", "reasoning"))
-        body.update((name, value) for name, value in request.extras.items() if "." not in name)
-        return
-    adapted += [f"{name}=dropped" for name in request.extras]
+def _write_foreign(body: Json, request: ChatRequest, model: str, summary: Summary, adapted: list[str]) -> None:
+    reasoning, done = foreign_reasoning(request, model, summary, adapted)
+    if reasoning:
+        body["reasoning"] = reasoning
     include = [ENCRYPTED] if is_reasoning_model(model) else []
     if request.sampling.logprobs and not is_reasoning_model(model):
         include.append(LOGPROBS)
@@ -148,6 +140,24 @@ def _write_extras(body: Json, request: ChatRequest, model: str, adapted: list[st
         body["include"] = include
     # The hub's other formats leave nothing behind at a provider, and thoughts come back encrypted for it.
     body["store"] = False
+    said = carried(request, model)
+    adapted += [f"{name}=dropped" for name in request.extras if name not in said and name not in done]
+    if VERBOSITY[CHAT] in said:
+        body["text"] = {**body.get("text", {}), "verbosity": said.pop(VERBOSITY[CHAT])}
+    body.update(said)
+
+
+def _speak_of_json(body: Json, adapted: list[str]) -> None:
+    """OpenAI refuses `json_object` where no message of the input speaks of JSON; instructions are none."""
+    if body.get("text", {}).get("format") == {"type": "json_object"} and not _speaks_of_json(body["input"]):
+        body["input"].insert(0, {"role": "system", "content": "Answer in JSON."})
+        adapted.append("answer_format=emulated")
+
+
+def _speaks_of_json(items: list[Json]) -> bool:
+    contents = [item.get("content", ()) for item in items]
+    texts = [part.get("text", "") for parts in contents if not isinstance(parts, str) for part in parts]
+    return any("json" in text.lower() for text in (*texts, *(text for text in contents if isinstance(text, str))))
 
 
 # Settings that answers repeat.

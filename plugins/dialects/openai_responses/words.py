@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -70,22 +69,6 @@ def texts_of(parts: Any) -> list[str]:
 def made_id(prefix: str) -> str:
     """An id of the form of OpenAI's own items and answers: ``msg_`` and 48 hex digits."""
     return f"{prefix}_{secrets.token_hex(24)}"
-
-
-# Models. Names that are none of OpenAI's are taken for models that take what is standard.
-
-_REASONING = re.compile(r"(?:^|/)(?:o[1-9](?:$|[-.:])|gpt-(?:[5-9]|\d\d)|codex)")
-_NOT_REASONING = re.compile(r"(?:^|/)(?:gpt-[34]|chatgpt|gpt-audio)")
-
-
-def is_reasoning_model(model: str) -> bool:
-    """Whether OpenAI serves `model` as a reasoning model: it refuses `temperature` and its like."""
-    return _REASONING.search(model) is not None
-
-
-def never_reasons(model: str) -> bool:
-    """Whether `model` is one of OpenAI's that refuse `reasoning`."""
-    return _NOT_REASONING.search(model) is not None
 
 
 # Why an answer ended.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from llmhub_plugins.dialects.openai_chat import OpenAIChat
 from llmhub_plugins.dialects.openai_responses import OpenAIResponses, OpenAIResponsesCount
 
 from llmhub_core.contracts import (
@@ -38,6 +39,7 @@ from llmhub_core.contracts import (
 )
 
 HERE = Where({}, {})
+CHAT = OpenAIChat(OpenAIChat.Settings())
 RESPONSES = OpenAIResponses(OpenAIResponses.Settings())
 COUNT = OpenAIResponsesCount(OpenAIResponsesCount.Settings())
 
@@ -242,12 +244,13 @@ def test_a_foreign_request_is_written() -> None:
         user="u",
     )
     body, adapted = written(request)
-    id = body["input"][2]["call_id"]
+    id = body["input"][3]["call_id"]
     assert len(id) <= 64
     assert body == {
         "model": "m",
         "instructions": "One.\n\nTwo.",
         "input": [
+            {"role": "system", "content": "Answer in JSON."},
             {
                 "role": "user",
                 "content": [
@@ -275,7 +278,8 @@ def test_a_foreign_request_is_written() -> None:
         "user": "u",
         "store": False,
     }
-    assert adapted == ("messages[4].content[0].is_error=dropped", "max_output=clamped")
+    lost = ("messages[4].content[0].is_error=dropped", "max_output=clamped", "answer_format=emulated")
+    assert adapted == lost
 
 
 def test_what_chat_alone_can_say_is_dropped_and_listed() -> None:
@@ -303,6 +307,16 @@ REASONING: list[tuple[str, Mapping[str, Any], Mapping[str, Any], tuple[str, ...]
     ("gpt-4o", {"reasoning_tokens": 0}, {}, ()),
     ("gpt-5", {"reasoning_tokens": -1}, {}, ()),
     ("grok-4", {"effort": "high"}, {"effort": "high"}, ()),
+    ("gpt-5", {"effort": "minimal"}, {"effort": "minimal"}, ()),
+    ("gpt-5.1", {"effort": "minimal"}, {"effort": "low"}, ("effort=clamped",)),
+    ("gpt-5.1", {"effort": "xhigh"}, {"effort": "high"}, ("effort=clamped",)),
+    ("gpt-5.4", {"effort": "xhigh"}, {"effort": "xhigh"}, ()),
+    ("o3", {"effort": "xhigh"}, {"effort": "high"}, ("effort=clamped",)),
+    ("o3", {"effort": "none"}, {"effort": "low"}, ("effort=clamped",)),
+    ("gpt-5.1", {"reasoning_tokens": 0}, {"effort": "none"}, ("reasoning_tokens=renamed",)),
+    ("gpt-5", {"reasoning_tokens": 0}, {"effort": "minimal"}, ("reasoning_tokens=renamed",)),
+    ("gpt-5.1", {"reasoning_tokens": 0, "effort": "high"}, {"effort": "none"}, ("reasoning_tokens=renamed",)),
+    ("gpt-5.1", {"reasoning_tokens": -1, "effort": "high"}, {"effort": "high"}, ()),
 ]
 
 
@@ -312,6 +326,161 @@ def test_reasoning_is_asked_as_the_model_takes_it(
 ) -> None:
     body, adapted = written(chat(**asked), model)
     assert (body.get("reasoning", {}), adapted) == (expected, lost)
+
+
+def test_a_caller_of_this_format_is_not_corrected() -> None:
+    for effort in ("none", "minimal", "xhigh"):
+        assert written(read(reasoning={"effort": effort}), "o3")[0]["reasoning"] == {"effort": effort}
+    assert written(read(text={"format": {"type": "json_object"}}), "gpt-4o")[0]["input"] == [
+        {"role": "user", "content": "Hi"}
+    ]
+
+
+def test_json_is_asked_for_in_words_where_no_message_of_the_input_speaks_of_it() -> None:
+    def asked(*messages: Message) -> tuple[Any, tuple[str, ...]]:
+        body, adapted = written(chat(*messages, answer_format=AnswerFormat("json_object")), "gpt-4o")
+        assert body["text"] == {"format": {"type": "json_object"}}
+        return body["input"][0], adapted
+
+    words = {"role": "system", "content": "Answer in JSON."}
+    hello, system = Message("user", (Text("Hi"),)), Message("system", (Text("Say JSON."),))
+    assert asked(hello) == (words, ("answer_format=emulated",))
+    assert asked(system, hello) == (words, ("answer_format=emulated",))  # it goes into the instructions
+    assert asked(Message("user", (Text("As json, please."),)))[1] == ()
+    assert asked(Message("user", (Text("Hi"), Text("As Json."))))[1] == ()
+
+
+# Whether thoughts are shown.
+
+SHOWN = "generationConfig.thinkingConfig.includeThoughts"
+
+# dialect, sampling, extras, model, the summary that is asked for, what is lost
+THOUGHTS: list[tuple[str, dict[str, Any], dict[str, Any], str, str | None, tuple[str, ...]]] = [
+    ("anthropic", {"reasoning_tokens": -1}, {}, "gpt-5.1", "auto", ()),
+    ("anthropic", {"reasoning_tokens": -1, "effort": "high"}, {}, "o3", "auto", ()),
+    ("anthropic", {"reasoning_tokens": -1}, {"thinking": {"display": "summarized"}}, "gpt-5.1", "auto", ()),
+    ("anthropic", {"reasoning_tokens": -1}, {"thinking": {"display": "omitted"}}, "gpt-5.1", None, ()),
+    ("anthropic", {"reasoning_tokens": -1}, {"thinking": {"display": "x", "y": 1}}, "o3", "auto", ("thinking",)),
+    ("anthropic", {"reasoning_tokens": -1}, {"thinking": {"display": "summarized"}}, "gpt-4.1", None, ("thinking",)),
+    ("anthropic", {"reasoning_tokens": -1}, {}, "llama-4", None, ()),
+    ("anthropic", {"effort": "high"}, {}, "gpt-5.1", None, ()),
+    ("anthropic", {}, {}, "gpt-5.1", None, ()),
+    ("gemini", {}, {SHOWN: True}, "gpt-5.1", "auto", ()),
+    ("gemini", {"effort": "high"}, {SHOWN: True}, "gpt-5.1", "auto", ()),
+    ("gemini", {"effort": "high"}, {SHOWN: False}, "gpt-5.1", None, ()),
+    ("gemini", {"effort": "high"}, {}, "gpt-5.1", None, ()),
+    ("gemini", {}, {SHOWN: True}, "gpt-4.1", None, (SHOWN,)),
+    ("openai_chat", {"effort": "high"}, {}, "gpt-5.1", None, ()),
+]
+
+
+@pytest.mark.parametrize(("dialect", "sampling", "extras", "model", "summary", "lost"), THOUGHTS)
+def test_thoughts_are_asked_for_where_the_callers_format_shows_them(
+    dialect: str, sampling: dict[str, Any], extras: dict[str, Any], model: str, summary: str | None, lost: Any
+) -> None:
+    request = replace(chat(**sampling), dialect=dialect, extras=extras)
+    body, adapted = written(request, model)
+    assert body.get("reasoning", {}).get("summary") == summary
+    assert adapted == tuple(f"{name}=dropped" for name in lost)
+
+
+def test_thoughts_can_be_left_alone_where_openai_refuses_to_sum_them_up() -> None:
+    request = replace(
+        chat(reasoning_tokens=-1, effort="high"), dialect="anthropic", extras={"thinking": {"display": "summarized"}}
+    )
+    for summary, expected, lost in (("detailed", {"summary": "detailed"}, ()), ("none", {}, ("thinking=dropped",))):
+        dialect = OpenAIResponses(OpenAIResponses.Settings(reasoning_summary=summary))
+        encoded = dialect.encode_request(request, "gpt-5.1")
+        assert json.loads(encoded.body)["reasoning"] == {"effort": "high", **expected}
+        assert encoded.adapted == lost
+
+
+# What Chat and Responses both have.
+
+CARRIED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"service_tier": "flex"}, {"service_tier": "flex"}),
+    ({"service_tier": "default"}, {"service_tier": "default"}),
+    ({"prompt_cache_key": "k"}, {"prompt_cache_key": "k"}),
+    ({"prompt_cache_retention": "24h"}, {"prompt_cache_retention": "24h"}),
+    ({"verbosity": "low"}, {"text": {"verbosity": "low"}}),
+    ({"store": True, "metadata": {"a": "b"}}, {"store": True, "metadata": {"a": "b"}}),
+    ({"store": False}, {"store": False}),
+    ({"safety_identifier": "u"}, {"safety_identifier": "u"}),
+    ({"user": "u"}, {"user": "u"}),
+    ({"user": "u", "safety_identifier": "s"}, {"user": "u", "safety_identifier": "s"}),
+]
+
+
+def asked_in_chat(said: dict[str, Any]) -> ChatRequest:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **said}).encode()
+    return CHAT.decode_request(body, CHAT.read_head(body, HERE), HERE)
+
+
+@pytest.mark.parametrize(("in_chat", "in_responses"), CARRIED)
+def test_what_both_of_openais_formats_have_is_carried(in_chat: dict[str, Any], in_responses: dict[str, Any]) -> None:
+    plain = written(asked_in_chat({}), "gpt-5.1")[0]
+    assert written(asked_in_chat(in_chat), "gpt-5.1") == ({**plain, **in_responses}, ())
+    back = CHAT.encode_request(read(**in_responses), "gpt-5.1")
+    without = json.loads(CHAT.encode_request(read(), "gpt-5.1").body)
+    assert (json.loads(back.body), back.adapted) == ({**without, **in_chat}, ())
+
+
+def test_what_only_openais_models_know_is_told_to_no_other() -> None:
+    said = {"service_tier": "flex", "prompt_cache_key": "k", "verbosity": "low", "store": True, "metadata": {"a": "b"}}
+    lost = tuple(f"{name}=dropped" for name in said)
+    body, adapted = written(asked_in_chat(said), "grok-4")
+    assert (body["store"], sorted(body), adapted) == (False, ["input", "model", "store"], lost)
+    in_responses = {"service_tier": "flex", "prompt_cache_key": "k", "text": {"verbosity": "low"}, "store": True}
+    back = CHAT.encode_request(read(**in_responses, safety_identifier="u"), "mistral-large")
+    assert sorted(json.loads(back.body)) == ["messages", "model", "user"]
+    assert set(back.adapted) == {
+        f"{n}=dropped" for n in ("service_tier", "prompt_cache_key", "text.verbosity", "store")
+    }
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1", "o3", "gpt-5-chat-latest", "gpt-5.1-codex-max"])
+def test_verbosity_is_told_to_models_that_take_it(model: str) -> None:
+    assert "verbosity=dropped" in written(asked_in_chat({"verbosity": "low"}), model)[1]
+    assert written(asked_in_chat({"verbosity": "medium"}), model)[0]["text"] == {"verbosity": "medium"}
+    encoded = CHAT.encode_request(read(text={"verbosity": "low"}), model)
+    assert ("verbosity" in json.loads(encoded.body), encoded.adapted) == (False, ("text.verbosity=dropped",))
+
+
+def test_metadata_goes_to_chat_only_with_what_is_stored() -> None:
+    """OpenAI: "The 'metadata' parameter is only allowed when 'store' is enabled"."""
+    encoded = CHAT.encode_request(read(metadata={"a": "b"}), "gpt-5.1")
+    assert ("metadata" in json.loads(encoded.body), encoded.adapted) == (False, ())
+
+
+# What lives at a provider.
+
+
+def test_what_a_provider_remembers_is_needed_and_written_back() -> None:
+    said = {"previous_response_id": "resp_1", "conversation": {"id": "c"}, "prompt": {"id": "p"}, "background": True}
+    request = read(**said, input=[{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "Hi"}])
+    assert request.needs == ("previous_response_id", "conversation", "prompt", "background", "input[0]")
+    body, adapted = written(request)
+    assert (body, adapted) == (
+        {"model": "m", "input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "Hi"}], **said},
+        (),
+    )
+    assert read(background=False, previous_response_id=None, prompt={}).needs == ()
+
+
+def test_input_that_was_left_out_stays_out() -> None:
+    body = b'{"model":"m","previous_response_id":"resp_1","instructions":"Go on."}'
+    request = RESPONSES.decode_request(body, RESPONSES.read_head(body, HERE), HERE)
+    assert written(request)[0] == json.loads(body)
+
+
+def test_an_answer_made_in_the_background_is_told_by_its_id() -> None:
+    told = {"id": "resp_1", "object": "response", "model": "m", "background": True, "status": "queued", "output": []}
+    decoder = RESPONSES.response_decoder(False)
+    events = [*decoder.feed(json.dumps(told).encode()), *decoder.close()]
+    encoder = RESPONSES.response_encoder(read(background=True))
+    answer = json.loads(b"".join([*map(encoder.write, events), encoder.close()]))
+    assert {name: answer[name] for name in told} == told
+    assert (answer["completed_at"], answer["usage"]) == (None, None)
 
 
 def test_a_reasoning_model_is_spared_what_it_refuses() -> None:

@@ -18,7 +18,7 @@ from openai.types.responses import ParsedResponse
 from plain_reading import ANSWERED
 from pydantic import BaseModel
 
-from llmhub_core.contracts import SEALED
+from llmhub_core.contracts import SEALED, seal_id
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
@@ -341,6 +341,23 @@ async def test_a_stream_that_breaks_off_raises(upstream: FakeUpstream, behind: s
             await say(client, True, model=f"{behind}/m", input="Hello")
 
 
+@pytest.mark.parametrize("cut", ["event: resp", "event: response.output_text.delta\n", "", "data: {"])
+async def test_the_hubs_own_error_in_a_passing_stream_raises(upstream: FakeUpstream, cut: str) -> None:
+    """Nobody counts the events that pass, so the hub's has the number 0: the SDK raises all the same."""
+    frames = (TALKS / "long_text" / "openai_responses.stream.txt").read_text().split("\n\n")[:9]
+    upstream.script(sse_answer("\n\n".join([*frames, cut])))
+    seen: list[Any] = []
+    async with asked(upstream) as client:
+        events = await client.responses.create(model="openai_responses/m", input="Hello", stream=True)
+        with pytest.raises(openai.APIError, match=r"broke off|not an answer") as raised:
+            async for event in events:
+                seen.append(event)
+    assert [event.sequence_number for event in seen] == list(range(9))
+    body = raised.value.body
+    assert isinstance(body, dict)
+    assert (body["code"], body["source"]) == ("upstream_protocol_error", "network")
+
+
 @pytest.mark.parametrize("front", ["/v1/responses", "/v1/chat/completions"])
 async def test_a_provider_that_fails_at_once_is_left_for_the_next(upstream: FakeUpstream, front: str) -> None:
     """Translated, the start of an answer waits for something to show; passing, it is with the caller already."""
@@ -380,34 +397,67 @@ async def test_a_failure_in_a_stream_is_told_twice(upstream: FakeUpstream) -> No
     assert events[-2]["code"] == events[-2]["error"]["code"] == "overloaded"
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "hint"),
-    [
-        ("previous_response_id", "resp_1", "whole conversation"),
-        ("conversation", "conv_1", "whole conversation"),
-        ("background", True, "wait for the answer"),
-        ("prompt", {"id": "pmpt_1"}, "instructions"),
-    ],
-)
+STORED: Any = [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "Go on."}]
+MEMORY: list[tuple[str, Any, str]] = [
+    ("previous_response_id", "resp_1", "previous_response_id"),
+    ("conversation", "conv_1", "conversation"),
+    ("background", True, "background"),
+    ("prompt", {"id": "pmpt_1"}, "prompt"),
+    ("input", STORED, "input[0]"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "param"), MEMORY)
 async def test_what_needs_a_memory_passes_or_is_refused(
-    upstream: FakeUpstream, field: str, value: Any, hint: str
+    upstream: FakeUpstream, field: str, value: Any, param: str
 ) -> None:
     upstream.on(corpus)
     async with asked(upstream) as client:
-        with pytest.raises(openai.BadRequestError, match=hint) as refused:
-            await client.responses.create(model="anthropic/plain", input="Hi", extra_body={field: value})
-        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", field)
+        for behind in ("anthropic", "openai_chat", "gemini"):
+            with pytest.raises(openai.BadRequestError, match="can only be honoured by a provider") as refused:
+                await client.responses.create(model=f"{behind}/plain", input="Hi", extra_body={field: value})
+            assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
         await client.responses.create(model="openai_responses/plain", input="Hi", extra_body={field: value})
     (request,) = upstream.requests
     assert request.json[field] == value
 
 
-async def test_an_item_that_rests_at_a_provider_is_refused_elsewhere(upstream: FakeUpstream) -> None:
-    items: Any = [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "Go on."}]
+@pytest.mark.parametrize(("field", "value", "param"), MEMORY)
+async def test_what_needs_a_memory_survives_being_read_and_written(
+    upstream: FakeUpstream, field: str, value: Any, param: str
+) -> None:
+    """A seal in the body makes the hub read the request, whoever is asked."""
+    upstream.on(corpus)
+    call = {"type": "function_call", "call_id": seal_id("call_1", "gemini", {"signature": "s"}), "name": "f"}
+    items = [*(value if field == "input" else []), {**call, "arguments": "{}"}]
+    body = {"input": items} if field == "input" else {"input": items, field: value}
     async with asked(upstream) as client:
-        with pytest.raises(openai.BadRequestError, match="send the item itself") as refused:
-            await client.responses.create(model="anthropic/m", input=items)
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "input[0]")
+        await client.responses.create(model="openai_responses/plain", extra_body=body)
+    (request,) = upstream.requests
+    assert request.json["input"][-1]["call_id"] == "call_1"
+    assert request.json[field] == (request.json["input"] if field == "input" else value)
+    assert (request.json["input"][0] == STORED[0]) is (field == "input")
+
+
+async def test_what_only_one_provider_remembers_goes_to_that_one(upstream: FakeUpstream) -> None:
+    """Whatever the order of the candidates is, and even where the request is strict."""
+    upstream.on(corpus)
+    config = provider("chat", upstream.url)
+    config += provider("own", upstream.url).replace("[[providers.keys]]", SPEAKS + "\n[[providers.keys]]")
+    for first, second in ((1, 1), (1, 2)):
+        deployments = [{"chat": first, "own": second}[name] for name in ("chat", "own")]
+        config += f'[[routes]]\nmodel = "m{second}"\nstrategy = "priority"\ndeployments = ['
+        config += ", ".join(
+            f'{{ provider = "{name}", model = "plain", priority = {priority} }}'
+            for name, priority in zip(("chat", "own"), deployments, strict=True)
+        )
+        config += "]\n"
+    async with House(config) as house:
+        client = openai.AsyncOpenAI(base_url=house.url + "/v1", api_key="test", max_retries=0)
+        for model in ("m1", "m1", "m2"):
+            await client.responses.create(model=model, input="Hi", previous_response_id="resp_1")
+        await client.close()
+    assert [request.path for request in upstream.requests] == ["/v1/responses"] * 3
 
 
 async def test_a_hosted_tool_is_refused_elsewhere(upstream: FakeUpstream) -> None:
