@@ -170,11 +170,16 @@ async def test_without_limits_nothing_looks() -> None:
         assert store.asked == 0
 
 
-async def test_many_limits_are_asked_for_in_parts() -> None:
-    store = Counting(NoSettings())
+class Remote(Counting):
+    waits = True
+
+
+@pytest.mark.parametrize(("kind", "calls"), [(Counting, 25), (Remote, 3)])
+async def test_many_limits_are_asked_for_in_parts(kind: type[Counting], calls: int) -> None:
+    store = kind(NoSettings())
     keys = ", ".join(key(f"k{n}", "rpm = 10") for n in range(250))
     async with House(place("main", keys) + route("fast", "main/m"), tune=counting(store)):
-        assert (store.asked, store.limits) == (3, 250)
+        assert (store.asked, store.limits) == (calls, 250)
 
 
 async def until(happened: Callable[[], bool]) -> None:

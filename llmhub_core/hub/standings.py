@@ -22,7 +22,8 @@ log = logging.getLogger("llmhub.standings")
 
 INTERVAL = 1.0
 AT_ONCE = 100
-"""Accounts asked about in one call: a store in this process holds up requests as long as one call takes."""
+AT_ONCE_HERE = 10
+"""Accounts asked about in one call; fewer of a store in this process, which holds up requests while it answers."""
 
 SHARE_OF_TIME = 0.05
 """Looking takes no more of the time than this, however many limits there are: then it looks less often."""
@@ -92,8 +93,9 @@ class Standings:
 
     async def look(self, share_of_time: float = 1.0) -> None:
         """Ask the store for all levels and write down what is left; what it cannot tell stays as it was."""
-        for first in range(0, len(self._accounts), AT_ONCE):
-            accounts = self._accounts[first : first + AT_ONCE]
+        at_once = AT_ONCE if self._quota.waits else AT_ONCE_HERE
+        for first in range(0, len(self._accounts), at_once):
+            accounts = self._accounts[first : first + at_once]
             began = time.perf_counter()
             levels = await self._levels([limit for account in accounts for limit in account.limits])
             for account in accounts if levels else ():
