@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from llmhub_plugins.dialects.anthropic.threads import explain_unknown_threads, thread_refusal
+from llmhub_plugins.dialects.anthropic.threads import explain_unknown_threads, refused_thread
 from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
@@ -180,9 +180,9 @@ def encode_error(error: HubError, request_id: str) -> bytes:
     said: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code, "source": error.source}
     if error.param is not None:
         said["param"] = error.param
-    if isinstance(error, UpstreamError) and error.origin == NAME and error.details:
-        said["details"] = error.details
-    said |= thread_refusal(error) or {}
+    own = error.details if isinstance(error, UpstreamError) and error.origin == NAME else refused_thread(error)
+    if own:
+        said["details"] = own
     return dump_json({"type": "error", "error": said, "request_id": request_id or None})
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from llmhub_plugins.dialects.anthropic.sealing import open_id, open_thoughts
-from llmhub_plugins.dialects.anthropic.threads import thread_mark
+from llmhub_plugins.dialects.anthropic.threads import thread_needs
 from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
@@ -53,13 +53,21 @@ def read_request(body: bytes, head: RequestHead) -> ChatRequest:
     messages = []
     if system := _content(said.pop("system", ""), "system"):
         messages.append(Message("system", system))
-    if "thread" in said:
-        messages.append(thread_mark(said["thread"]))
     for at, turn in enumerate(said.pop("messages")):
         messages += _messages(turn, f"messages[{at}]")
     tools = tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(said.pop("tools", ())))
     sampling = _sampling(said)
-    return ChatRequest(NAME, head.model, tuple(messages), tools, sampling, head.stream, head.framing, extras=said)
+    return ChatRequest(
+        NAME,
+        head.model,
+        tuple(messages),
+        tools,
+        sampling,
+        head.stream,
+        head.framing,
+        extras=said,
+        needs=thread_needs(said),
+    )
 
 
 # Messages.

@@ -16,7 +16,6 @@ from llmhub_plugins.dialects.anthropic.structured import (
     refuse_reserved,
 )
 from llmhub_plugins.dialects.anthropic.thinking import is_own_thought, native_thinking
-from llmhub_plugins.dialects.anthropic.threads import is_thread_mark
 from llmhub_plugins.dialects.anthropic.tools import with_extras, write_tools
 from llmhub_plugins.dialects.anthropic.words import NAME
 
@@ -207,7 +206,7 @@ class _Writer:
             case Reasoning():
                 return self._thoughts(part)
             case Opaque(origin=origin, body=body) if origin == NAME:
-                return None if is_thread_mark(part) else dict(body)
+                return dict(body)
         raise self._unsupported(part, param)
 
     def _result(self, part: ToolResult, param: str) -> Json:

@@ -12,41 +12,29 @@ from typing import Any
 
 from llmhub_plugins.dialects.anthropic.words import NAME
 
-from llmhub_core.contracts import BadRequest, ContentPart, HubError, Message, Opaque, UpstreamError, UpstreamRefused
+from llmhub_core.contracts import BadRequest, HubError, UpstreamError, UpstreamRefused
 
 Json = dict[str, Any]
 
-_MARK = "message_thread_"
-_MARKED = re.compile(rf"\b{_MARK}(create|continue)\b")
-
-
-def thread_mark(thread: Any) -> Message:
-    """What stands at a conversation's beginning that belongs to a thread: a part that only this format knows, so that
-    every other one refuses the request instead of answering half a conversation. Written, it is nothing."""
-    if not isinstance(thread, dict):
-        raise BadRequest("thread must be an object.", code="invalid_type", param="thread")
-    kind = "continue" if thread.get("type") == "continue" else "create"
-    return Message("user", (Opaque(NAME, _MARK + kind, thread),))
-
-
-def is_thread_mark(part: ContentPart) -> bool:
-    return isinstance(part, Opaque) and part.origin == NAME and part.kind.startswith(_MARK)
-
+_NEW, _OLD = "thread", "thread.previous_message_id"
 
 _UNSUPPORTED: Json = {"error_code": "thread_unsupported_request", "unsupported": ["translation"]}
-_NOT_FOUND: Json = {"error_code": "thread_not_found"}
+_DETAILS: dict[str | None, Json] = {_NEW: _UNSUPPORTED, _OLD: {"error_code": "thread_not_found"}}
 
 
-def thread_refusal(error: HubError) -> Json | None:
-    """Members of the error with which an SDK sends the whole conversation, if `error` is another format's refusal of
-    the mark, which it names as every part that it cannot say."""
-    found = _MARKED.search(error.message) if error.code == "unsupported_content" else None
-    if found is None:
-        return None
-    message = "`thread` needs the memory of a provider that speaks the Messages API itself, and this request has to be "
-    message += "translated for its model; send the whole conversation without it."
-    details = _NOT_FOUND if found[1] == "continue" else _UNSUPPORTED
-    return {"message": message, "param": "thread", "details": details}
+def thread_needs(said: Json) -> tuple[str, ...]:
+    """What of a request's thread only a provider of this format can honour."""
+    if "thread" not in said:
+        return ()
+    thread = said["thread"]
+    if not isinstance(thread, dict):
+        raise BadRequest("thread must be an object.", code="invalid_type", param="thread")
+    return (_OLD if thread.get("type") == "continue" else _NEW,)
+
+
+def refused_thread(error: HubError) -> Json | None:
+    """The details with which an SDK sends the whole conversation, if `error` is the hub's refusal of `thread_needs`."""
+    return _DETAILS.get(error.param) if error.code == "unsupported_parameter" and type(error) is BadRequest else None
 
 
 # Vertex and Bedrock speak the format and know only some of its fields and betas.

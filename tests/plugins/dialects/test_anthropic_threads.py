@@ -11,7 +11,8 @@ import pytest
 from houses import provider, route
 from speaking_anthropic import DIALECT
 
-from llmhub_core.contracts import BadRequest, ChatRequest, Opaque, UpstreamRefused, Where
+from llmhub_core.contracts import BadRequest, ChatRequest, UpstreamRefused, Where
+from llmhub_core.gateway.passage import encoded_for
 from llmhub_core.hub.registry import Registry
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, json_answer
@@ -56,34 +57,26 @@ def test_what_is_no_thread_is_refused(thread: Any, param: str) -> None:
     assert (caught.value.code, caught.value.param) == ("invalid_type", param)
 
 
-def test_no_thread_leaves_no_mark() -> None:
-    request = read(body(None, HELLO))
-    assert not any(isinstance(part, Opaque) for message in request.messages for part in message.content)
-    assert "thread" not in request.extras
-
-
 @pytest.mark.parametrize("name", ["openai_chat", "openai_responses", "openai_completions", "gemini"])
 @pytest.mark.parametrize(("thread", "details"), [(CREATE, UNSUPPORTED), (CONTINUE, {"error_code": "thread_not_found"})])
 def test_other_formats_refuse_it_as_the_sdks_know_it(name: str, thread: Json, details: Json) -> None:
     kind = Registry().discover().dialects.get(name)
-    target = kind(kind.Settings())
     with pytest.raises(BadRequest) as caught:
-        target.encode_request(read(body(thread, HELLO)), "m")
-    error = caught.value
-    assert (error.status, error.code) == (400, "unsupported_content")
-    said = json.loads(DIALECT.encode_error(error, "req_1"))["error"]
-    if name == "openai_completions":  # continues one text, and says so before anything else
-        assert "details" not in said
-        return
-    assert (said["type"], said["param"], said["details"]) == ("invalid_request_error", "thread", details)
-    assert said["message"].startswith("`thread` needs")
+        encoded_for(kind(kind.Settings()), read(body(thread, HELLO)), "m")
+    assert caught.value.status == 400
+    said = json.loads(DIALECT.encode_error(caught.value, "req_1"))["error"]
+    assert (said["type"], said["details"]) == ("invalid_request_error", details)
+    assert said["param"].startswith("thread")
 
 
-def test_what_else_is_unsupported_is_told_as_before() -> None:
-    error = BadRequest("`messages[0].content[0]` is a search_result.", code="unsupported_content", param="messages[0]")
-    said = json.loads(DIALECT.encode_error(error, ""))["error"]
-    assert (said["message"], said["param"]) == (error.message, "messages[0]")
-    assert "details" not in said
+def test_requests_without_threads_and_other_needs_are_as_before() -> None:
+    assert read(body(None, HELLO)).needs == ()
+    for error in (
+        BadRequest("`top_k` can only …", code="unsupported_parameter", param="top_k"),
+        BadRequest("thread must be an object.", code="invalid_type", param="thread"),
+        UpstreamRefused("No.", code="unsupported_parameter", param="thread"),  # a provider's of another format
+    ):
+        assert "details" not in json.loads(DIALECT.encode_error(error, ""))["error"]
 
 
 @pytest.mark.parametrize(
