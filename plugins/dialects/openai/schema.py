@@ -6,14 +6,45 @@ composition but ``anyOf``). Only in strict mode does the provider hold the model
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from llmhub_core.contracts import AnswerFormat, Tool
 
 _NOT_TAKEN = frozenset(
     {"allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties"}
     | {"default", "propertyNames", "unevaluatedProperties", "contains"}
 )
 _OF_SCHEMAS = ("properties", "$defs", "definitions")
+
+
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def foreign_format(format: AnswerFormat, adapted: list[str]) -> AnswerFormat:
+    """A schema for the answer, of another format's caller: its provider would hold the model to it without being asked
+    to be strict, so OpenAI is asked wherever it can; where it cannot, `adapted` says so."""
+    format = replace(format, name=_NO_NAME.sub("_", format.name or "answer")[:64])
+    if format.strict is False:
+        return format
+    closed = strict_schema(format.schema)
+    if closed is None:
+        adapted.append("answer_format=relaxed")
+        return replace(format, strict=None)
+    return replace(format, strict=True, schema=closed)
+
+
+def foreign_tool(tool: Tool, path: str, adapted: list[str]) -> Tool:
+    """Another format's tool: its parameters an object, for OpenAI refuses any other, and strict where strict mode takes
+    them; where it does not, `adapted` says so."""
+    if tool.parameters is not None and "type" not in tool.parameters:
+        tool = replace(tool, parameters={"type": "object", **tool.parameters})
+    if not tool.strict or strict_schema(tool.parameters) == tool.parameters:
+        return tool
+    adapted.append(f"{path}.strict=dropped")
+    return replace(tool, strict=None)
 
 
 def strict_schema(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

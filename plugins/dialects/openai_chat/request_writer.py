@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from llmhub_plugins.dialects.openai.models import is_reasoning_model
-from llmhub_plugins.dialects.openai.schema import strict_schema
+from llmhub_plugins.dialects.openai.schema import foreign_tool
 from llmhub_plugins.dialects.openai_chat.part_writer import PartWriter, refuse_part
 from llmhub_plugins.dialects.openai_chat.settings import write_settings
 from llmhub_plugins.dialects.openai_chat.signatures import details_of
@@ -223,16 +222,8 @@ class _Writer:
             body["functions"] = functions
 
     def _tool(self, tool: Tool, path: str) -> dict[str, Any]:
-        if not self.own and tool.parameters is not None and "type" not in tool.parameters:
-            tool = replace(tool, parameters={"type": "object", **tool.parameters})  # OpenAI refuses any other
-        return write_tool(tool, self._strict(tool, path))
-
-    def _strict(self, tool: Tool, path: str) -> bool | None:
-        """Another dialect's strict schemas may be such as OpenAI refuses to be strict about."""
-        if self.own or not tool.strict or strict_schema(tool.parameters) == tool.parameters:
-            return tool.strict
-        self.adapted.append(f"{path}.strict=dropped")
-        return None
+        tool = tool if self.own else foreign_tool(tool, path, self.adapted)
+        return write_tool(tool, tool.strict)
 
     # helpers
 

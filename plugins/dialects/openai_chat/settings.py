@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from llmhub_plugins.dialects.openai.carried import RESPONSES, VERBOSITY, carried
@@ -12,7 +11,7 @@ from llmhub_plugins.dialects.openai.models import (
     is_openai_model,
     is_reasoning_model,
 )
-from llmhub_plugins.dialects.openai.schema import strict_schema
+from llmhub_plugins.dialects.openai.schema import foreign_format
 from llmhub_plugins.dialects.openai_chat.tools import custom_tools, with_others, write_choice
 from llmhub_plugins.dialects.openai_chat.words import FUNCTION, NAME
 
@@ -143,8 +142,6 @@ def is_old_way(request: ChatRequest) -> bool:
 
 # The form of the answer.
 
-_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
-
 
 def _write_answer_format(body: dict[str, Any], request: ChatRequest, adapted: list[str]) -> None:
     format, own = request.sampling.answer_format, request.dialect == NAME
@@ -162,19 +159,9 @@ def _write_answer_format(body: dict[str, Any], request: ChatRequest, adapted: li
 
 
 def _json_schema(format: AnswerFormat, own: bool, adapted: list[str]) -> dict[str, Any]:
-    strict, schema = format.strict, format.schema
-    if not own and strict is not False:
-        # The others hold the model to a schema without being asked to be strict.
-        closed = strict_schema(schema)
-        if closed is None:
-            adapted.append("answer_format=relaxed")
-        strict, schema = (True, closed) if closed is not None else (None, schema)
-    name = format.name or "answer"
-    said = {"description": format.description, "schema": schema, "strict": strict}
-    return {
-        "name": name if own else _NO_NAME.sub("_", name)[:64],
-        **{key: value for key, value in said.items() if value is not None},
-    }
+    format = format if own else foreign_format(format, adapted)
+    said = {"description": format.description, "schema": format.schema, "strict": format.strict}
+    return {"name": format.name or "answer", **{key: value for key, value in said.items() if value is not None}}
 
 
 def _speaks_of_json(request: ChatRequest) -> bool:

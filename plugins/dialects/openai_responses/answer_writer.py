@@ -217,7 +217,7 @@ def _base(request: ChatRequest, started: Started) -> Json:
         "service_tier": said.get("service_tier", "default"),
         "store": False,
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
-        "text": {"format": {"type": "text"}, **text_json(request)},
+        "text": {"format": {"type": "text"}, **text_json(request, [])},
         "tool_choice": tool_choice_json(request) or "auto",
         "tools": tools_json(request, []),
         "top_logprobs": sampling.top_logprobs or 0,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmhub_plugins.dialects.openai.carried import CHAT, VERBOSITY, carried
-from llmhub_plugins.dialects.openai.models import is_reasoning_model
+from llmhub_plugins.dialects.openai.models import calls_one_tool_at_a_time, is_reasoning_model
+from llmhub_plugins.dialects.openai.schema import foreign_format, foreign_tool
 from llmhub_plugins.dialects.openai_responses.input_writer import InputWriter, drop_foreign
 from llmhub_plugins.dialects.openai_responses.thinking import Summary, foreign_reasoning
 from llmhub_plugins.dialects.openai_responses.words import (
@@ -90,9 +91,13 @@ def _body(request: ChatRequest, model: str, adapted: list[str]) -> Json:
     choice = tool_choice_json(request)
     if choice is not None and (tools or writer.own):  # OpenAI refuses it where there are no tools
         body["tool_choice"] = choice
-    if request.sampling.parallel_tools is not None and (tools or writer.own):
-        body["parallel_tool_calls"] = request.sampling.parallel_tools
-    text = text_json(request)
+    parallel = request.sampling.parallel_tools
+    if parallel is not None and (tools or writer.own):
+        if calls_one_tool_at_a_time(model) and not writer.own:
+            adapted.append("parallel_tools=dropped")  # such a model refuses the word
+        else:
+            body["parallel_tool_calls"] = parallel
+    text = text_json(request, adapted)
     if text:
         body["text"] = text
     return body
@@ -166,16 +171,16 @@ def _speaks_of_json(items: list[Json]) -> bool:
 def tools_json(request: ChatRequest, adapted: list[str]) -> list[Json]:
     """`tools`; BadRequest for one that only another format knows."""
     own = is_own(request)
-    tools = [_any_tool(tool, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]
+    tools = [_any_tool(tool, own, f"tools[{index}]", adapted) for index, tool in enumerate(request.tools)]
     for index, tool in enumerate(request.tools):
         if isinstance(tool, Tool):
             drop_foreign(tool.extras, f"tools[{index}]", adapted)
     return tools
 
 
-def _any_tool(tool: Tool | OpaqueTool, own: bool, path: str) -> Json:
+def _any_tool(tool: Tool | OpaqueTool, own: bool, path: str, adapted: list[str]) -> Json:
     if isinstance(tool, Tool):
-        return _tool(tool, own)
+        return _tool(tool if own else foreign_tool(tool, path, adapted), own)
     if tool.origin == NAME:
         return dict(tool.body)
     raise BadRequest(
@@ -215,11 +220,14 @@ def tool_choice_json(request: ChatRequest) -> Any:
     return {"type": "custom" if custom else "function", "name": choice.name or ""}
 
 
-def text_json(request: ChatRequest) -> Json:
+def text_json(request: ChatRequest, adapted: list[str]) -> Json:
     """`text`: the answer's format and whatever else was said of it."""
     written: Json = {}
-    if request.sampling.answer_format is not None:
-        written["format"] = _format(request.sampling.answer_format)
+    format = request.sampling.answer_format
+    if format is not None and format.kind == "json_schema" and request.dialect not in VERBOSITY:
+        format = foreign_format(format, adapted)
+    if format is not None:
+        written["format"] = _format(format)
     return {**written, **_members(request, "text.")}
 
 

@@ -227,6 +227,9 @@ def test_input_may_be_left_out_where_a_provider_remembers_it(field: str) -> None
 
 # Writing for others.
 
+CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+OPEN = {"type": "object", "properties": {"a": {"type": "string"}}}
+
 
 def test_a_foreign_request_is_written() -> None:
     request = chat(
@@ -236,7 +239,7 @@ def test_a_foreign_request_is_written() -> None:
         Message("assistant", (Text("Let me "), Refusal("see."), ToolCall("x" * 70, "f", ""))),
         Message("tool", (ToolResult("x" * 70, (Text("a"), Text("b")), is_error=True),)),
         Message("system", (Text("Three."),)),
-        tools=(Tool("f"), Tool("g", "G.", {"type": "object"}, True)),
+        tools=(Tool("f"), Tool("g", "G.", CLOSED, True)),
         tool_choice=ToolChoice("named", "g"),
         max_output=5,
         answer_format=AnswerFormat("json_object"),
@@ -269,7 +272,7 @@ def test_a_foreign_request_is_written() -> None:
         ],
         "tools": [
             {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}, "strict": False},
-            {"type": "function", "name": "g", "description": "G.", "parameters": {"type": "object"}, "strict": True},
+            {"type": "function", "name": "g", "description": "G.", "parameters": CLOSED, "strict": True},
         ],
         "tool_choice": {"type": "function", "name": "g"},
         "parallel_tool_calls": True,
@@ -348,6 +351,38 @@ def test_json_is_asked_for_in_words_where_no_message_of_the_input_speaks_of_it()
     assert asked(system, hello) == (words, ("answer_format=emulated",))  # it goes into the instructions
     assert asked(Message("user", (Text("As json, please."),)))[1] == ()
     assert asked(Message("user", (Text("Hi"), Text("As Json."))))[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "schema", "strict", "sent", "lost"),
+    [
+        ("gemini", CLOSED, None, True, ()),
+        ("gemini", {**CLOSED, "additionalProperties": False}, None, True, ()),
+        ("gemini", OPEN, None, None, ("answer_format=relaxed",)),
+        ("gemini", OPEN, False, False, ()),
+        ("openai_chat", CLOSED, None, None, ()),
+        ("openai_chat", OPEN, True, True, ()),  # of the other of OpenAI's own formats nothing has to be guessed
+    ],
+)
+def test_an_answer_is_held_to_a_schema_where_openai_can(
+    dialect: str, schema: Any, strict: bool | None, sent: bool | None, lost: tuple[str, ...]
+) -> None:
+    request = chat(answer_format=AnswerFormat("json_schema", schema, "a b", strict=strict))
+    body, adapted = written(replace(request, dialect=dialect), "gpt-5.1")
+    format = body["text"]["format"]
+    assert (format["schema"], format.get("strict"), adapted) == (schema, sent, lost)
+    assert format["name"] == ("a b" if dialect == "openai_chat" else "a_b")
+
+
+def test_tools_of_others_are_such_as_openai_takes() -> None:
+    tools = (Tool("f", None, OPEN, True), Tool("g", None, {"properties": {}}))
+    body, adapted = written(chat(tools=tools, parallel_tools=False), "o3")
+    assert [(tool["parameters"], tool["strict"]) for tool in body["tools"]] == [
+        (OPEN, False),
+        ({"type": "object", "properties": {}}, False),
+    ]
+    assert "parallel_tool_calls" not in body
+    assert adapted == ("tools[0].strict=dropped", "parallel_tools=dropped")
 
 
 # Whether thoughts are shown.
