@@ -110,6 +110,9 @@ class Dialect(Plugin, Generic[RequestT]):
     models_paths: ClassVar[tuple[str, ...]] = ()
     """Where its list of models is asked for; dialects may share one, then `claims` decides."""
 
+    absent: ClassVar[Mapping[str, str]] = {}
+    """Paths of the format's API that the hub does not serve, each with a sentence that says why and what to do."""
+
     forwards: ClassVar[frozenset[str]] = frozenset()
     """Request headers (lower case) that travel on to a provider of the same dialect."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from llmhub_core.contracts.dialect import Dialect
-from llmhub_core.contracts.errors import HubError
+from llmhub_core.contracts.errors import HubError, NotFound
 from llmhub_core.contracts.wire import dump_json
 from llmhub_core.gateway.chain import Handler, auth, chained
 from llmhub_core.gateway.discovery import list_models
@@ -40,6 +40,9 @@ def add_gateway(app: web.Application, hub: Hub) -> None:
             router.add_get(path, _only_post, allow_head=False)
             if "{" not in path:
                 place.posts[path] = handler
+    for dialect in hub.dialects.values():
+        for path, why in dialect.absent.items():
+            router.add_route("*", path, _served(place, chained(dialect, (auth,), _absent(why))))
     for path in sorted({path for dialect in hub.dialects.values() for path in dialect.models_paths}):
         router.add_get(path, _served(place, _models), allow_head=False)
         router.add_get(path + "/{model:.+}", _served(place, _model), allow_head=False)
@@ -55,6 +58,15 @@ def _served(place: Place, handler: Handler) -> Callable[[web.Request], Awaitable
         return await handler(place.take(request))
 
     return serve
+
+
+def _absent(why: str) -> Handler:
+    """Says what a path of the format is not served for, to those who may ask."""
+
+    async def refuse_path(request: Incoming) -> Reply:
+        raise NotFound(why)
+
+    return refuse_path
 
 
 async def _close_upstream(app: web.Application) -> None:

@@ -10,6 +10,7 @@ to items) goes to providers that speak this format, and is refused by name where
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from llmhub_plugins.dialects import openai
 from llmhub_plugins.dialects.openai import errors
@@ -71,12 +72,21 @@ class _Responses(Dialect):
         return passing.inspect_frame(data)
 
 
+KEEPS_NONE = "This hub keeps no responses; send the whole conversation as input, with store set to false."
+
+
 class OpenAIResponses(_Responses):
     """OpenAI's Responses API (``POST /v1/responses``), as OpenAI, Azure, xAI, DeepSeek and others speak it."""
 
     name = words.NAME
     Settings = thinking.Settings
     paths = ("/v1/responses",)
+    absent: ClassVar[Mapping[str, str]] = {
+        "/v1/responses/compact": "This hub does not compact conversations; send the items that matter as input.",
+        "/v1/responses/{id}": KEEPS_NONE,
+        "/v1/responses/{id}/cancel": KEEPS_NONE,
+        "/v1/responses/{id}/input_items": KEEPS_NONE,
+    }
 
     def read_head(self, body: bytes, where: Where) -> RequestHead:
         return head.read_head(body)
