@@ -57,6 +57,7 @@ async def test_every_route_says_who_may_pass(house: House) -> None:
         for path in (*dialect.paths, *dialect.models_paths, *(f"{each}/{{model:.+}}" for each in dialect.models_paths)):
             known.add_get(path, _asked)
     gateway = {resource.canonical for resource in known.resources()}
+    absent = {path for dialect in hub.dialects.values() for path in dialect.absent}
     gateway |= {"/healthz", "/readyz", "/metrics"}
     guarded = 0
     for route in routes(hub):
@@ -65,6 +66,8 @@ async def test_every_route_says_who_may_pass(house: House) -> None:
         if path in gateway or path.startswith("/static/"):
             assert policy is None
             assert route.method in ("GET", "POST")
+        elif path in absent:
+            assert policy is None  # answers nothing but that it is not there, whatever the method
         else:
             assert isinstance(policy, Policy), f"{route.method} {path} lets anybody pass"
             guarded += 1
