@@ -56,6 +56,7 @@ from llmhub_core.contracts.chat_response import (
     fold,
     unfold,
 )
+from llmhub_core.contracts.configuration import ABSENT, ENTRY_KINDS, ConfigurationStore, Entry, EntryKind
 from llmhub_core.contracts.dialect import (
     Dialect,
     EncodedRequest,
@@ -197,11 +198,13 @@ from llmhub_core.contracts.wire import (
 )
 
 __all__ = [
+    "ABSENT",
     "API",
     "BYTES_PER_TOKEN",
     "CHAT",
     "COUNT_TOKENS",
     "EMBEDDINGS",
+    "ENTRY_KINDS",
     "ENTRY_POINTS",
     "GENESIS",
     "MAX_FRAME",
@@ -222,6 +225,7 @@ __all__ = [
     "ChatRequest",
     "ChatResponse",
     "Choice",
+    "ConfigurationStore",
     "ContentPart",
     "Deployment",
     "Dialect",
@@ -229,6 +233,8 @@ __all__ = [
     "EmbeddingRequest",
     "Embeddings",
     "EncodedRequest",
+    "Entry",
+    "EntryKind",
     "Envelope",
     "Event",
     "Exchange",

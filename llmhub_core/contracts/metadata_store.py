@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.exchange import Outcome, Record
 from llmhub_core.contracts.people import PeopleStore
 from llmhub_core.contracts.plugin import Plugin
@@ -81,10 +82,12 @@ class MetadataStore(Plugin):
     """Chosen by the scheme of ``[storage] metadata = "sqlite:///llm-hub.db"``; `name` is the scheme.
 
     `people` is where users, sessions and the audit rest, once started; a store that keeps none has None there, and
-    the hub no dashboard to sign in to.
+    the hub no dashboard to sign in to. `configuration` is what was configured beside the file; with None there the
+    file is all there is.
     """
 
     people: PeopleStore | None = None
+    configuration: ConfigurationStore | None = None
 
     @abstractmethod
     async def schema(self) -> SchemaState: ...
