@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
 from llmhub_plugins.stores.sql.request_query import requests_statement
@@ -29,6 +30,7 @@ class Database(ABC):
         self._engine = engine
         self.shown = shown
         self.people = SqlPeople(engine)
+        self.configuration = SqlConfiguration(engine)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -1,19 +1,15 @@
-"""Users, sessions, failures and the audit, in both databases by the same statements.
-
-All of it is rare beside the records, so it is written plainly, by SQLAlchemy.
-"""
+"""Users, sessions, failures and the audit, in both databases by the same statements."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from llmhub_plugins.stores.sql.people_tables import audit, sessions, setup_links, sign_in_failures, users
 from llmhub_plugins.stores.sql.rows import storable_text
-from sqlalchemy import Table, bindparam, case, delete, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from llmhub_plugins.stores.sql.writing import insert_into, writing
+from sqlalchemy import case, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -26,40 +22,23 @@ ONE_AT_A_TIME = 7_453_010_771_942_105_118
 class SqlPeople(PeopleStore):
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._postgres = engine.dialect.name == "postgresql"
-
-    @asynccontextmanager
-    async def _writing(self, alone: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A transaction; `alone` where nobody else may write between its reading and its writing."""
-        async with self._engine.connect() as connection:
-            # SQLite takes its write lock at once, or two that read first would stand in each other's way.
-            # PostgreSQL knows no such option.
-            await connection.execution_options(begin="BEGIN IMMEDIATE")
-            async with connection.begin():
-                if alone and self._postgres:
-                    lock = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(bindparam("lock", ONE_AT_A_TIME))
-                    await connection.execute(lock)
-                yield connection
-
-    def _insert(self, table: Table) -> Any:
-        return postgresql.insert(table) if self._postgres else sqlite.insert(table)
 
     # users
 
     async def add_user(self, user: User, first: bool = False) -> bool:
-        async with self._writing(alone=first) as connection:
+        async with writing(self._engine, ONE_AT_A_TIME if first else None) as connection:
             if first and await _any_user(connection):
                 return False
             return await self._add(connection, user)
 
     async def _add(self, connection: AsyncConnection, user: User) -> bool:
-        statement = self._insert(users).values(_user_row(user)).on_conflict_do_nothing()
+        statement = insert_into(self._engine, users).values(_user_row(user)).on_conflict_do_nothing()
         return bool((await connection.execute(statement)).rowcount)
 
     async def change_user(self, user: User) -> bool:
         row = _user_row(user)
         try:
-            async with self._writing() as connection:
+            async with writing(self._engine) as connection:
                 done = await connection.execute(users.update().where(users.c.id == row.pop("id")).values(row))
                 return bool(done.rowcount)
         except IntegrityError:  # another has that name
@@ -80,7 +59,7 @@ class SqlPeople(PeopleStore):
     # setting up
 
     async def offer_setup(self, digest: str, until: float) -> None:
-        async with self._writing(alone=True) as connection:
+        async with writing(self._engine, ONE_AT_A_TIME) as connection:
             await connection.execute(delete(setup_links))
             await connection.execute(setup_links.insert().values(digest=digest, until=until))
 
@@ -89,7 +68,7 @@ class SqlPeople(PeopleStore):
             return await _link_good(connection, digest, now) and not await _any_user(connection)
 
     async def claim_setup(self, digest: str, now: float, owner: User) -> bool:
-        async with self._writing(alone=True) as connection:
+        async with writing(self._engine, ONE_AT_A_TIME) as connection:
             if not await _link_good(connection, digest, now) or await _any_user(connection):
                 return False
             await connection.execute(delete(setup_links))
@@ -99,12 +78,12 @@ class SqlPeople(PeopleStore):
 
     async def keep_session(self, session: SignedIn) -> None:
         row = asdict(session)
-        insert = self._insert(sessions).values(row)
-        async with self._writing() as connection:
+        insert = insert_into(self._engine, sessions).values(row)
+        async with writing(self._engine) as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["digest"], set_=row))
 
     async def touch_session(self, digest: str, seen_at: float) -> None:
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(sessions.update().where(sessions.c.digest == digest).values(seen_at=seen_at))
 
     async def find_session(self, digest: str) -> tuple[SignedIn, User] | None:
@@ -118,16 +97,16 @@ class SqlPeople(PeopleStore):
         return SignedIn(*row[:own]), User(*row[own:])
 
     async def end_session(self, digest: str) -> None:
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(delete(sessions).where(sessions.c.digest == digest))
 
     async def end_sessions(self, user_id: str) -> int:
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             return (await connection.execute(delete(sessions).where(sessions.c.user_id == user_id))).rowcount
 
     async def forget_sessions(self, created_before: float, seen_before: float) -> None:
         old = (sessions.c.created_at < created_before) | (sessions.c.seen_at < seen_before)
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(delete(sessions).where(old))
 
     # guessing
@@ -144,15 +123,15 @@ class SqlPeople(PeopleStore):
         one = {"subject": subject, "count": 1, "last_at": now}
         # Others' old rows are swept below; this subject's own must not be in two steps, or two at once would lose one.
         more = {"count": case((table.last_at < forget_before, 1), else_=table.count + 1), "last_at": now}
-        count = self._insert(sign_in_failures).values(one)
+        count = insert_into(self._engine, sign_in_failures).values(one)
         count = count.on_conflict_do_update(index_elements=["subject"], set_=more).returning(table.count, table.last_at)
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             row = (await connection.execute(count)).one()
             await connection.execute(delete(sign_in_failures).where(table.last_at < forget_before))
         return Failures(*row)
 
     async def forgive(self, subject: str) -> None:
-        async with self._writing() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(delete(sign_in_failures).where(sign_in_failures.c.subject == subject))
 
     # audit
@@ -161,7 +140,7 @@ class SqlPeople(PeopleStore):
         facts: dict[str, Any] = {
             name: storable_text(value) if isinstance(value, str) else value for name, value in _facts(entry)
         }
-        async with self._writing(alone=True) as connection:
+        async with writing(self._engine, ONE_AT_A_TIME) as connection:
             newest = select(audit.c.number, audit.c.digest).order_by(audit.c.number.desc()).limit(1)
             last = (await connection.execute(newest)).first()
             number, previous = (0, GENESIS) if last is None else last
