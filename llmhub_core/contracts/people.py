@@ -84,6 +84,56 @@ class AuditEntry:
         return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted; None means any. Times in seconds since 1970: [`since`, `until`)."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    result: Literal["done", "refused", "failed"] | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+ANY_ENTRY = AuditFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class AdminToken:
+    """What a script presents instead of a session; found by the SHA-256 of it.
+
+    It may do what both its own role and that of its user allow, and ends with its user. One that was made on the host
+    has no user (``""``). `name` is unique, `hint` the token's last characters, `until` 0 for one without an end,
+    `used_at` 0 for one that was never used; times in seconds since 1970.
+    """
+
+    id: str
+    name: str
+    digest: str
+    hint: str
+    role: UserRole
+    user_id: str
+    created_at: float
+    until: float = 0.0
+    used_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What was answered to an act, for whoever sends it again: found by the digest of who sent it, where to and under
+    which key. `request` is the digest of what was sent, `answer` (sealed) "" while the act is under way."""
+
+    digest: str
+    request: str
+    at: float
+    answer: str = ""
+
+
+class LastOwner(Exception):
+    """Nobody who may do everything would be left; nothing was changed."""
+
+
 class PeopleStore(ABC):
     """A part of a metadata store. Every method is one transaction; writing twice at once never loses a write."""
 
@@ -95,7 +145,12 @@ class PeopleStore(ABC):
 
     @abstractmethod
     async def change_user(self, user: User) -> bool:
-        """Everything but the id may be new; False if there is no such user or the new name is taken."""
+        """Everything but the id may be new; False if there is no such user or the new name is taken. LastOwner if it
+        was the last owner who may sign in, and would be that no more."""
+
+    @abstractmethod
+    async def remove_user(self, id: str) -> bool:
+        """With all sessions and admin tokens; False if there is none. LastOwner as in `change_user`."""
 
     @abstractmethod
     async def find_user(self, name: str) -> User | None: ...
@@ -156,6 +211,42 @@ class PeopleStore(ABC):
     @abstractmethod
     async def forgive(self, subject: str) -> None: ...
 
+    # scripts
+
+    @abstractmethod
+    async def add_admin_token(self, token: AdminToken) -> bool:
+        """False if the name is taken."""
+
+    @abstractmethod
+    async def find_admin_token(self, digest: str) -> tuple[AdminToken, User | None] | None:
+        """The token and whose it is; None also if its user is gone."""
+
+    @abstractmethod
+    async def admin_tokens(self) -> Sequence[AdminToken]:
+        """All of them, by name."""
+
+    @abstractmethod
+    async def touch_admin_token(self, id: str, used_at: float) -> None: ...
+
+    @abstractmethod
+    async def remove_admin_token(self, id: str) -> bool:
+        """False if there is none."""
+
+    # acts that may be sent again
+
+    @abstractmethod
+    async def claim_act(self, act: KeptAnswer, forget_before: float, stale_before: float) -> KeptAnswer | None:
+        """None if the act is the caller's to do: nobody has sent it, or who did was heard of last before
+        `stale_before` without an answer. Else what is there. Answers from before `forget_before` are forgotten."""
+
+    @abstractmethod
+    async def keep_answer(self, act: KeptAnswer) -> None:
+        """The act was done; `answer` is what was said."""
+
+    @abstractmethod
+    async def release_act(self, digest: str) -> None:
+        """The act was not done: it may be sent again as if for the first time."""
+
     # audit
 
     @abstractmethod
@@ -163,5 +254,7 @@ class PeopleStore(ABC):
         """Append it to the chain; the answer is as it stands there."""
 
     @abstractmethod
-    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+    async def audit(
+        self, limit: int, before: int | None = None, wanted: AuditFilter = ANY_ENTRY
+    ) -> Sequence[AuditEntry]:
         """Newest first; `before` is the number of the last one seen, for the next page."""

@@ -14,10 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from llmhub_core.contracts import GENESIS, AuditEntry, Failures, PeopleStore, SignedIn, User
+from llmhub_core.contracts import (
+    GENESIS,
+    AdminToken,
+    AuditEntry,
+    AuditFilter,
+    Failures,
+    KeptAnswer,
+    LastOwner,
+    PeopleStore,
+    SignedIn,
+    User,
+)
 
 NOW = 1_764_000_000.0
 
@@ -28,6 +40,11 @@ def a_user(name: str = "ann", **changes: object) -> User:
 
 def a_session(digest: str = "d1", user: str = "u-ann", at: float = NOW) -> SignedIn:
     return SignedIn(digest, user, '{"csrf": "x"}', at, at)
+
+
+def a_token(name: str = "ci", **changes: object) -> AdminToken:
+    token = AdminToken(f"t-{name}", name, f"d-{name}", "wxyz", "admin", "u-ann", NOW)
+    return replace(token, **changes)  # type: ignore[arg-type]
 
 
 class PeopleSuite:
@@ -141,6 +158,87 @@ class PeopleSuite:
         found = [digest for digest in ("old", "idle", "new") if await people.find_session(digest)]
         assert found == ["new"]
 
+    # the last owner
+
+    async def test_the_last_owner_stays(self, people: PeopleStore) -> None:
+        ann, bob = a_user(role="owner"), a_user("bob", role="owner")
+        await people.add_user(ann)
+        await people.add_user(replace(bob, disabled=True))
+        for less in (replace(ann, role="admin"), replace(ann, disabled=True)):
+            with pytest.raises(LastOwner):
+                await people.change_user(less)
+        with pytest.raises(LastOwner):
+            await people.remove_user(ann.id)
+        assert await people.change_user(replace(ann, name="anna"))
+        assert await people.change_user(bob)
+        assert await people.change_user(replace(ann, role="admin"))
+        with pytest.raises(LastOwner):
+            await people.remove_user(bob.id)
+        assert [(user.name, user.role) for user in await people.users()] == [("ann", "admin"), ("bob", "owner")]
+
+    async def test_of_two_owners_who_remove_each_other_one_stays(self, people: PeopleStore) -> None:
+        for name in ("ann", "bob", "eve"):
+            await people.add_user(a_user(name, role="owner"))
+        done = await asyncio.gather(
+            people.remove_user("u-ann"),
+            people.change_user(a_user("bob", role="viewer")),
+            people.change_user(a_user("eve", role="owner", disabled=True)),
+            return_exceptions=True,
+        )
+        assert sorted(map(str, done)) == ["", "True", "True"], done
+        assert sum(user.role == "owner" and not user.disabled for user in await people.users()) == 1
+
+    async def test_a_user_goes_with_everything(self, people: PeopleStore) -> None:
+        await people.add_user(a_user())
+        await people.keep_session(a_session())
+        await people.add_admin_token(a_token())
+        await people.add_admin_token(a_token("host", user_id=""))
+        assert await people.remove_user("u-ann")
+        assert not await people.remove_user("u-ann")
+        assert await people.find_session("d1") is None
+        assert [token.name for token in await people.admin_tokens()] == ["host"]
+
+    # scripts
+
+    async def test_an_admin_token_leads_to_its_user(self, people: PeopleStore) -> None:
+        ann = a_user()
+        await people.add_user(ann)
+        mine, hosts, orphan = a_token(), a_token("host", user_id=""), a_token("orphan", user_id="u-gone")
+        for token in (mine, hosts, orphan):
+            assert await people.add_admin_token(token)
+        assert not await people.add_admin_token(replace(mine, id="other", digest="other")), "the name is taken"
+        assert await people.find_admin_token("d-ci") == (mine, ann)
+        assert await people.find_admin_token("d-host") == (hosts, None)
+        assert await people.find_admin_token("d-orphan") is None
+        assert await people.find_admin_token("d-") is None
+        await people.touch_admin_token(mine.id, NOW + 5)
+        assert [*await people.admin_tokens()] == [replace(mine, used_at=NOW + 5), hosts, orphan]
+        assert await people.remove_admin_token(mine.id)
+        assert not await people.remove_admin_token(mine.id)
+        assert await people.find_admin_token("d-ci") is None
+
+    # acts that may be sent again
+
+    async def test_an_act_is_done_once(self, people: PeopleStore) -> None:
+        act = KeptAnswer("a", "r", NOW)
+        claims = await asyncio.gather(*(people.claim_act(act, 0, 0) for _ in range(8)))
+        assert sorted(map(str, claims)) == [*[str(act)] * 7, "None"]
+        done = replace(act, answer="sealed")
+        await people.keep_answer(done)
+        assert await people.claim_act(replace(act, request="other", at=NOW + 9), 0, NOW + 9) == done
+        await people.release_act("a")
+        assert await people.claim_act(act, 0, 0) is None
+
+    async def test_acts_are_forgotten(self, people: PeopleStore) -> None:
+        for name in ("old", "lost", "new"):
+            await people.claim_act(KeptAnswer(name, "r", NOW), 0, 0)
+            if name != "lost":
+                await people.keep_answer(KeptAnswer(name, "r", NOW, "x"))
+        later = NOW + 100
+        assert await people.claim_act(KeptAnswer("new", "r", later), NOW, NOW) is not None
+        assert await people.claim_act(KeptAnswer("lost", "r", later), NOW, NOW + 1) is None, "who did it died"
+        assert await people.claim_act(KeptAnswer("old", "r", later), NOW + 1, NOW) is None
+
     # guessing
 
     async def test_failures_add_up_also_at_once(self, people: PeopleStore) -> None:
@@ -180,6 +278,23 @@ class PeopleSuite:
         await people.note(AuditEntry(NOW, "ann", "", "do", "newer"))
         rest = await people.audit(3, before=first[-1].number)
         assert [entry.subject for entry in (*first, *rest)] == ["4", "3", "2", "1", "0"]
+
+    async def test_the_audit_is_filtered(self, people: PeopleStore) -> None:
+        for number in range(6):
+            result: Any = "refused" if number % 3 else "done"
+            await people.note(AuditEntry(NOW + number, f"u{number % 2}", "", f"do-{number % 3}", "x", result))
+        await people.note(AuditEntry(NOW + 9, "u0", "", "do-0", "y"))
+
+        async def numbers(**wanted: Any) -> list[int]:
+            return [entry.number for entry in await people.audit(10, None, AuditFilter(**wanted))]
+
+        assert await numbers() == [7, 6, 5, 4, 3, 2, 1]
+        assert await numbers(actor="u1") == [6, 4, 2]
+        assert await numbers(action="do-0", result="done") == [7, 4, 1]
+        assert await numbers(subject="y", actor="u0") == [7]
+        assert await numbers(since=NOW + 1, until=NOW + 4) == [4, 3, 2]
+        assert await numbers(result="failed") == await numbers(actor="u%") == await numbers(actor="\0") == []
+        assert [entry.number for entry in await people.audit(1, 6, AuditFilter(actor="u1"))] == [4]
 
     async def test_odd_characters_are_noted_too(self, people: PeopleStore) -> None:
         noted = await people.note(AuditEntry(NOW, "\ud800\0\r\n", "", "sign-in", "<script>", "refused"))

@@ -6,14 +6,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from llmhub_plugins.stores.sql.people_tables import audit, sessions, setup_links, sign_in_failures, users
+from llmhub_plugins.stores.sql.people_tables import (
+    admin_tokens,
+    audit,
+    kept_answers,
+    sessions,
+    setup_links,
+    sign_in_failures,
+    users,
+)
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import case, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from llmhub_core.contracts import GENESIS, AuditEntry, Failures, PeopleStore, SignedIn, User
+from llmhub_core.contracts import (
+    ANY_ENTRY,
+    GENESIS,
+    AdminToken,
+    AuditEntry,
+    AuditFilter,
+    Failures,
+    KeptAnswer,
+    LastOwner,
+    PeopleStore,
+    SignedIn,
+    User,
+)
 
 ONE_AT_A_TIME = 7_453_010_771_942_105_118
 """The advisory lock of whoever looks before it writes: makes the first user, or the next link of the chain."""
@@ -38,11 +58,20 @@ class SqlPeople(PeopleStore):
     async def change_user(self, user: User) -> bool:
         row = _user_row(user)
         try:
-            async with writing(self._engine) as connection:
+            async with writing(self._engine, ONE_AT_A_TIME) as connection:
+                if user.role != "owner" or user.disabled:
+                    await _keep_an_owner(connection, user.id)
                 done = await connection.execute(users.update().where(users.c.id == row.pop("id")).values(row))
                 return bool(done.rowcount)
         except IntegrityError:  # another has that name
             return False
+
+    async def remove_user(self, id: str) -> bool:
+        async with writing(self._engine, ONE_AT_A_TIME) as connection:
+            await _keep_an_owner(connection, id)
+            for table in (sessions, admin_tokens):
+                await connection.execute(delete(table).where(table.c.user_id == id))
+            return bool((await connection.execute(delete(users).where(users.c.id == id))).rowcount)
 
     async def find_user(self, name: str) -> User | None:
         if name != storable_text(name):
@@ -134,6 +163,60 @@ class SqlPeople(PeopleStore):
         async with writing(self._engine) as connection:
             await connection.execute(delete(sign_in_failures).where(sign_in_failures.c.subject == subject))
 
+    # scripts
+
+    async def add_admin_token(self, token: AdminToken) -> bool:
+        row = {**asdict(token), "name": storable_text(token.name)}
+        async with writing(self._engine) as connection:
+            statement = insert_into(self._engine, admin_tokens).values(row).on_conflict_do_nothing()
+            return bool((await connection.execute(statement)).rowcount)
+
+    async def find_admin_token(self, digest: str) -> tuple[AdminToken, User | None] | None:
+        both = admin_tokens.outerjoin(users, users.c.id == admin_tokens.c.user_id)
+        statement = select(*admin_tokens.c, *users.c).select_from(both).where(admin_tokens.c.digest == digest)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        if row is None:
+            return None
+        own = len(admin_tokens.c)
+        token, user = AdminToken(*row[:own]), None if row[own] is None else User(*row[own:])
+        return None if user is None and token.user_id else (token, user)
+
+    async def admin_tokens(self) -> Sequence[AdminToken]:
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(select(admin_tokens))).mappings().all()
+        return sorted((AdminToken(**row) for row in rows), key=lambda token: token.name)
+
+    async def touch_admin_token(self, id: str, used_at: float) -> None:
+        async with writing(self._engine) as connection:
+            await connection.execute(admin_tokens.update().where(admin_tokens.c.id == id).values(used_at=used_at))
+
+    async def remove_admin_token(self, id: str) -> bool:
+        async with writing(self._engine) as connection:
+            return bool((await connection.execute(delete(admin_tokens).where(admin_tokens.c.id == id))).rowcount)
+
+    # acts that may be sent again
+
+    async def claim_act(self, act: KeptAnswer, forget_before: float, stale_before: float) -> KeptAnswer | None:
+        table = kept_answers.c
+        lost = (table.at < forget_before) | ((table.answer == "") & (table.at < stale_before))
+        async with writing(self._engine, ONE_AT_A_TIME) as connection:
+            await connection.execute(delete(kept_answers).where(lost))
+            row = (await connection.execute(select(kept_answers).where(table.digest == act.digest))).mappings().first()
+            if row is None:
+                await connection.execute(kept_answers.insert().values(asdict(act)))
+        return None if row is None else KeptAnswer(**row)
+
+    async def keep_answer(self, act: KeptAnswer) -> None:
+        async with writing(self._engine) as connection:
+            await connection.execute(
+                kept_answers.update().where(kept_answers.c.digest == act.digest).values(answer=act.answer)
+            )
+
+    async def release_act(self, digest: str) -> None:
+        async with writing(self._engine) as connection:
+            await connection.execute(delete(kept_answers).where(kept_answers.c.digest == digest))
+
     # audit
 
     async def note(self, entry: AuditEntry) -> AuditEntry:
@@ -148,8 +231,18 @@ class SqlPeople(PeopleStore):
             await connection.execute(audit.insert().values(dict(_facts(sealed))))
         return sealed
 
-    async def audit(self, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
+    async def audit(
+        self, limit: int, before: int | None = None, wanted: AuditFilter = ANY_ENTRY
+    ) -> Sequence[AuditEntry]:
         statement = select(audit).order_by(audit.c.number.desc()).limit(max(0, limit))
+        for name in ("actor", "action", "subject", "result"):
+            value = getattr(wanted, name)
+            if value is not None:
+                statement = statement.where(audit.c[name] == storable_text(value))
+        if wanted.since is not None:
+            statement = statement.where(audit.c.at >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(audit.c.at < wanted.until)
         if before is not None:
             statement = statement.where(audit.c.number < before)
         async with self._engine.connect() as connection:
@@ -163,6 +256,13 @@ def _user_row(user: User) -> dict[str, Any]:
 
 def _facts(entry: AuditEntry) -> list[tuple[str, Any]]:
     return [(field.name, getattr(entry, field.name)) for field in fields(entry)]
+
+
+async def _keep_an_owner(connection: AsyncConnection, id: str) -> None:
+    """LastOwner if this user is the only owner who may sign in."""
+    statement = select(users.c.id).where(users.c.role == "owner", ~users.c.disabled)
+    if (await connection.execute(statement)).scalars().all() == [id]:
+        raise LastOwner
 
 
 async def _any_user(connection: AsyncConnection) -> bool:

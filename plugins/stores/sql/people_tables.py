@@ -44,6 +44,26 @@ sign_in_failures = Table(
     Index(None, "last_at"),
 )
 
+admin_tokens = Table(
+    "admin_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("name", "digest", "hint", "role", "user_id")),
+    *(Column(name, Double, nullable=False) for name in ("created_at", "until", "used_at")),
+    Index(None, "name", unique=True),
+    Index(None, "digest", unique=True),
+)
+
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("request", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("answer", Text, nullable=False),
+    Index(None, "at"),
+)
+
 audit = Table(
     "audit",
     metadata,
