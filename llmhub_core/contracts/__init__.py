@@ -188,6 +188,7 @@ from llmhub_core.contracts.usage import (
     tokens_of_bytes,
 )
 from llmhub_core.contracts.wire import (
+    LONG_STRING,
     MAX_FRAME,
     FrameSplitter,
     FrameTooLarge,
@@ -200,6 +201,7 @@ from llmhub_core.contracts.wire import (
     retry_after,
     safe_text,
     set_value,
+    skim,
 )
 
 __all__ = [
@@ -213,6 +215,7 @@ __all__ = [
     "ENTRY_KINDS",
     "ENTRY_POINTS",
     "GENESIS",
+    "LONG_STRING",
     "MAX_FRAME",
     "NO_EXTRAS",
     "SEALED",
@@ -365,6 +368,7 @@ __all__ = [
     "seal",
     "seal_id",
     "set_value",
+    "skim",
     "tokens_of_bytes",
     "unfold",
     "unseal",

@@ -19,7 +19,7 @@ from llmhub_core.contracts.wire import dump_json, load_json
 
 WORD = "LLMhubSeal01"
 SEALED = WORD.encode()
-"""What a body must hold if there is a seal in it anywhere."""
+"""What a body must hold if there is a seal in it anywhere. Seals are shorter than LONG_STRING: `skim` keeps them."""
 
 LARGEST = 1024 * 1024
 """Bytes that a seal may hold; more is not opened."""

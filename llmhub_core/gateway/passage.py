@@ -15,6 +15,7 @@ from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
+from llmhub_core.contracts.wire import LONG_STRING, skim
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
@@ -66,7 +67,8 @@ class Passage:
                 have = exchange.headers
                 forwarded = {name: have[name] for name in target.forwards if name in have}
             # find, for `in` asks first whether the bytes are a number, and that takes ten times as long.
-            verbatim = not exchange.replaced and exchange.body.find(SEALED) < 0
+            sent = exchange.body
+            verbatim = not exchange.replaced and (sent if len(sent) < LONG_STRING else skim(sent)).find(SEALED) < 0
         else:
             verbatim = False
         if verbatim:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from llmhub_core.contracts import BadRequest, find_value, is_json
+from llmhub_core.contracts import LONG_STRING, BadRequest, find_value, is_json, skim
 
 _T = TypeVar("_T")
 
@@ -74,9 +74,10 @@ def parse(body: bytes, decode: Callable[[bytes], _T]) -> _T:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
-    if body.count(b'"model"') > 1:
+    words = body if len(body) < LONG_STRING else skim(body)
+    if words.count(b'"model"') > 1:
         find_value(body, "model")  # refuses a key that stands twice
-    if body.count(b'"stream"') > 1:
+    if words.count(b'"stream"') > 1:
         find_value(body, "stream")
     return asked
 
