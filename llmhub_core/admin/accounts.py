@@ -7,13 +7,13 @@ import re
 import secrets
 import time
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from llmhub_core.admin import passwords, throttle
 from llmhub_core.admin.passwords import Passwords
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.admin.sessions import digest_of
-from llmhub_core.contracts.people import AuditEntry, PeopleStore, User, UserRole
+from llmhub_core.contracts.people import AuditEntry, LastOwner, PeopleStore, User, UserRole
 
 SETUP_LASTS = 24 * 3600.0
 
@@ -112,28 +112,103 @@ class Accounts:
         await self.note(user.name, address, "session.begin", user.name)
         return user
 
-    # on the host
+    async def change_password(self, user: User, password: str, new: str, address: str) -> None:
+        """One's own, by somebody who knows the one that holds: an open screen is not enough. Guesses are counted."""
+        await throttle.admit(self.people, user.name, address)
+        known = await self.people.find_user(user.name)
+        fits = len(password.encode("utf-8", "surrogatepass")) <= passwords.LONGEST_BYTES
+        if not await self._passwords.matches(password if fits else "", known.verifier if known and fits else None):
+            await self.note(user.name, address, "password.change", user.name, "refused")
+            raise Denied(
+                403, "wrong_password", "The password that you have now is another one.",
+                "Try again; an owner can give you a new one.",
+            )  # fmt: skip
+        await throttle.forgive(self.people, user.name, address)
+        passwords.check(new, user.name)
+        await self._replace(user, await self._passwords.verifier(new))
+        await self.note(user.name, address, "password.change", user.name)
 
-    async def add(self, name: str, role: UserRole, password: str) -> User:
+    async def _replace(self, user: User, verifier: str, **more: Any) -> User:
+        """Another password: no session that was begun with the one before stays."""
+        now = replace(user, verifier=verifier, **more)
+        if not await self.people.change_user(now):
+            raise gone(user.name)
+        await self.people.end_sessions(user.id)
+        return now
+
+    # by owners, and on the host
+
+    async def add(self, name: str, role: UserRole, password: str, actor: str = HOST, address: str = "") -> User:
         passwords.check(password, check_name(name))
         user = new_user(name, role, await self._passwords.verifier(password))
         if not await self.people.add_user(user):
-            raise Denied(409, "name_taken", f"There is a user {name} already.", "Take another name, or reset this one.")
-        await self.note(HOST, "", "user.add", name, after={"role": role})
+            raise _taken(name)
+        await self.note(actor, address, "user.add", name, after={"role": role})
         return user
 
-    async def reset(self, name: str, password: str) -> User:
+    async def change(self, user: User, wanted: dict[str, Any], actor: str = HOST, address: str = "") -> User:
+        """`wanted` has any of name, role and disabled. Denied for the last owner."""
+        now = replace(user, **wanted)
+        check_name(now.name)
+        if now == user:
+            return user
+        before = {name: getattr(user, name) for name in wanted}
+        try:
+            changed = await self.people.change_user(now)
+        except LastOwner:
+            await self.note(actor, address, "user.change", user.name, "refused", before, wanted)
+            raise _last_owner(user.name) from None
+        if not changed:
+            there = any(each.id == user.id for each in await self.people.users())
+            raise _taken(now.name) if there else gone(user.name)
+        if (user.role, user.disabled) != (now.role, now.disabled):
+            await self.people.end_sessions(user.id)
+        await self.note(actor, address, "user.change", user.name, before=before, after=wanted)
+        return now
+
+    async def remove(self, user: User, actor: str = HOST, address: str = "") -> None:
+        try:
+            removed = await self.people.remove_user(user.id)
+        except LastOwner:
+            await self.note(actor, address, "user.remove", user.name, "refused")
+            raise _last_owner(user.name) from None
+        if not removed:
+            raise gone(user.name)
+        before = {"role": user.role, "disabled": user.disabled}
+        await self.note(actor, address, "user.remove", user.name, before=before)
+
+    async def reset(self, name: str, password: str, actor: str = HOST, address: str = "") -> User:
         """A new password, no session left, and no wait for earlier failures."""
+        user = await self.named(name)
+        passwords.check(password, name)
+        now = await self._replace(user, await self._passwords.verifier(password), disabled=False)
+        await throttle.forgive(self.people, name)
+        await self.note(actor, address, "user.reset", name)
+        return now
+
+    async def named(self, name: str) -> User:
+        """Denied if there is nobody of that name."""
         user = await self.people.find_user(name)
         if user is None:
-            raise Denied(404, "not_found", f"There is no user {name}.", "llm-hub user list shows all of them.")
-        passwords.check(password, name)
-        user = replace(user, verifier=await self._passwords.verifier(password), disabled=False)
-        await self.people.change_user(user)
-        await self.people.end_sessions(user.id)
-        await throttle.forgive(self.people, name)
-        await self.note(HOST, "", "user.reset", name)
+            raise gone(name)
         return user
+
+
+def gone(name: str) -> Denied:
+    return Denied(404, "not_found", f"There is no user {name}.", "llm-hub user list shows all of them.")
+
+
+def _taken(name: str) -> Denied:
+    return Denied(409, "name_taken", f"There is a user {name} already.", "Take another name, or reset this one.")
+
+
+def _last_owner(name: str) -> Denied:
+    return Denied(
+        409,
+        "last_owner",
+        f"{name} is the last owner who can sign in; without one nobody could manage users any more.",
+        "Make somebody else an owner first.",
+    )
 
 
 def void_link() -> Denied:

@@ -10,19 +10,18 @@ import csv
 import io
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import events, live, past, setting
+from llmhub_core.admin import audit, events, live, past, people, scripts, setting
+from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
-from llmhub_core.admin.refusals import Denied, not_found, not_signed_in, unusable
+from llmhub_core.admin.people import begin_session, sign_out
+from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import (
-    AuditView,
-    Done,
     ExplainView,
     HealthView,
     KeyView,
@@ -31,101 +30,16 @@ from llmhub_core.admin.views import (
     PluginView,
     RequestLine,
     RequestView,
-    SessionView,
     SettingView,
-    SetupView,
     UsageView,
-    UserView,
 )
-from llmhub_core.contracts.people import UserRole
+
+__all__ = ["ENDPOINTS", "ROOT", "Endpoint", "Nothing", "add_api", "begin_session", "query", "sign_out", "taken"]
 
 ROOT = "/admin/api"
 
-Call = Callable[[Visit, Any], Awaitable[Any]]
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """A call that takes nothing in its query."""
-
-
-class ListAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A list that is short enough to come at once."""
-
-    format: str = "json"
-
-
-class SignIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    name: str
-    password: str
-
-
-class SetUp(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    secret: str
-    name: str
-    password: str
-
-
-class SetUpAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    secret: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """`asked` is the type of the query, `sent` that of the body, `answer` that of the answer (None: it streams)."""
-
-    method: str
-    path: str
-    role: UserRole | None
-    call: Call
-    answer: Any
-    help: str
-    asked: type[msgspec.Struct] = Nothing
-    sent: type[msgspec.Struct] | None = None
-
 
 # --- the calls
-
-
-async def who_am_i(visit: Visit, asked: Nothing) -> SessionView:
-    if visit.who is None:
-        raise not_signed_in()
-    user = visit.who.user
-    return SessionView(user=UserView(name=user.name, role=user.role), csrf=visit.who.csrf, ends_at=visit.who.ends_at)
-
-
-async def sign_in(visit: Visit, asked: Nothing) -> SessionView:
-    sent = taken(visit.sent, SignIn)
-    visit.control.people  # noqa: B018 — says so if there can be none
-    user = await visit.control.accounts.sign_in(sent.name, sent.password, visit.address)
-    return await begin_session(visit, user)
-
-
-async def begin_session(visit: Visit, user: Any) -> SessionView:
-    """Under a new id; the one that the browser came with ends."""
-    if visit.who is not None:
-        await visit.control.sessions.end(str(visit.session.identity))
-    visit.session = await visit.control.sessions.begin(user)
-    return SessionView(
-        user=UserView(name=user.name, role=user.role), csrf=visit.session["csrf"], ends_at=visit.control.sessions.ends()
-    )
-
-
-async def sign_out(visit: Visit, asked: Nothing) -> Done:
-    await visit.control.accounts.note(visit.actor, visit.address, "session.end", visit.actor)
-    visit.session.invalidate()
-    return Done()
-
-
-async def setup_open(visit: Visit, asked: SetUpAsked) -> SetupView:
-    visit.control.people  # noqa: B018
-    return SetupView(open=bool(asked.secret) and await visit.control.accounts.setup_open(asked.secret))
-
-
-async def set_up(visit: Visit, asked: Nothing) -> SessionView:
-    sent = taken(visit.sent, SetUp)
-    visit.control.people  # noqa: B018
-    owner = await visit.control.accounts.set_up(sent.secret, sent.name, sent.password, visit.address)
-    return await begin_session(visit, owner)
 
 
 async def health(visit: Visit, asked: Nothing) -> HealthView:
@@ -170,16 +84,16 @@ async def explain(visit: Visit, asked: setting.ExplainAsked) -> ExplainView:
     return await setting.explain(visit.control, asked)
 
 
+async def dry_run(visit: Visit, asked: Nothing) -> ExplainView:
+    return await setting.explain(visit.control, taken(visit.sent, setting.ExplainAsked))
+
+
 async def plugins(visit: Visit, asked: ListAsked) -> Page[PluginView]:
     return Page(setting.plugins(visit.control))
 
 
 async def settings(visit: Visit, asked: ListAsked) -> Page[SettingView]:
     return Page(setting.settings(visit.control))
-
-
-async def audit(visit: Visit, asked: past.AuditAsked) -> Page[AuditView]:
-    return await past.audit(visit.control, asked)
 
 
 async def openapi(visit: Visit, asked: Nothing) -> dict[str, Any]:
@@ -193,11 +107,9 @@ async def stream(visit: Visit, asked: Nothing) -> web.StreamResponse:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/session", None, sign_in, SessionView, "Sign in.", sent=SignIn),
-    Endpoint("GET", "/session", None, who_am_i, SessionView, "Who is signed in."),
-    Endpoint("DELETE", "/session", "viewer", sign_out, Done, "Sign out."),
-    Endpoint("GET", "/setup", None, setup_open, SetupView, "Whether a set-up link is good.", SetUpAsked),
-    Endpoint("POST", "/setup", None, set_up, SessionView, "Make the first owner, by the one-time link.", sent=SetUp),
+    *people.ENDPOINTS,
+    *scripts.ENDPOINTS,
+    *audit.ENDPOINTS,
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
     Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
     Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),
@@ -206,12 +118,15 @@ ENDPOINTS = (
     Endpoint("GET", "/requests", "viewer", requests, Page[RequestLine], "Requests, newest first.", past.RequestsAsked),
     Endpoint("GET", "/requests/{id}", "viewer", request, RequestView, "One request with its attempts."),
     Endpoint("GET", "/explain", "viewer", explain, ExplainView, "Where a request would go.", setting.ExplainAsked),
+    Endpoint(
+        "POST", "/explain", "viewer", dry_run, ExplainView,
+        "Where a request would go: a dry run that takes no turn.", sent=setting.ExplainAsked,
+    ),
     Endpoint("GET", "/plugins", "viewer", plugins, Page[PluginView], "What is loaded, and what is not.", ListAsked),
     Endpoint("GET", "/settings", "admin", settings, Page[SettingView], "Every setting in force.", ListAsked),
-    Endpoint("GET", "/audit", "admin", audit, Page[AuditView], "Who did what, newest first.", past.AuditAsked),
     Endpoint("GET", "/events", "viewer", stream, None, "Server-sent events: the state of the hub as it changes."),
     Endpoint("GET", "/openapi.json", "viewer", openapi, dict[str, Any], "This description."),
-)
+)  # fmt: skip
 
 
 # --- over HTTP
@@ -260,24 +175,6 @@ async def _nowhere(visit: Visit) -> web.StreamResponse:
     if not allowed:
         raise not_found("call of that name")
     raise Denied(405, "method_not_allowed", f"Use {' or '.join(sorted(allowed))} here.")
-
-
-def query(request: web.Request, kind: type[Any]) -> Any:
-    """The query as its type; Denied with what it may hold."""
-    try:
-        return msgspec.convert({name: value for name, value in request.query.items() if value}, kind, strict=False)
-    except msgspec.ValidationError as error:
-        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise unusable(f"The query cannot be used: {error}", f"It may have: {fields or 'nothing'}.") from None
-
-
-def taken(sent: Any, kind: type[Any]) -> Any:
-    """The body as its type; Denied if it is not."""
-    try:
-        return msgspec.convert(sent, kind)
-    except msgspec.ValidationError as error:
-        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise unusable(f"The body cannot be used: {error}", f"Send a JSON object with {fields}.") from None
 
 
 def as_json(answer: Any) -> web.Response:

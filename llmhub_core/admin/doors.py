@@ -18,10 +18,18 @@ from aiohttp import web
 from aiohttp_session import Session
 
 from llmhub_core.admin.control import Control
-from llmhub_core.admin.refusals import Denied, forbidden, foreign, not_signed_in, unusable
-from llmhub_core.admin.sessions import WHO, Who
+from llmhub_core.admin.refusals import (
+    Denied,
+    bad_token,
+    forbidden,
+    foreign,
+    needs_person,
+    not_signed_in,
+    unusable,
+)
+from llmhub_core.admin.sessions import TOKEN_PREFIX, WHO, Who, who_presents
 from llmhub_core.contracts.errors import HubError
-from llmhub_core.contracts.people import USER_ROLES, UserRole
+from llmhub_core.contracts.people import USER_ROLES, User, UserRole
 
 log = logging.getLogger("llmhub.admin")
 
@@ -68,7 +76,26 @@ class Visit:
 
     @property
     def actor(self) -> str:
-        return "" if self.who is None else self.who.user.name
+        """Who acts, as the audit has it: no user's name has a colon in it."""
+        if self.who is None:
+            return ""
+        return self.who.user.name if self.who.token is None else f"token:{self.who.token.name}"
+
+    def person(self) -> User:
+        """Who is signed in; Denied for a script with a token, which cannot do what is a person's own."""
+        if self.who is None:
+            raise not_signed_in()
+        if self.who.token is not None:
+            raise needs_person()
+        return self.who.user
+
+    def is_self(self, user_id: str) -> bool:
+        """Whether it is the session of that very user."""
+        return self.who is not None and self.who.token is None and self.who.user.id == user_id
+
+    def part(self, name: str) -> str:
+        """A part of the path, as the route calls it."""
+        return self.request.match_info[name]
 
     def may(self, role: UserRole) -> bool:
         return self.who is not None and USER_ROLES.index(self.who.user.role) >= USER_ROLES.index(role)
@@ -117,6 +144,16 @@ def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) 
 
 async def _examine(visit: Visit, policy: Policy) -> None:
     request, control = visit.request, visit.control
+    token = "" if policy.form or control.hub.store.people is None else _presented(request)
+    if token:
+        # No page can make a browser send one, so where the request comes from and what it calls this hub are no matter.
+        visit.who = await who_presents(control.people, token)
+        if visit.who is None:
+            raise bad_token()
+        await _permit(visit, policy)
+        if request.method not in SAFE:
+            visit.sent = await _read(request, policy.form)
+        return
     if not control.origin(request):
         raise Denied(
             421, "unknown_address", "The dashboard does not know this address as its own.",
@@ -126,16 +163,7 @@ async def _examine(visit: Visit, policy: Policy) -> None:
         visit.session = await control.sessions.load_session(request)
     who = request.get(WHO)
     visit.who = who if isinstance(who, Who) else None
-    if policy.role is not None:
-        if visit.who is None:
-            raise not_signed_in()
-        if not visit.may(policy.role):
-            await control.accounts.note(
-                visit.actor, visit.address, "forbidden", f"{request.method} {request.match_info.route.name}", "refused"
-            )
-            raise forbidden(policy.role)
-        if not policy.idle:
-            await control.sessions.used(str(visit.session.identity))
+    await _permit(visit, policy)
     if request.method not in SAFE:
         _same_origin(visit)
         visit.sent = await _read(request, policy.form)
@@ -143,6 +171,32 @@ async def _examine(visit: Visit, policy: Policy) -> None:
             token = visit.text("csrf") if policy.form else request.headers.get("x-csrf-token", "")
             if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), visit.who.csrf.encode()):
                 raise foreign()
+
+
+def _presented(request: web.Request) -> str:
+    """An admin token; "" if there is none. What else is in that header may be a proxy's, and is none of ours."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token.startswith(TOKEN_PREFIX) else ""
+
+
+async def _permit(visit: Visit, policy: Policy) -> None:
+    if policy.role is None:
+        return
+    request, sessions = visit.request, visit.control.sessions
+    if visit.who is None:
+        raise not_signed_in()
+    if not visit.may(policy.role):
+        await visit.control.accounts.note(
+            visit.actor, visit.address, "forbidden", f"{request.method} {request.match_info.route.name}", "refused"
+        )
+        raise forbidden(policy.role)
+    if policy.idle:
+        return
+    if visit.who.token is None:
+        await sessions.used(str(visit.session.identity))
+    else:
+        await sessions.token_used(visit.who.token)
 
 
 def _same_origin(visit: Visit) -> None:

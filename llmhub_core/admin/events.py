@@ -61,7 +61,8 @@ async def stream(visit: Visit) -> web.StreamResponse:
 async def _send(visit: Visit, response: web.StreamResponse) -> None:
     identity = str(visit.session.identity)
     last, spoken, number = b"", time.monotonic(), 0
-    while await visit.control.sessions.find(identity) is not None:
+    who = visit.who
+    while who is not None and await visit.control.sessions.present(who, identity):
         state = await _state(visit)
         if state != last:
             number += 1

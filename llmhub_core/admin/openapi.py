@@ -11,7 +11,7 @@ import msgspec
 from llmhub_core import __version__
 
 if TYPE_CHECKING:
-    from llmhub_core.admin.api import Endpoint
+    from llmhub_core.admin.calls import Endpoint
 
 REF = "#/components/schemas/{name}"
 
@@ -42,18 +42,21 @@ def document(endpoints: Sequence[Endpoint], root: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {**components, "Error": ERROR},
-            "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "llmhub"}},
+            "securitySchemes": {
+                "session": {"type": "apiKey", "in": "cookie", "name": "llmhub"},
+                "token": {"type": "http", "scheme": "bearer", "description": "An admin token: lha-…"},
+            },
         },
     }
 
 
 def _operation(each: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    words = [word.strip("{}").replace(".", "_") for word in each.path.strip("/").split("/")]
+    words = [re.sub(r"\W", "_", word.strip("{}")) for word in each.path.strip("/").split("/")]
     operation: dict[str, Any] = {
         "operationId": "_".join([each.method.lower(), *words]),
         "summary": each.help,
         "description": f"Needs the role {each.role}." if each.role else "For anybody.",
-        "security": [{"session": []}] if each.role else [],
+        "security": [{"session": []}, {"token": []}] if each.role else [],
         "parameters": [*_in_path(each), *_in_query(each), *_in_header(each)],
         "responses": {
             "200": {"description": "Done.", "content": _content(each, schemas)},
@@ -65,7 +68,7 @@ def _operation(each: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if each.sent is not None:
         body = {"application/json": {"schema": schemas[str(each.sent)]}}
-        operation["requestBody"] = {"required": True, "content": body}
+        operation["requestBody"] = {"required": not each.may_be_empty, "content": body}
     return operation
 
 
@@ -96,6 +99,6 @@ def _in_query(each: Endpoint) -> list[dict[str, Any]]:
 def _in_header(each: Endpoint) -> list[dict[str, Any]]:
     if each.method == "GET" or each.role is None:
         return []
-    note = "`csrf` of GET session."
+    note = "`csrf` of GET session; not needed with an admin token."
     schema = {"type": "string"}
-    return [{"name": "x-csrf-token", "in": "header", "required": True, "schema": schema, "description": note}]
+    return [{"name": "x-csrf-token", "in": "header", "required": False, "schema": schema, "description": note}]

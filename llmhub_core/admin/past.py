@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found, unusable
 from llmhub_core.admin.views import (
     AttemptView,
-    AuditView,
     LeftOut,
     Page,
     RequestLine,
@@ -60,12 +58,6 @@ class RequestsAsked(Span, kw_only=True):
     cursor: str = ""
 
 
-class AuditAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    limit: int = 50
-    cursor: str = ""
-    format: str = "json"
-
-
 def moment(text: str, now: float, otherwise: float | None) -> float | None:
     """The time that was meant; Denied if it is none."""
     text = text.strip()
@@ -82,6 +74,12 @@ def moment(text: str, now: float, otherwise: float | None) -> float | None:
         raise unusable(
             "That is no time.", "Write 24h (or 90m, 7d, 4w) for so long ago, or 2026-11-22 or 2026-11-22T10:00Z."
         ) from None
+
+
+def span_or_all(asked: Span) -> tuple[float | None, float | None]:
+    """From when to when, None where it does not say."""
+    now = time.time()
+    return moment(asked.since, now, None), moment(asked.until, now, None)
 
 
 # usage
@@ -128,16 +126,16 @@ def total(lines: Sequence[UsageLine]) -> UsageLine:
 
 
 async def requests(control: Control, asked: RequestsAsked) -> Page[RequestLine]:
-    now = time.time()
+    since, until = span_or_all(asked)
     wanted = RecordFilter(
         caller=asked.caller,
         model=asked.model,
         provider=asked.provider,
         outcome=asked.outcome,
-        since=moment(asked.since, now, None),
-        until=moment(asked.until, now, None),
+        since=since,
+        until=until,
     )
-    limit = _limit(asked.limit)
+    limit = page_limit(asked.limit)
     found = await control.hub.store.requests(wanted, limit + 1, _seen(asked.cursor))
     shown = found[:limit]
     more = len(found) > limit
@@ -171,7 +169,7 @@ def _facts(record: Record) -> dict[str, Any]:
     return {**facts, "attempts": len(record.attempts)}
 
 
-def _limit(limit: int) -> int:
+def page_limit(limit: int) -> int:
     if not 1 <= limit <= 500:
         raise unusable("limit must be from 1 to 500.")
     return limit
@@ -191,22 +189,3 @@ def _seen(cursor: str) -> Seen | None:
         return float(at), id
     except (ValueError, binascii.Error):
         raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.") from None
-
-
-# audit
-
-
-async def audit(control: Control, asked: AuditAsked) -> Page[AuditView]:
-    limit = _limit(asked.limit)
-    if asked.cursor and not re.fullmatch(r"\d{1,15}", asked.cursor):
-        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.")
-    found = await control.people.audit(limit + 1, int(asked.cursor) if asked.cursor else None)
-    links = [*(newer.previous == older.digest for newer, older in pairwise(found)), True]
-    shown = [
-        AuditView(
-            **{name: getattr(entry, name) for name in AuditView.__struct_fields__ if name != "sound"},
-            sound=entry.digest == entry.proof() and linked,
-        )
-        for entry, linked in zip(found, links, strict=True)
-    ][:limit]
-    return Page(shown, str(shown[-1].number) if len(found) > limit else None)

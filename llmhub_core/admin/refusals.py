@@ -21,6 +21,21 @@ def not_signed_in() -> Denied:
     return Denied(401, "not_signed_in", "You are not signed in, or your session has ended.", "Sign in again.")
 
 
+def bad_token() -> Denied:
+    return Denied(
+        401,
+        "invalid_token",
+        "This admin token is unknown, revoked, or too old, or its user may not sign in.",
+        "Make another: POST /admin/api/admin-tokens, or on the host: llm-hub admin-token add NAME.",
+    )
+
+
+def needs_person() -> Denied:
+    return Denied(
+        403, "needs_person", "An admin token cannot do this; it takes somebody who is signed in.", "Sign in to do it."
+    )
+
+
 def forbidden(role: str) -> Denied:
     return Denied(
         403, "forbidden", f"This needs the role {role}, which you do not have.", "Ask an owner of this hub to do it."

@@ -6,33 +6,53 @@ import hashlib
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
 from aiohttp_session import AbstractStorage, Session
 
-from llmhub_core.contracts.people import PeopleStore, SignedIn, User
+from llmhub_core.contracts.people import USER_ROLES, AdminToken, PeopleStore, SignedIn, User
 
 IDLE = 30 * 60.0
 ABSOLUTE = 12 * 3600.0
 NOTED_EVERY = 60.0
 """Seconds: how exactly it is known when a session was last used."""
 
+TOKEN_PREFIX = "lha-"  # noqa: S105
+"""What every admin token begins with."""
+
 WHO = web.RequestKey("llmhub_who", object)
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The signed-in user of a request, with the token that pages of this session put into their forms."""
+    """The signed-in user of a request, with the token that pages of this session put into their forms. A script that
+    presents an admin token (`token`) is its user with the rights of both; `ends_at` inf for one without an end."""
 
     user: User
     csrf: str
     ends_at: float
+    token: AdminToken | None = None
 
 
 def digest_of(identity: str) -> str:
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def who_presents(people: PeopleStore, token: str) -> Who | None:
+    """Whoever an admin token stands for; None for one that is unknown, too old, or whose user may not come any more."""
+    found = await people.find_admin_token(digest_of(token))
+    if found is None:
+        return None
+    known, user = found
+    ends_at = known.until or float("inf")
+    if ends_at <= time.time() or (user is not None and user.disabled):
+        return None
+    if user is None:  # made on the host
+        user = User("", f"token:{known.name}", known.role, "", known.created_at)
+    role = min(known.role, user.role, key=USER_ROLES.index)
+    return Who(replace(user, role=role), "", ends_at, known)
 
 
 class Sessions(AbstractStorage):
@@ -66,6 +86,17 @@ class Sessions(AbstractStorage):
         found = await self._people.find_session(digest_of(identity))
         if found is not None and time.time() - found[0].seen_at > NOTED_EVERY:
             await self._people.touch_session(found[0].digest, time.time())
+
+    async def present(self, who: Who, identity: str) -> bool:
+        """Whether somebody who was let in would be let in now."""
+        if who.token is None:
+            return await self.find(identity) is not None
+        found = await self._people.find_admin_token(who.token.digest)
+        return found is not None and who.ends_at > time.time() and not (found[1] is not None and found[1].disabled)
+
+    async def token_used(self, token: AdminToken) -> None:
+        if time.time() - token.used_at > NOTED_EVERY:
+            await self._people.touch_admin_token(token.id, time.time())
 
     async def begin(self, user: User) -> Session:
         """A session for somebody who has just proved who they are: always under a new id."""

@@ -6,21 +6,32 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
+from llmhub_core.admin.calls import Asked
 from llmhub_core.admin.control import Control
-from llmhub_core.admin.refusals import unusable
+from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import CandidateView, ExplainView, LeftOut, PluginView, SettingView
 from llmhub_core.hub.hub import Hub
 
 
-class ExplainAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ExplainAsked(Asked, kw_only=True):
+    """`token` is the name of a client token: whether its holder may ask for the model at all."""
+
     model: str
     dialect: str = "openai_chat"
+    token: str = ""
 
 
 async def explain(control: Control, asked: ExplainAsked) -> ExplainView:
     dialects = control.hub.dialects
+    if asked.token:
+        caller = next((each for each in control.hub.tokens.callers if each.name == asked.token), None)
+        if caller is None:
+            raise not_found("client token of that name")
+        if not caller.may_use(asked.model):
+            raise Denied(
+                403, "model_not_allowed", f"The token {asked.token} may not use the model {asked.model[:64]}.",
+                f"It may use: {', '.join(caller.models)}.",
+            )  # fmt: skip
     if asked.dialect not in dialects:
         raise unusable("There is no dialect of that name.", f"Choose from {', '.join(dialects)}.")
     plan = await control.explain(asked.model, asked.dialect)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -52,11 +52,14 @@ class Browser:
     url: str
     session: aiohttp.ClientSession
     csrf: str = ""
+    always: dict[str, str] = field(default_factory=dict)
+    """Headers of every request: a script's, which sends no origin and keeps no cookies."""
 
     async def ask(
         self, method: str, path: str, *, json: Any = None, headers: dict[str, str] | None = None, **more: Any
     ) -> aiohttp.ClientResponse:
         told = {"origin": self.url, "x-csrf-token": self.csrf} if method not in ("GET", "HEAD") else {}
+        told = self.always or told
         if json is not None:
             more["json"] = json
         answer = await self.session.request(

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -17,9 +18,11 @@ from browsers import Browser, MakeBrowser, people_of
 
 from llmhub_core.admin.api import ENDPOINTS, ROOT, Endpoint
 from llmhub_core.admin.doors import Policy
+from llmhub_core.admin.scripts import NewAdminToken, made
 from llmhub_core.app import make_app
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
-from llmhub_core.contracts.people import USER_ROLES
+from llmhub_core.contracts.people import USER_ROLES, AuditEntry
+from llmhub_core.hub import tokens
 from llmhub_core.hub.hub import Hub
 from llmhub_core.testing.house import House
 from llmhub_core.testing.records import NOON, a_record, records
@@ -34,8 +37,14 @@ async def got(browser: Browser, path: str, status: int = 200) -> Any:
 
 
 def address(endpoint: Endpoint) -> str:
-    path = endpoint.path.replace("{provider}", "echo").replace("{key}", "main").replace("{id}", "r-1")
-    return ROOT + path + ("?model=fast" if endpoint.path == "/explain" else "")
+    path = endpoint.path.replace("{provider}", "echo").replace("{key}", "main")
+    path = path.replace("{id}", "r-1" if path.startswith("/requests") else "nobody")
+    return ROOT + path + ("?model=fast" if (endpoint.method, endpoint.path) == ("GET", "/explain") else "")
+
+
+def about_nobody(endpoint: Endpoint) -> bool:
+    """Whether it asks for something that is not there, so that who may pass changes nothing."""
+    return "{id}" in endpoint.path and not endpoint.path.startswith("/requests")
 
 
 # --- who may
@@ -86,14 +95,43 @@ async def test_what_is_open_to_anybody_is_known(house: House) -> None:
     }  # fmt: skip
 
 
+CREDENTIALS = ("session", "token", "session without csrf", "stale token", "client token", "digest of a token")
+
+
+def rank(who: str | None) -> int:
+    return -1 if who is None else USER_ROLES.index(who)  # type: ignore[arg-type]
+
+
+async def as_scripts_do(house: House, browser: Browser, who: str | None, credential: str) -> Browser:
+    """Without cookies: what is presented instead."""
+    token, text = made(NewAdminToken(name="ci", role=who or "owner"), None)  # type: ignore[arg-type]
+    if credential == "stale token":
+        token = replace(token, until=1.0)
+    await people_of(house).add_admin_token(token)
+    presented = {"client token": tokens.mint(), "digest of a token": f"lha-{token.digest}"}.get(credential, text)
+    browser.always = {"authorization": f"Bearer {presented}"}
+    return browser
+
+
+@pytest.mark.parametrize("credential", CREDENTIALS)
 @pytest.mark.parametrize("who", WHO, ids=str)
-async def test_the_matrix(house: House, browser: MakeBrowser, who: Any) -> None:
-    """Every call × every method × everybody: what is allowed, and nothing else."""
+async def test_the_matrix(house: House, browser: MakeBrowser, who: Any, credential: str) -> None:
+    """Every call × every method × everybody × what is presented: what is allowed, and nothing else."""
     await house.hub.store.append([a_record("r-1")])
     mismatches = []
     calls = {endpoint.path for endpoint in ENDPOINTS}
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
-    visitor = await browser(who or "")
+    if "session" in credential:
+        visitor = await browser(who or "")
+        if credential != "session":
+            visitor.csrf = ""
+    else:
+        if who is None:
+            pytest.skip("somebody's token")
+        visitor = await as_scripts_do(house, await browser(), who, credential)
+    if credential not in ("session", "session without csrf", "token"):
+        who = None
+    bad_token = credential in ("stale token", "digest of a token")
     for path in sorted(calls):
         known = {endpoint.method: endpoint for endpoint in ENDPOINTS if endpoint.path == path}
         for method in methods:
@@ -102,16 +140,25 @@ async def test_the_matrix(house: House, browser: MakeBrowser, who: Any) -> None:
                 continue  # these end something, and are tried elsewhere
             json_body = {} if method != "GET" else None
             answer = await visitor.ask(method, address(endpoint), json=json_body)
-            if method not in known:
+            needs_csrf = credential == "session without csrf" and who is not None and method != "GET"
+            if bad_token:
+                wanted = {401}
+            elif needs_csrf and (method not in known or endpoint.role is None):
+                wanted = {403}
+            elif method not in known:
                 wanted = {405}
             elif endpoint.role is not None and who is None:
                 wanted = {401}
-            elif endpoint.role is not None and USER_ROLES.index(who) < USER_ROLES.index(endpoint.role):
+            elif endpoint.role is not None and (rank(who) < rank(endpoint.role) or needs_csrf):
                 wanted = {403}
             elif endpoint.role is None:
                 wanted = {400} if method == "POST" else ({200} if who or path == "/setup" else {401})
+            elif about_nobody(endpoint):
+                wanted = {400, 404}
+            elif credential == "token" and path == "/session/password":
+                wanted = {400, 403}
             else:
-                wanted = {200}
+                wanted = {400} if endpoint.sent is not None and not endpoint.may_be_empty else {200}
             if answer.status not in wanted:
                 mismatches.append((method, path, answer.status, wanted))
     assert mismatches == []
@@ -193,7 +240,7 @@ async def test_no_answer_holds_a_secret(house: House, browser: MakeBrowser) -> N
     ann = await browser("owner")
     await call_echo(house, ann)
     for endpoint in ENDPOINTS:
-        if endpoint.method == "GET" and endpoint.path != "/events":
+        if endpoint.method == "GET" and endpoint.path != "/events" and not about_nobody(endpoint):
             text = await (await ann.ask("GET", address(endpoint))).text()
             for secret in (
                 "sk-canary-0123456789",
@@ -248,6 +295,11 @@ async def test_explaining_takes_no_turn_and_knows_its_words(house: House, browse
     first, second = [await got(ann, "/explain?model=fast&dialect=anthropic") for _ in range(2)]
     assert first == second
     assert [each["candidate"] for each in first["candidates"]] == ["echo/small#main", "echo/small#spare"]
+    sent = await ann.ask("POST", ROOT + "/explain", json={"model": "fast", "dialect": "anthropic"})
+    assert await sent.json() == first
+    sent = await ann.ask("POST", ROOT + "/explain", json={"model": "fast", "token": "game-server"})
+    assert (await sent.json())["candidates"] == first["candidates"]
+    await got(ann, "/explain?model=fast&token=nobody", 404)
     await got(ann, "/explain?model=" + "x" * 300, 404)
     assert "Choose from" in (await got(ann, "/explain?model=fast&dialect=latin", 400))["error"]["advice"]
 
@@ -319,6 +371,60 @@ async def test_the_audit_tells_whether_it_is_whole(house: House, browser: MakeBr
     sound = {entry["number"]: entry["sound"] for entry in (await got(ann, "/audit"))["items"]}
     assert sound[3] is False
     assert sound[1] is True
+    checked = await got(ann, "/audit/check")
+    assert (checked["sound"], checked["breaks"]) == (
+        False, [{"number": 3, "what": "the entries before this one are missing: 2"}]
+    )  # fmt: skip
+
+
+async def test_the_whole_audit_is_looked_at(
+    house: House, browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmhub_core.admin.audit.PAGE", 4)
+    people = people_of(house)
+    for number in range(20):
+        await people.note(AuditEntry(NOON + number, "ann", "", "do", str(number)))
+    ann = await browser("admin")
+    whole = await got(ann, "/audit/check")
+    assert (whole["sound"], whole["entries"], whole["breaks"]) == (True, whole["last"], [])
+    last = (await people.audit(1))[0]
+    assert (whole["last"], whole["last_digest"]) == (last.number, last.digest)
+    remembered = f"/audit/check?number={last.number}&digest={last.digest}"
+    assert (await got(ann, remembered))["sound"] is True
+
+    async def tampered(statement: str) -> list[tuple[int, str]]:
+        async with house.hub.store._database._engine.begin() as connection:  # type: ignore[attr-defined]
+            await connection.exec_driver_sql(statement)
+        checked = await got(ann, remembered)
+        assert checked["sound"] is False
+        return [(each["number"], each["what"]) for each in checked["breaks"]]
+
+    changed = (9, "was changed after it was written")
+    assert await tampered("UPDATE audit SET actor = 'eve' WHERE number = 9") == [changed]
+    gone = (16, "the entries before this one are missing: 13 to 15")
+    assert await tampered("DELETE FROM audit WHERE number IN (13, 14, 15)") == [changed, gone]
+    start = (2, "the entries before this one are missing")
+    assert await tampered("DELETE FROM audit WHERE number = 1") == [start, changed, gone]
+    cut = (last.number, "and all after it were cut off")
+    assert await tampered("DELETE FROM audit WHERE number = (SELECT max(number) FROM audit)") == [
+        start,
+        changed,
+        gone,
+        cut,
+    ]
+
+
+async def test_the_audit_is_asked_for_what_one_looks_for(house: House, browser: MakeBrowser) -> None:
+    for number in range(5):
+        await people_of(house).note(AuditEntry(NOON + number, f"u{number % 2}", "", "key.add", str(number)))
+    ann = await browser("admin")
+    page = await got(ann, "/audit?actor=u0&limit=2")
+    assert [entry["subject"] for entry in page["items"]] == ["4", "2"]
+    rest = await got(ann, f"/audit?actor=u0&limit=2&cursor={page['next']}")
+    assert ([entry["subject"] for entry in rest["items"]], rest["next"]) == (["0"], None)
+    assert len((await got(ann, f"/audit?from={NOON + 1}&to={NOON + 3}"))["items"]) == 2
+    assert all(entry["sound"] for entry in page["items"])
+    await got(ann, "/audit?result=lost", 400)
 
 
 # --- it describes itself
@@ -333,7 +439,7 @@ async def test_answers_are_as_described(house: House, browser: MakeBrowser) -> N
         f"{endpoint.method} {ROOT}{endpoint.path}" for endpoint in ENDPOINTS
     }
     for endpoint in ENDPOINTS:
-        if endpoint.method != "GET" or endpoint.answer is None:
+        if endpoint.method != "GET" or endpoint.answer is None or about_nobody(endpoint):
             continue
         operation = described["paths"][ROOT + endpoint.path]["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
