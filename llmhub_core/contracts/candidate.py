@@ -80,7 +80,7 @@ class CandidateStats:
     in_flight        attempts running now
     picks            attempts since the start
     last_pick        when the last one began (monotonic seconds; 0 if never)
-    first_token      smoothed seconds to the first byte of an answer; None before the first
+    first_token      smoothed seconds to the first word of an answer; None before the first
     failures         failures in a row
     quota_left       share of the tightest limit that is left, 1.0 if there is none. The store is looked at about
                      once a second and `quota_step` taken off an attempt in between; what runs at the same time

@@ -199,6 +199,15 @@ class Dialect(Plugin, Generic[RequestT]):
     def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
         """What a frame's data tells. ValueError if it is not what the format allows there."""
 
+    def begins(self, data: bytes) -> bool:
+        """Whether a frame's data has something of the answer itself: text, thoughts, a call. False for what only
+        announces it (ids, roles, empty parts, pings): until an answer has begun, another candidate may still give it.
+
+        Asked of the first frames of a stream, until one has begun it. An answer that ends with a finish reason needs
+        no more to count as begun. A dialect that does not say begins with its first frame.
+        """
+        return True
+
     @abstractmethod
     def inspect_answer(self, body: bytes, head: RequestHead) -> FrameInfo:
         """What a whole answer tells. ValueError if it is none."""

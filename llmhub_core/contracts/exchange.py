@@ -177,7 +177,7 @@ class Exchange:
         return int((time.perf_counter() - self.arrived) * 1e6) / 1000
 
     def first_byte_ms(self) -> float | None:
-        """When the provider's first byte came; None if none did."""
+        """When the answer began (of a failed one: when its first byte came); None if nothing came."""
         return None if self.first_byte is None else int((self.first_byte - self.arrived) * 1e6) / 1000
 
     def ended(self, outcome: Outcome, status: int, code: str = "", source: str = "") -> None:

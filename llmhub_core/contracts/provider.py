@@ -17,8 +17,9 @@ class Timeouts:
     """Seconds; None means without limit.
 
     connect      until the TCP (and TLS) connection stands
-    first_token  from sending the request to the first byte of the answer's body
-    stall        between two reads of the body
+    first_token  from sending the request to the first word of a streamed answer (pings and roles are none), or the
+                 first byte of a whole one
+    stall        between two reads of the body after that
     total        for the whole call
     """
 

@@ -22,6 +22,7 @@ from llmhub_core.contracts.chat_response import (
     Finished,
     Fold,
     PartDelta,
+    PartStarted,
     Used,
     unfold,
 )
@@ -66,6 +67,10 @@ class Lane(ABC):
     def close(self) -> bytes:
         """What remains at the clean end of the provider's answer; sets `failed` if more was due."""
 
+    def begun(self, out: bytes) -> bool:
+        """Whether `out`, the latest that feed or close gave, has something of the answer itself. Asked until it has."""
+        return True
+
     def whole(self, body: bytes) -> bytes:
         """The same for an answer that is here as a whole."""
         return self.feed(body) + self.close()
@@ -94,6 +99,12 @@ class VerbatimStream(Lane):
             self.failed = _garbled()
             return b""
         return self._pass(frames) if frames else b""
+
+    def begun(self, out: bytes) -> bool:
+        if self.finish:
+            return True
+        begins = self._dialect.begins
+        return any(begins(data) for frame in FrameSplitter().feed(out) if (data := read_frame(frame)[1]))
 
     def _pass(self, frames: Sequence[bytes]) -> bytes:
         shown: list[bytes] = []
@@ -211,6 +222,8 @@ class VerbatimBytes(Lane):
         return b""
 
 
+_WORDS = {"text", "reasoning", "refusal"}
+
 EventFilter = Callable[[Event], Iterable[Event]]
 
 
@@ -231,7 +244,11 @@ class Translated(Lane):
         self._encoder = encoder
         self._filters = filters
         self._fold = Fold() if hold else None
+        self._told = False  # it has something to say without a word: a tool call, or a provider's reason to end
         self.content_type = encoder.content_type
+
+    def begun(self, out: bytes) -> bool:
+        return self._told or self.output_bytes > 0
 
     def feed(self, chunk: bytes) -> bytes:
         return self._write(self._decoder.feed(chunk))
@@ -254,9 +271,13 @@ class Translated(Lane):
                 self._saw_usage(event.usage)
             elif isinstance(event, Finished):
                 self.finish = event.native or event.reason
+                if event.native or event.reason != "stop":  # a reader makes up no other
+                    self._told = True
             elif isinstance(event, Failed):
                 self.failed = event.error
                 break
+            elif isinstance(event, PartStarted) and event.kind not in _WORDS:
+                self._told = True
             if self._fold is not None:
                 self._fold.add(event)
             else:

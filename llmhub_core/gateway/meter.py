@@ -88,9 +88,10 @@ async def reserve(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...] = ()) 
 
 
 def give_back(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...], asked: bool) -> None:
-    """An attempt failed: of its candidate's limits one request is spent if the provider was `asked`; the caller's
-    stay held for the next attempt."""
-    spent = Amount(1 if asked else 0)
+    """An attempt failed: of its candidate's limits one request is spent if the provider was `asked`, and what
+    the provider said of tokens; the caller's stay held for the next attempt."""
+    usage = exchange.usage
+    spent = Amount(1 if asked else 0, usage.total_tokens if usage is not None else 0)
     if exchange.lease is not None:
         hub.settle(exchange.lease, spent)
         exchange.lease = None

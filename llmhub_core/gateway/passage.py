@@ -24,6 +24,9 @@ from llmhub_core.hub.hub import Hub
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_ERROR = 1024 * 1024
 
+MAX_HELD = 64 * 1024
+"""Bytes of a stream held back at most while its answer has not begun."""
+
 NONE_FORWARDED: Mapping[str, str] = {}
 
 
@@ -31,9 +34,12 @@ class Passage:
     """open → carry → close. The two halves are chosen apart: the body goes out verbatim if the dialects are
     equal and no interceptor changed the request, the answer comes back verbatim if they are and none looks on."""
 
-    __slots__ = ("_answer", "_call", "_exchange", "_hub", "_place", "_same", "_stats", "_target", "adapted")
+    __slots__ = (
+        "_answer", "_began", "_call", "_exchange", "_held", "_hub", "_place", "_same", "_stats", "_target", "adapted",
+    )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, hub: Hub, stats: CandidateStats) -> None:
+    def __init__(self, exchange: Exchange, hub: Hub, stats: CandidateStats, began: float) -> None:
+        """`began` is when, by the performance counter."""
         name = stats.candidate.deployment.provider
         target = hub.target(exchange.dialect, name)
         assert target is not None  # noqa: S101 — the plan leaves out whoever cannot be asked
@@ -45,6 +51,8 @@ class Passage:
         self._same = target is exchange.dialect
         self._call: Call | None = None
         self._answer: ProviderAnswer | None = None
+        self._held = b""
+        self._began = began
         self.adapted: tuple[str, ...] = ()
 
     @property
@@ -170,7 +178,7 @@ class Passage:
     async def _carry_stream(
         self, answer: ProviderAnswer, lane: Lane, envelope: Envelope | None, reply: Reply, headers: Mapping[str, str]
     ) -> None:
-        exchange, feed, put = self._exchange, lane.feed, reply.put
+        feed, put = lane.feed, reply.put
         passed = b""
 
         def take(data: bytes) -> bool:
@@ -184,9 +192,7 @@ class Passage:
                 return False
             if reply.started:
                 return put(out)
-            if exchange.first_byte is None:
-                exchange.first_byte = time.perf_counter()
-            return not out or reply.begin(lane.content_type, headers, out)
+            return self._hold(answer, lane, out, reply, headers)
 
         while not await _pump(answer, take):
             if lane.failed is not None and not lane.error_shown:
@@ -198,13 +204,35 @@ class Passage:
             await self._fail(lane, tail, reply)
         if self._hub.sees_responses:
             tail += await self._exchanged(lane)
-        if not reply.started:
-            if not tail:
-                raise UpstreamGarbled("The provider's answer was empty; try again.")
-            reply.begin(lane.content_type, headers, tail)
-        else:
+        if reply.started:
             reply.put(tail)
+        elif lane.begun(tail):
+            self._begin(answer, lane, tail, reply, headers)
+        else:
+            raise UpstreamGarbled("The provider's answer was empty; try again.")
         await reply.finish()
+
+    def _hold(self, answer: ProviderAnswer, lane: Lane, out: bytes, reply: Reply, headers: Mapping[str, str]) -> bool:
+        """What comes before the answer itself (roles, ids, pings) is held back, for until then another candidate may
+        still give it: after an early error, an end without a word, or when the first token is late."""
+        exchange = self._exchange
+        if out and (lane.begun(out) or len(self._held) + len(out) > MAX_HELD):
+            return self._begin(answer, lane, out, reply, headers)
+        if exchange.first_byte is None:
+            exchange.first_byte = time.perf_counter()
+            limit = exchange.plan.timeouts.first_token
+            if limit is not None and isinstance(answer, UpstreamResponse):
+                answer.hurry(max(0.001, limit - exchange.first_byte + self._began))
+        self._held += out
+        return True
+
+    def _begin(self, answer: ProviderAnswer, lane: Lane, out: bytes, reply: Reply, headers: Mapping[str, str]) -> bool:
+        """From here on there is no other candidate."""
+        exchange = self._exchange
+        if exchange.first_byte is not None and isinstance(answer, UpstreamResponse):
+            answer.take_time()
+        exchange.first_byte = time.perf_counter()
+        return reply.begin(lane.content_type, headers, self._held + out)
 
     async def _fail(self, lane: Lane, passed: bytes, reply: Reply) -> None:
         """Events before the failing one still go to a caller who has read some already; a provider's own error

@@ -117,6 +117,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             if reply.started:
                 return await _break_off(exchange, reply, error)
             give_back(exchange, hub, limits, asked=len(attempts) > known)
+            # What it said before it failed is none of the next one's answer.
+            exchange.first_byte = exchange.usage = None
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
             if fallback and fallback not in extended:
@@ -191,7 +193,7 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
     hub.health.begin(stats)
     began = time.perf_counter()
     failure: BaseException | None = None
-    passage = Passage(exchange, hub, stats)
+    passage = Passage(exchange, hub, stats, began)
     try:
         await passage.open(upstream)
         exchange.served_by = stats

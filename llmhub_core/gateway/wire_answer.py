@@ -84,6 +84,7 @@ class UpstreamResponse:
     __slots__ = (
         "_conn",
         "_decodes",
+        "_due_at",
         "_ended",
         "_ends_at",
         "_error",
@@ -117,6 +118,7 @@ class UpstreamResponse:
         self._first_at = first_at  # inf once the body has begun
         self._stall = stall
         self._ends_at = ends_at
+        self._due_at: float | None = None  # what `_ends_at` was, while the answer is in a hurry
         self._parts: list[bytes] = []
         self._size = 0
         self._ended = False
@@ -181,6 +183,17 @@ class UpstreamResponse:
                 self.abort()
                 raise UpstreamGarbled("The provider's answer is larger than allowed; ask for less at once.")
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on the answer has only so long, until `take_time`: its first words are due, and what came so far
+        were none. For a reader that pumps."""
+        self._due_at = self._ends_at
+        self._ends_at = min(self._ends_at, self._loop.time() + seconds)
+
+    def take_time(self) -> None:
+        """The first words are here: what was allowed at first holds again."""
+        if self._due_at is not None:
+            self._ends_at, self._due_at = self._due_at, None
 
     def abort(self) -> None:
         """Close the connection at once; later reads raise. Idempotent; nothing happens after the clean end."""

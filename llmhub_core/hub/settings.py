@@ -140,7 +140,10 @@ class TimeoutSettings(Timeouts):
 
     connect: float | None = setting(5.0, "Until the connection stands, TLS included.", unit="seconds", minimum=0.001)
     first_token: float | None = setting(
-        120.0, "From sending the request to the first byte of the answer.", unit="seconds", minimum=0.001
+        120.0,
+        "From sending the request to the first word of a stream (pings are none), or the first byte of a whole answer.",
+        unit="seconds",
+        minimum=0.001,
     )
     stall: float | None = setting(90.0, "Silence in the middle of an answer.", unit="seconds", minimum=0.001)
     total: float | None = setting(

@@ -29,6 +29,8 @@ from llmhub_core.contracts import (
     FrameInfo,
     HubError,
     ModelCard,
+    PartDelta,
+    PartStarted,
     RequestHead,
     Started,
     UpstreamError,
@@ -365,6 +367,21 @@ class DialectSuite:
                 ended |= info.complete or info.finish is not None
             failed = fold(decode(self.dialect.response_decoder(True), sent)).failed
             assert ended is (failed is None), f"after {len(sent)} bytes"
+
+    def test_an_answer_begins_with_its_first_words_and_not_before(self, talk: Conversation) -> None:
+        """Until then another candidate may still give it: too early loses that, too late holds words back."""
+        decoder, told = self.dialect.response_decoder(True), False
+        for frame in frames_of(talk.stream):
+            says = any(
+                (isinstance(event, PartDelta) and event.text)
+                or (isinstance(event, PartStarted) and event.kind == "tool_call")
+                for event in decoder.feed(frame)
+            )
+            data = read_frame(frame)[1]
+            if data and self.dialect.begins(data):
+                return
+            told = told or says
+            assert not told, f"held back: {data!r}"
 
     def test_a_passing_answer_tells_what_the_decoder_reads(self, talk: Conversation) -> None:
         info, response = (

@@ -30,6 +30,20 @@ class _Frame(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
+class _Piece(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+
+
+class _First(msgspec.Struct):
+    type: str
+    content_block: _Piece | None = None
+    delta: _Piece | None = None
+
+
+_read_first = msgspec.json.Decoder(_First).decode
+_ANNOUNCING = frozenset({"message_start", "ping", "content_block_stop", "message_delta", "message_stop"})
+
 _decode = msgspec.json.Decoder(_Frame).decode
 
 
@@ -50,6 +64,20 @@ def inspect_frame(data: bytes) -> FrameInfo:
     if frame.type == "message_stop":
         return FrameInfo(complete=True)
     return FrameInfo(error=decode_stream_error(load_json(data))) if frame.type == "error" else FrameInfo()
+
+
+def begins(data: bytes) -> bool:
+    """Whether an event has more to say than that a message, or a block of text yet empty, begins: words, thoughts,
+    a signature, a call."""
+    try:
+        frame = _read_first(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    if frame.type == "content_block_start":
+        return frame.content_block is None or frame.content_block.type != "text" or bool(frame.content_block.text)
+    if frame.type == "content_block_delta":
+        return frame.delta is None or frame.delta.type != "text_delta" or bool(frame.delta.text)
+    return frame.type not in _ANNOUNCING
 
 
 def inspect_answer(body: bytes) -> FrameInfo:

@@ -75,6 +75,9 @@ class Gemini(GoogleWire[ChatRequest]):
     def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_frame(data)
 
+    def begins(self, data: bytes) -> bool:
+        return passing.begins(data)
+
     def inspect_answer(self, body: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_answer(body)
 

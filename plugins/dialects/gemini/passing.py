@@ -29,6 +29,20 @@ class _Frame(msgspec.Struct):
     error: Any = None
 
 
+class _Content(msgspec.Struct):
+    parts: list[dict[str, Any]] | None = None
+
+
+class _FirstCandidate(msgspec.Struct):
+    content: _Content | None = None
+
+
+class _First(msgspec.Struct):
+    candidates: list[_FirstCandidate] | None = None
+
+
+_read_first = msgspec.json.Decoder(_First).decode
+
 _read = msgspec.json.Decoder(_Frame | list[_Frame])
 
 
@@ -38,6 +52,16 @@ def inspect_frame(data: bytes) -> FrameInfo:
     if isinstance(frame, list):
         raise ValueError("a chunk of a stream is one object")  # noqa: TRY004 (the contract's word)
     return _told([frame])
+
+
+def begins(data: bytes) -> bool:
+    """Whether a chunk has a part in it that is not empty: words, thoughts, a signature, a call, an image."""
+    try:
+        candidates = _read_first(data).candidates or ()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    parts = [part for candidate in candidates if candidate.content for part in candidate.content.parts or ()]
+    return any(value for part in parts for name, value in part.items() if name != "thought")
 
 
 def inspect_answer(body: bytes) -> FrameInfo:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from llmhub_plugins.dialects.openai.errors import stream_error
 from llmhub_plugins.dialects.openai.usage import WireUsage, read_usage
-from llmhub_plugins.dialects.openai_chat.chunks import Chunk, read_chunk
+from llmhub_plugins.dialects.openai_chat.chunks import Chunk, Piece, read_chunk
 from msgspec import Struct
 
 from llmhub_core.contracts import FrameInfo, RequestHead
@@ -27,6 +27,8 @@ class _Frame(Struct):
     error: Any = None
     x_groq: _Groq | None = None
 
+
+_MEMBERS = Piece.__struct_fields__
 
 _read = msgspec.json.Decoder(_Frame).decode
 
@@ -50,6 +52,17 @@ def inspect_frame(data: bytes, head: RequestHead) -> FrameInfo:
     # Only the usage chunk proper, which has no choice in it: others bring usage beside the end of the answer.
     info.hidden = info.usage is not None and not frame.choices and not frame.error and not head.asked_usage
     return info
+
+
+def begins(data: bytes) -> bool:
+    """Whether a chunk has more than a role in it: words, thoughts, a call, sound, or the end of a choice."""
+    if data.startswith(b"[DONE]"):
+        return False
+    for choice in read_chunk(data).choices or ():
+        piece = choice.delta or choice.message
+        if choice.finish_reason or (piece is not None and any(getattr(piece, name) for name in _MEMBERS)):
+            return True
+    return False
 
 
 def inspect_answer(body: bytes, head: RequestHead) -> FrameInfo:

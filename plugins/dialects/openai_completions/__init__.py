@@ -93,6 +93,9 @@ class OpenAICompletions(Dialect):
     def inspect_frame(self, data: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_frame(data, head)
 
+    def begins(self, data: bytes) -> bool:
+        return passing.begins(data)
+
     def inspect_answer(self, body: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_answer(body, head)
 

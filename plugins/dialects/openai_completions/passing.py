@@ -21,6 +21,13 @@ def inspect_frame(data: bytes, head: RequestHead) -> FrameInfo:
     return info
 
 
+def begins(data: bytes) -> bool:
+    """Whether a chunk has text in it, or the end of a choice."""
+    if data.startswith(b"[DONE]"):
+        return False
+    return any(choice.text or choice.finish_reason for choice in read_chunk(data).choices or ())
+
+
 def inspect_answer(body: bytes, head: RequestHead) -> FrameInfo:
     """What a whole answer tells; ValueError if it is none."""
     chunk = read_chunk(body)

@@ -111,6 +111,9 @@ class OpenAIResponses(_Responses):
     def response_decoder(self, stream: bool) -> ResponseDecoder:
         return answer_reader.StreamReader() if stream else answer_reader.WholeReader()
 
+    def begins(self, data: bytes) -> bool:
+        return passing.begins(data)
+
     def inspect_answer(self, body: bytes, head: RequestHead) -> FrameInfo:
         return passing.inspect_answer(body)
 

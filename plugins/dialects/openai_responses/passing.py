@@ -19,6 +19,9 @@ TELLING = re.compile(rb'"response\.(?:completed|incomplete|failed)"|"error"|\[DO
 """A frame of a stream that may tell an end or an error; the first ones, with ``"error":null``, tell nothing."""
 
 _WORDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"', b"[DONE]")
+_ANNOUNCING = frozenset(
+    {"response.created", "response.queued", "response.in_progress", "response.content_part.added", "keepalive"}
+)
 _ENDS = ("response.completed", "response.incomplete")
 
 
@@ -46,6 +49,16 @@ def inspect_frame(data: bytes) -> FrameInfo:
         error = failure(frame.error or {"code": frame.code, "message": frame.message, "param": frame.param})
         return FrameInfo(error=error)
     return FrameInfo()
+
+
+def begins(data: bytes) -> bool:
+    """Whether an event has more to say than that a response, or a message yet empty, begins."""
+    if data.startswith(b"[DONE]"):
+        return False
+    frame = read_event(data)
+    if frame.type == "response.output_item.added":
+        return (frame.item or {}).get("type") != "message"
+    return frame.type not in _ANNOUNCING and frame.delta != ""
 
 
 def inspect_answer(body: bytes) -> FrameInfo:
