@@ -14,7 +14,7 @@ from llmhub_core.admin.control import Control
 from llmhub_core.contracts.exchange import Plan
 from llmhub_core.dashboard.pages import add_pages
 from llmhub_core.gateway.discovery import list_models
-from llmhub_core.gateway.paths import PLACE, add_gateway, write_error
+from llmhub_core.gateway.paths import PLACE, add_gateway, bar_if_sealed, write_error
 from llmhub_core.gateway.route import plan_route
 from llmhub_core.gateway.server import Runner
 from llmhub_core.hub.hub import Hub
@@ -46,6 +46,7 @@ def make_app(hub: Hub) -> web.Application:
 
     async def run_hub(app: web.Application) -> AsyncIterator[None]:
         await hub.start()
+        bar_if_sealed(place)
         try:
             await control.open(os.environ)
             yield

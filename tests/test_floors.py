@@ -119,7 +119,7 @@ VIOLATIONS = [
     ),
     ("one step another", "llmhub_core/gateway/auth.py", "import llmhub_core.gateway.route", {JOURNEY}),
     ("the wire the chain", "llmhub_core/gateway/wire_http.py", "import llmhub_core.gateway.chain", {JOURNEY}),
-    ("a part the whole hub", "llmhub_core/hub/vault.py", "import llmhub_core.hub.hub", {ROOMS}),
+    ("a part the whole hub", "llmhub_core/hub/health.py", "import llmhub_core.hub.hub", {ROOMS}),
     ("a value a door", "llmhub_core/contracts/errors.py", "import llmhub_core.contracts.strategy", {AGREEMENT}),
 ]
 

@@ -288,7 +288,7 @@ def test_nothing_secret_is_ever_shown() -> None:
 metadata = "sqlite://user:canary@x"
 quota = "memory:canary"
 [secrets]
-keys = ["canary-key"]
+keys = ["canary-key-of-32-characters-or-more"]
 [[providers]]
 name = "a"
 kind = "openai_compatible"

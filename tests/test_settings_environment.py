@@ -26,8 +26,8 @@ def test_variables_override_the_file() -> None:
         "LLMHUB_UPSTREAM__IDLE": "2.5",
         "LLMHUB_DATA_DIR": "x",
         "LLMHUB_TRAFFIC": "x",
-        "A": "1",
-        "B": "2",
+        "A": "1" * 32,
+        "B": "2" * 32,
     }
     settings = read('[server]\nport = 1\nhost = "::1"', environ).settings
     assert (settings.server.host, settings.server.port) == ("::1", 9000)
@@ -51,6 +51,11 @@ def test_variables_override_the_file() -> None:
         ("LLMHUB_SERVER__PROT", "1", "is not a setting; did you mean LLMHUB_SERVER__PORT?"),
         ("LLMHUB_QQQ__X", "1", "is not a setting; settings are LLMHUB_TABLE__KEY"),
         ("LLMHUB_SECRETS__KEYS", "env:GONE", "secrets.keys[0]: leads to the variable GONE that is not set"),
+        (
+            "LLMHUB_SECRETS__KEYS",
+            "short",
+            "secrets.keys[0]: is shorter than 32 characters; `llm-hub secrets new` makes a root key",
+        ),
         ("LLMHUB_STORAGE__QUOTA", "sqlit:password", 'storage.quota: "sqlit" is not known; did you mean "sqlite"?'),
     ],
 )

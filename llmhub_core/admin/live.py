@@ -175,6 +175,10 @@ def _deployment(hub: Hub, stats: CandidateStats) -> DeploymentView:
 
 
 def _hub_problems(hub: Hub) -> Iterable[Problem]:
+    if hub.sealed:
+        yield Problem(
+            severity="error", what="The hub is sealed: no request is taken.", advice=f"{hub.sealed}.", page="health"
+        )
     if hub.ledger.broken is not None:
         yield Problem(
             severity="error", what=f"The usage journal cannot be written: {hub.ledger.broken}.",

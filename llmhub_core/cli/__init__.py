@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": "Show which candidates a model name leads to, in which order, and why the others not.",
     "usage": "Sum up what was used.",
     "migrate": "Bring the database to the schema of this version.",
+    "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",
     "token": "Make client tokens.",
     "user": "Make, list and rescue the users of the dashboard.",
 }

@@ -61,6 +61,7 @@ def known(registry: Registry) -> Known:
         observers=registry.observers.settings_types(),
         metadata_stores=registry.metadata_stores.settings_types(),
         quota_stores=registry.quota_stores.settings_types(),
+        operations=frozenset(cls.operation for cls in registry.dialects),
         missing=missing,
     )
 

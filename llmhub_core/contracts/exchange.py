@@ -26,11 +26,13 @@ the answer broke off · cancelled: the caller left · unknown: the hub was kille
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking. `models` are patterns (``*`` at the end) of the public names allowed; limits are its own."""
+    """Who is asking. `models` are patterns (``*`` at the end) of the public names allowed; limits are its own; `scopes`
+    are the operations allowed, () for any."""
 
     name: str
     models: tuple[str, ...] = ("*",)
     limits: tuple[Limit, ...] = ()
+    scopes: tuple[str, ...] = ()
 
     def may_use(self, model: str) -> bool:
         models = self.models

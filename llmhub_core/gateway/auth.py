@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from llmhub_core.contracts.errors import Unauthenticated
 from llmhub_core.contracts.exchange import Caller, Exchange
 from llmhub_core.hub.hub import Hub
-from llmhub_core.hub.tokens import ANYONE, PREFIX, is_well_formed
+from llmhub_core.hub.tokens import ADMIN_PREFIX, ANYONE, TOKEN_PREFIX, Tokens, is_well_formed
 
 LONGEST_TOKEN = 1024
 
@@ -30,9 +32,20 @@ def recognise(exchange: Exchange, hub: Hub) -> Caller:
             "No API key was sent. Send a client token of this hub as your SDK sends its API key.",
             code="missing_api_key",
         )
-    if token.startswith(PREFIX) and not is_well_formed(token):
-        raise Unauthenticated("The API key has a typing error: its checksum does not fit. Copy it again.")
-    raise Unauthenticated("The API key is not known here. Use a client token of this hub, not a provider's key.")
+    raise _unknown(token, hub.tokens)
+
+
+def _unknown(token: str, tokens: Tokens) -> Unauthenticated:
+    """Why a token opens nothing, as far as it may be told to somebody who holds it."""
+    if token.startswith(ADMIN_PREFIX):
+        return Unauthenticated("This is an admin token, which opens /admin/api only. Use a client token of this hub.")
+    if token.startswith(TOKEN_PREFIX) and not is_well_formed(token):
+        return Unauthenticated("The API key has a typing error: its checksum does not fit. Copy it again.")
+    ended = tokens.expired_at(token) if len(token) <= LONGEST_TOKEN else None
+    if ended is not None:
+        day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ended))
+        return Unauthenticated(f"The API key expired on {day}. Ask the operator for a new one.", code="expired_api_key")
+    return Unauthenticated("The API key is not known here. Use a client token of this hub, not a provider's key.")
 
 
 def _presented(exchange: Exchange) -> str | None:

@@ -11,6 +11,7 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
@@ -76,12 +77,18 @@ class Ending(Protocol):
 
 class Place:
     """Where requests arrive: the hub that answers them, and its way to the providers. `posts` has the handlers of
-    the plain paths, on which nearly all traffic comes."""
+    the plain paths, on which nearly all traffic comes; `barred` is told to every caller, where there is something."""
 
     def __init__(self, hub: Hub, upstream: Upstream) -> None:
         self.hub = hub
         self.upstream = upstream
         self.posts: dict[str, Callable[[Incoming], Awaitable[Ending]]] = {}
+        self.barred: HubError | None = None
+
+    def bar(self, error: HubError) -> None:
+        """From now on all traffic is refused. The plain paths lose their short way, so that open ones need not ask."""
+        self.barred = error
+        self.posts.clear()
 
     def take(self, request: web.BaseRequest) -> Incoming:
         """A request that aiohttp's router brought."""

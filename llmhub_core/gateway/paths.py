@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from llmhub_core.contracts.dialect import Dialect
-from llmhub_core.contracts.errors import HubError, NotFound
+from llmhub_core.contracts.errors import HubError, NotFound, Unavailable
 from llmhub_core.contracts.wire import dump_json
 from llmhub_core.gateway.chain import Handler, auth, chained
 from llmhub_core.gateway.discovery import list_models
@@ -35,17 +35,17 @@ def add_gateway(app: web.Application, hub: Hub) -> None:
     for dialect in hub.dialects.values():
         handler = chained(dialect)
         for path in dialect.paths:
-            router.add_post(path, _served(place, handler))
+            router.add_post(path, _traffic(place, handler, dialect))
             # Said here, for a path of one dialect may look like a model's name to another.
             router.add_get(path, _only_post, allow_head=False)
             if "{" not in path:
                 place.posts[path] = handler
     for dialect in hub.dialects.values():
         for path, why in dialect.absent.items():
-            router.add_route("*", path, _served(place, chained(dialect, (auth,), _absent(why))))
+            router.add_route("*", path, _traffic(place, chained(dialect, (auth,), _absent(why)), dialect))
     for path in sorted({path for dialect in hub.dialects.values() for path in dialect.models_paths}):
-        router.add_get(path, _served(place, _models), allow_head=False)
-        router.add_get(path + "/{model:.+}", _served(place, _model), allow_head=False)
+        router.add_get(path, _traffic(place, _models), allow_head=False)
+        router.add_get(path + "/{model:.+}", _traffic(place, _model), allow_head=False)
     for path, answer in (("/healthz", _healthz), ("/readyz", _readyz), ("/metrics", _metrics)):
         router.add_get(path, _served(place, answer), allow_head=False)
     app.on_cleanup.append(_close_upstream)
@@ -58,6 +58,33 @@ def _served(place: Place, handler: Handler) -> Callable[[web.Request], Awaitable
         return await handler(place.take(request))
 
     return serve
+
+
+def _traffic(
+    place: Place, handler: Handler, dialect: Dialect[Any] | None = None
+) -> Callable[[web.Request], Awaitable[Any]]:
+    """As `_served`, unless the place is barred; `dialect` None is told by the request."""
+
+    async def serve(request: web.Request) -> Any:
+        taken = place.take(request)
+        if place.barred is not None:
+            return await refuse(taken, new_id(), dialect or _dialect_of(taken), place.barred)
+        return await handler(taken)
+
+    return serve
+
+
+def bar_if_sealed(place: Place) -> None:
+    """A hub whose root keys do not fit serves no traffic; health, metrics and the control plane go on."""
+    if place.hub.sealed:
+        place.bar(
+            Unavailable(
+                "The hub is sealed: its root keys do not open what is stored. Its operator finds the reason in the log "
+                "and on the dashboard.",
+                code="vault_sealed",
+                should_retry=False,
+            )
+        )
 
 
 def _absent(why: str) -> Handler:
@@ -141,6 +168,8 @@ async def _readyz(request: Incoming) -> Reply:
         reasons.append("draining")
     if not hub.ready:
         reasons.append("starting")
+    if hub.sealed:
+        reasons.append("sealed: the root keys do not open what is stored")
     if hub.ledger.broken is not None:
         reasons.append("the usage journal cannot be written")
     body = dump_json({"status": "not ready" if reasons else "ready", "reasons": reasons})

@@ -18,8 +18,13 @@ from llmhub_core.hub.hub import Hub
 
 def plan(exchange: Exchange, hub: Hub) -> Plan:
     """UnknownModel, Forbidden, or NoCandidateLeft with the soonest return of a candidate."""
-    model = exchange.head.model
-    if not exchange.caller.may_use(model):
+    model, caller = exchange.head.model, exchange.caller
+    if caller.scopes and exchange.head.operation not in caller.scopes:
+        raise Forbidden(
+            f"This API key may not ask for {exchange.head.operation}, only for {', '.join(caller.scopes)}.",
+            code="operation_not_allowed",
+        )
+    if not caller.may_use(model):
         raise Forbidden(f"This API key may not use the model {model[:64]}.", code="model_not_allowed", param="model")
     route = hub.catalog.find(model)
     if route is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from llmhub_core.contracts.candidate import Deployment, Limit, ProviderKey
@@ -23,7 +23,7 @@ from llmhub_core.hub.settings import (
     TimeoutSettings,
     TokenSettings,
 )
-from llmhub_core.hub.tokens import Tokens
+from llmhub_core.hub.tokens import KnownToken, Tokens
 from llmhub_core.hub.vault import Secret, resolve
 
 KEYLESS = "none"
@@ -48,8 +48,16 @@ def limits_of(prefix: str, limits: LimitSettings, zone: str | None) -> tuple[Lim
     )
 
 
-def build_tokens(tokens: tuple[TokenSettings, ...]) -> Tokens:
-    return Tokens((token.hash, _caller(token)) for token in tokens)
+def build_tokens(tokens: Iterable[TokenSettings], key: bytes = b"") -> Tokens:
+    """`key` is the vault's for keyed digests; without it tokens that rest so are not found."""
+    return Tokens((known for token in tokens for known in _known(token)), key)
+
+
+def _known(token: TokenSettings) -> Iterator[KnownToken]:
+    caller, end = _caller(token), token.expires
+    yield KnownToken(token.hash, caller, end)
+    if token.previous is not None:
+        yield KnownToken(token.previous.hash, caller, min(token.previous.until, end or token.previous.until))
 
 
 def _caller(token: TokenSettings) -> Caller:
@@ -58,7 +66,7 @@ def _caller(token: TokenSettings) -> Caller:
     if token.limits.budget is not None:
         amount, window = token.limits.budget
         limits += (Limit(f"{prefix}:money/{window}", "money", amount, window),)
-    return Caller(token.name, tuple(token.models), limits)
+    return Caller(token.name, tuple(token.models), limits, () if "*" in token.scopes else tuple(token.scopes))
 
 
 def build_catalog(

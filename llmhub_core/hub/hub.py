@@ -28,6 +28,9 @@ from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.standings import Standings
+from llmhub_core.hub.tokens import PURPOSE
+from llmhub_core.hub.vault import Vault
+from llmhub_core.hub.vault.opening import NOT_STARTED, given_keys, open_vault
 
 log = logging.getLogger("llmhub.hub")
 
@@ -49,7 +52,11 @@ class Hub:
         self.settings = settings
         self.registry = registry
         self.data = data
-        self.catalog, self.secrets = build_catalog(settings, registry, base or Path.cwd())
+        self.base = base or Path.cwd()
+        self.catalog, self.secrets = build_catalog(settings, registry, self.base)
+        self.vault: Vault = NOT_STARTED
+        self.sealed = ""
+        """Why no traffic is served though the hub runs: its root keys do not open what is stored; "" if they do."""
         self.tokens = build_tokens(settings.tokens)
         routing = settings.routing
         self.pool = Pool(routing.cooldown, routing.max_cooldown, self.announce)
@@ -140,6 +147,7 @@ class Hub:
                     "run: llm-hub migrate"
                 )
             await self.store.migrate()
+        await self._open_vault()
         await self._start(self.quota)
         for plugin in (
             *self.dialects.values(),
@@ -152,6 +160,15 @@ class Hub:
         await self.ledger.start()
         await self.standings.start()
         self.ready = True
+
+    async def _open_vault(self) -> None:
+        keys = given_keys(self.settings.secrets.keys, os.environ, self.base, self.data)
+        self.vault = await open_vault(keys, self.store.configuration, self.data)
+        if not self.vault.closed:
+            self.tokens = build_tokens(self.settings.tokens, self.vault.derive(PURPOSE))
+        elif self.store.configuration is not None:
+            self.sealed = self.vault.closed
+            log.error("SEALED, no traffic is served: %s", self.sealed)
 
     async def _start(self, plugin: Plugin) -> None:
         await plugin.start()

@@ -26,7 +26,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhub_core.contracts import Timeouts
-from llmhub_core.hub.settings_values import Budget, a_budget, a_hash, a_model, a_name, a_pattern, a_web_address, a_zone
+from llmhub_core.hub.settings_values import (
+    Budget,
+    Moment,
+    a_budget,
+    a_hash,
+    a_model,
+    a_moment,
+    a_name,
+    a_pattern,
+    a_web_address,
+    a_zone,
+)
 
 DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores", "quota_stores")
 """Tables that configure plugins by name: ``[observers.prometheus]``. Providers have tables of their own."""
@@ -109,8 +120,8 @@ class AuthSettings:
 class SecretsSettings:
     keys: tuple[str, ...] = setting(
         (),
-        "Keys that seal stored secrets, as env:NAME or file:/path: the first seals, all open. "
-        "Nothing is stored sealed yet: provider keys come from this file or the environment.",
+        "Root keys that seal the secrets in the database, as env:NAME or file:/path: the first seals, all open. "
+        "Without any, one is made in the data folder.",
         secret=True,
     )
 
@@ -240,10 +251,23 @@ class RouteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviousToken:
+    hash: str = setting("", "Hash of the token that is being replaced.", required=True, secret=True, parse=a_hash)
+    until: Moment = setting(Moment(0), "Until when it counts too.", required=True, parse=a_moment)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSettings:
     name: str = setting("", "Name of this client token; unique.", required=True, parse=a_name)
     hash: str = setting(
         "", "sha256: and the SHA-256 of the token in 64 hexadecimal digits.", required=True, secret=True, parse=a_hash
+    )
+    previous: PreviousToken | None = setting(None, "The token before this one, while its callers move on.")
+    expires: Moment | None = setting(
+        None, 'The end of its time, such as "2026-12-31" (UTC) or "2026-12-31T18:00:00Z".', parse=a_moment
+    )
+    scopes: tuple[str, ...] = setting(
+        ("*",), "Operations that it may ask for, such as chat, embeddings or images/generations; * is any."
     )
     models: tuple[str, ...] = setting(("*",), "Models that it may ask for; * stands for anything.", parse=a_pattern)
     limits: TokenLimits = setting(TokenLimits(), "Limits of this token.")
@@ -271,8 +295,9 @@ class Settings:
 class Known:
     """What the plugins brought, each name with its Settings class.
 
-    `missing` has what could not be loaded, and why; its names are plain (``redis``) or with the door or the
-    plugin folder in front (``quota_stores.redis``, ``stores.redis``).
+    `operations` are what the dialects ask for (none: not known). `missing` has what could not be loaded, and why; its
+    names are plain (``redis``) or with the door or the plugin folder in front (``quota_stores.redis``,
+    ``stores.redis``).
     """
 
     provider_kinds: Mapping[str, type] = dataclasses.field(default_factory=dict)
@@ -282,6 +307,7 @@ class Known:
     observers: Mapping[str, type] = dataclasses.field(default_factory=dict)
     metadata_stores: Mapping[str, type] = dataclasses.field(default_factory=dict)
     quota_stores: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    operations: frozenset[str] = frozenset()
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

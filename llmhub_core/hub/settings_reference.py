@@ -17,12 +17,19 @@ from typing import Any, Literal
 from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.settings_environment import variables
 from llmhub_core.hub.settings_reader import Described, arms, described
-from llmhub_core.hub.settings_values import Budget, show_seconds, show_size
+from llmhub_core.hub.settings_values import Budget, Moment, show_seconds, show_size
 
 BEGIN = "<!-- settings: made from the code, do not edit -->"
 END = "<!-- end of settings -->"
 
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", Budget: "money in a period"}
+_TYPES = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    Budget: "money in a period",
+    Moment: "date or time",
+}
 _UNITS = {"seconds": "duration", "bytes": "size"}
 
 

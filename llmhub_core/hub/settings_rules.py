@@ -21,11 +21,13 @@ def problems(settings: Settings, known: Known, environ: Mapping[str, str], base:
     yield from _providers(settings)
     yield from _routes(settings, known)
     yield from _fallbacks(settings.routes)
-    yield from _tokens(settings)
+    yield from _tokens(settings, known)
     for path, reference in _references(settings):
         try:
-            vault.find(reference, environ, base)
-        except LookupError as error:
+            text = vault.find(reference, environ, base)
+            if path[0] == "secrets":
+                vault.RootKey(vault.Secret(text.strip()))
+        except (LookupError, ValueError) as error:
             yield Problem(path, str(error.args[0]))
 
 
@@ -152,7 +154,7 @@ def _circles(onward: Mapping[str, list[tuple[KeyPath, str]]]) -> Iterator[Proble
                 steps.append(iter(onward[target]))
 
 
-def _tokens(settings: Settings) -> Iterator[Problem]:
+def _tokens(settings: Settings, known: Known) -> Iterator[Problem]:
     yield from _twice("token", [token.name for token in settings.tokens], ("tokens",), "name")
     first: dict[str, str] = {}
     for index, token in enumerate(settings.tokens):
@@ -161,8 +163,18 @@ def _tokens(settings: Settings) -> Iterator[Problem]:
                 ("tokens", index, "hash"), f"is the hash of {quoted(first[token.hash])} too; make a new token"
             )
         first.setdefault(token.hash, token.name)
+        if token.previous is not None and token.previous.hash:
+            if token.previous.hash in first:
+                yield Problem(("tokens", index, "previous", "hash"), "is a hash that counts already; make a new token")
+            first.setdefault(token.previous.hash, token.name)
         if not token.models:
             yield Problem(("tokens", index, "models"), "allows no model; leave it out for all")
+        if not token.scopes:
+            yield Problem(("tokens", index, "scopes"), "allows nothing; leave it out for all")
+        for number, scope in enumerate(token.scopes):
+            if known.operations and scope != "*" and scope not in known.operations:
+                text = f"is not an operation{nearest(scope, known.operations)}"
+                yield Problem(("tokens", index, "scopes", number), text)
 
 
 def _twice(what: str, names: Sequence[str], path: KeyPath, key: str) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ sentence that says what the value must be; the readers of units have a counterpa
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 import zoneinfo
@@ -22,11 +23,15 @@ _QUANTITY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*")
 _BUDGET = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,18})?)\s*USD\s*/\s*([a-z]+)\s*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"[^\s\x00-\x1f\x7f#]{1,200}")
-_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_HASH = re.compile(r"(?:hmac-)?sha256:[0-9a-f]{64}")
 
 NANO = 10**9
 LARGEST_BUDGET = 10**9 * NANO
 """10⁻⁹ USD; larger sums would not fit the 64 bits of the stores."""
+
+
+class Moment(float):
+    """Seconds since 1970."""
 
 
 class Budget(NamedTuple):
@@ -119,6 +124,16 @@ def a_hash(value: str) -> str:
     if not _HASH.fullmatch(value):
         raise ValueError("must be sha256: and 64 hexadecimal digits in lower case; `llm-hub token add` prints it")
     return value
+
+
+def a_moment(value: Any) -> Moment:
+    """``2026-12-31`` (its beginning, in UTC) or ``2026-12-31T18:00:00+01:00``, quoted or as TOML's own dates."""
+    try:
+        moment = datetime.datetime.fromisoformat(str(value).strip())
+        return Moment((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp())
+    except (ValueError, OverflowError):
+        wanted = 'must be a date or a time such as "2026-12-31" or "2026-12-31T18:00:00Z"'
+        raise ValueError(f"{wanted}{_not(value)}") from None
 
 
 def a_web_address(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Secrets: found where a reference says, and held so that they do not slip out."""
+"""A secret text that does not slip out, and the places where one is found."""
 
 from __future__ import annotations
 

@@ -1,0 +1,21 @@
+"""Secrets: found where a reference says, held so that they do not slip out, sealed where they rest.
+
+Rooms: `secret` (the text, and references to it), `sealing` (the vault itself), `opening` (root keys and the canary,
+when the hub starts), `rotation` (everything sealed anew by the first root key, while hubs run).
+"""
+
+from llmhub_core.hub.vault.sealing import CannotOpen, RootKey, Vault, VaultClosed
+from llmhub_core.hub.vault.secret import LARGEST_FILE, Place, Secret, find, resolve, split
+
+__all__ = [
+    "LARGEST_FILE",
+    "CannotOpen",
+    "Place",
+    "RootKey",
+    "Secret",
+    "Vault",
+    "VaultClosed",
+    "find",
+    "resolve",
+    "split",
+]

@@ -1,0 +1,98 @@
+"""Everything sealed anew by the first root key, while hubs run on the same database.
+
+Each text is replaced only if it still is the one that was opened, so a rotation may be killed at any point and begun
+again, and never undoes what somebody changed meanwhile. The canary comes last: whoever takes an old key away too early
+is told at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from llmhub_core.contracts.configuration import ConfigurationStore, Entry
+from llmhub_core.hub.vault.opening import CANARY, FACT, STABLE
+from llmhub_core.hub.vault.sealing import CannotOpen, Vault, key_of
+
+BATCH = 100
+MOST_ROUNDS = 20
+"""Others may seal with another key while this runs, but not for ever."""
+
+
+@dataclass(slots=True)
+class Rotation:
+    """How far it is. `lost` has what could not be opened, and why; it stays as it is."""
+
+    total: int = 0
+    resealed: int = 0
+    current: int = 0
+    lost: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        return self.resealed + self.current + len(self.lost)
+
+
+@dataclass(slots=True)
+class Sealed:
+    """How many texts each root key sealed, by its id, and what cannot be opened."""
+
+    by_key: dict[str, int] = field(default_factory=dict)
+    lost: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+async def take_stock(vault: Vault, store: ConfigurationStore) -> Sealed:
+    """Opens everything."""
+    found = Sealed()
+    texts: list[tuple[str, str, str]] = [(each.kind, each.name, each.sealed) for each in await _sealed(store)]
+    texts += [(FACT, name, await store.fact(name)) for name in (STABLE, CANARY)]
+    for kind, name, sealed in texts:
+        try:
+            id = key_of(sealed)
+            found.by_key[id] = found.by_key.get(id, 0) + 1
+            vault.open(kind, name, sealed)
+        except CannotOpen as error:
+            found.lost[kind, name] = str(error)
+    return found
+
+
+async def rotate(vault: Vault, store: ConfigurationStore, report: Callable[[Rotation], None]) -> Rotation:
+    """Until nothing is left that another root key sealed; `report` is called after each batch."""
+    state = Rotation()
+    for _ in range(MOST_ROUNDS):
+        entries = await _sealed(store)
+        due = [entry for entry in entries if not vault.is_current(entry.sealed) and _id(entry) not in state.lost]
+        state.total = len(entries)
+        state.current = max(0, len(entries) - len(due) - state.resealed - len(state.lost))
+        if not due:
+            break
+        for start in range(0, len(due), BATCH):
+            for entry in due[start : start + BATCH]:
+                await _renew(entry, vault, store, state)
+            report(state)
+            await asyncio.sleep(0)
+    for name in (STABLE, CANARY):
+        was = await store.fact(name)
+        if not vault.is_current(was):
+            await store.keep_fact(name, vault.reseal(FACT, name, was), was)
+    return state
+
+
+async def _renew(entry: Entry, vault: Vault, store: ConfigurationStore, state: Rotation) -> None:
+    try:
+        sealed = vault.reseal(entry.kind, entry.name, entry.sealed)
+    except CannotOpen as error:
+        state.lost[_id(entry)] = str(error)
+        return
+    # Somebody else's change is looked at in the next round.
+    if await store.reseal(entry.kind, entry.name, entry.sealed, sealed):
+        state.resealed += 1
+
+
+async def _sealed(store: ConfigurationStore) -> list[Entry]:
+    return [entry for entry in (await store.entries())[1] if entry.sealed]
+
+
+def _id(entry: Entry) -> tuple[str, str]:
+    return entry.kind, entry.name
