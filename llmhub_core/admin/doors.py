@@ -27,9 +27,10 @@ from llmhub_core.admin.refusals import (
     not_signed_in,
     unusable,
 )
-from llmhub_core.admin.sessions import TOKEN_PREFIX, WHO, Who, who_presents
+from llmhub_core.admin.sessions import WHO, Who, who_presents
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.people import USER_ROLES, User, UserRole
+from llmhub_core.hub.minted import ADMIN_PREFIX
 
 log = logging.getLogger("llmhub.admin")
 
@@ -177,7 +178,7 @@ def _presented(request: web.Request) -> str:
     """An admin token; "" if there is none. What else is in that header may be a proxy's, and is none of ours."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
-    return token if scheme.lower() == "bearer" and token.startswith(TOKEN_PREFIX) else ""
+    return token if scheme.lower() == "bearer" and token.startswith(ADMIN_PREFIX) else ""
 
 
 async def _permit(visit: Visit, policy: Policy) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, forbidden, not_found, unusable
-from llmhub_core.admin.sessions import TOKEN_PREFIX, digest_of
+from llmhub_core.admin.sessions import digest_of
 from llmhub_core.admin.views import AdminTokenView, Done, MadeAdminToken, Page
 from llmhub_core.contracts.people import USER_ROLES, AdminToken, User, UserRole
-from llmhub_core.hub import tokens
+from llmhub_core.hub.minted import ADMIN_PREFIX, mint
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _LASTS = re.compile(r"(\d{1,5})\s*(h|d|w)")
@@ -28,18 +28,13 @@ class NewAdminToken(Asked, kw_only=True):
     lasts: str = "90d"
 
 
-def mint() -> str:
-    """A new token: 256 random bits, and a checksum by which scanners recognise it."""
-    return TOKEN_PREFIX + tokens.mint().removeprefix(tokens.PREFIX)
-
-
 def made(sent: NewAdminToken, user: User | None) -> tuple[AdminToken, str]:
     """The token as it rests, and itself; Denied for what it cannot be, or `user` may not make (None: the host)."""
     if not _NAME.fullmatch(sent.name):
         raise unusable("A token's name has 1 to 64 letters, digits or any of . - _, and begins with neither.")
     if user is not None and USER_ROLES.index(sent.role) > USER_ROLES.index(user.role):
         raise forbidden(sent.role)
-    text, now = mint(), time.time()
+    text, now = mint(ADMIN_PREFIX), time.time()
     token = AdminToken(
         id=f"adt_{secrets.token_hex(12)}",
         name=sent.name,

@@ -19,8 +19,6 @@ ABSOLUTE = 12 * 3600.0
 NOTED_EVERY = 60.0
 """Seconds: how exactly it is known when a session was last used."""
 
-TOKEN_PREFIX = "lha-"  # noqa: S105
-"""What every admin token begins with."""
 
 WHO = web.RequestKey("llmhub_who", object)
 

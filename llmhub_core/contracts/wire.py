@@ -287,7 +287,7 @@ def set_value(body: bytes, key: str, raw: bytes) -> bytes:
 # Headers and texts of providers.
 
 _CREDENTIALS = re.compile(
-    r"(?i)bearer\s+\S+|\b(?:sk|pk|rk|xai|csk|pplx|lha?|key)-[\w*.-]{6,}|\b(?:gsk|hf|fw)_[\w*.-]{6,}|\bAIza[\w*-]{6,}"
+    r"(?i)bearer\s+\S+|\b(?:sk|pk|rk|xai|csk|pplx|lh[ak]?|key)-[\w*.-]{6,}|\b(?:gsk|hf|fw)_[\w*.-]{6,}|\bAIza[\w*-]{6,}"
     r"|([?&](?:key|api_key)=)[^&\s]+"
 )
 

@@ -45,7 +45,7 @@ def digest(token: str) -> str:
 
 
 def keyed_digest(token: str, key: bytes) -> str:
-    """The form in which a client's or an admin's token rests in the database: ``hmac-sha256:`` and 64 digits."""
+    """The form in which a token rests in the database: ``hmac-sha256:`` and 64 hexadecimal digits."""
     return KEYED + hmac.digest(key, _bytes(token), "sha256").hex()
 
 

@@ -34,7 +34,7 @@ EMAIL = r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}"
 
 API_KEY = (
     r"(?<![A-Za-z0-9_-])"
-    r"(?:(?:sk|pk|rk|xai|pplx|lha?|glpat|xox[abeprs])-|(?:sk|pk|rk)_(?:live|test)_"
+    r"(?:(?:sk|pk|rk|xai|pplx|lh[ak]?|glpat|xox[abeprs])-|(?:sk|pk|rk)_(?:live|test)_"
     r"|(?:gsk|hf|r8|gh[opsur]|github_pat)_|AIza|ya29\.|AKIA|ASIA)"
     r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}"
 )
