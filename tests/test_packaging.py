@@ -105,14 +105,14 @@ def test_what_is_imported_is_required() -> None:
     distributions = packages_distributions()
     lists = [
         SETUP["options"]["install_requires"],
-        *(SETUP["options.extras_require"][name] for name in ("postgres", "redis", "vertex", "bedrock")),
+        *(SETUP["options.extras_require"][name] for name in ("apprise", "postgres", "redis", "vertex", "bedrock")),
     ]
     required = {plain(re.split(r"[\[>=;\s]", line)[0]) for lines in lists for line in lines.split("\n") if line.strip()}
     missing = {
         name
         for folder in FOLDERS
         for name in imported(ROOT / folder)
-        if not {plain(each) for each in distributions.get(name, ())} & required
+        if not {plain(each) for each in distributions.get(name, (name,))} & required
     }
     assert missing == {"pytest", "hypothesis"}, "these are for the suites, and whoever runs these has them"
 

@@ -1,5 +1,13 @@
 """What the hub and its plugins agree on: every name that a plugin may import."""
 
+from llmhub_core.contracts.alerts import (
+    Alert,
+    AlertSeverity,
+    AlertStore,
+    Mute,
+    NotDelivered,
+    Notice,
+)
 from llmhub_core.contracts.candidate import (
     Candidate,
     CandidateStats,
@@ -221,6 +229,9 @@ __all__ = [
     "SEALED",
     "USER_ROLES",
     "AdminToken",
+    "Alert",
+    "AlertSeverity",
+    "AlertStore",
     "Amount",
     "AnswerFormat",
     "Answered",
@@ -282,9 +293,12 @@ __all__ = [
     "MetadataStore",
     "MethodNotAllowed",
     "ModelCard",
+    "Mute",
     "NoCandidateLeft",
     "NoSettings",
+    "NotDelivered",
     "NotFound",
+    "Notice",
     "Observer",
     "Opaque",
     "OpaqueTool",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmhub_core.contracts.alerts import AlertStore
 from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.exchange import Outcome, Record
 from llmhub_core.contracts.people import PeopleStore
@@ -83,9 +84,10 @@ class MetadataStore(Plugin):
 
     `people` is where users, sessions and the audit rest, once started; a store that keeps none has None there, and
     the hub no dashboard to sign in to. `configuration` is what was configured beside the file; with None there the
-    file is all there is.
+    file is all there is. `alerts` is where alerts and mutes rest; without it a restart forgets them.
     """
 
+    alerts: AlertStore | None = None
     people: PeopleStore | None = None
     configuration: ConfigurationStore | None = None
 

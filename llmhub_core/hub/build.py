@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from llmhub_core.contracts.candidate import Deployment, Limit, ProviderKey
 from llmhub_core.contracts.errors import PluginError, SettingsError
@@ -174,3 +176,26 @@ def plugin_settings(settings: Settings, door: str, name: str, default: type) -> 
     """The settings of one plugin: from its table, else its defaults."""
     options = settings.plugins.get(door, {}).get(name)
     return options if options is not None else (default() if default is not NoSettings else NoSettings())
+
+
+def revealed(options: Any, table: str, base: Path, environ: Mapping[str, str] | None = None) -> Any:
+    """A plugin's settings with its secrets in place of what refers to them; SettingsError if one cannot be found."""
+    if not dataclasses.is_dataclass(options) or isinstance(options, type):
+        return options
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        if field.metadata.get("secret"):
+            value = getattr(options, field.name)
+            try:
+                found[field.name] = (
+                    _revealed(value, environ, base)
+                    if isinstance(value, str)
+                    else tuple(_revealed(each, environ, base) for each in value)
+                )
+            except LookupError as error:
+                raise SettingsError([f"{table}.{field.name}: {error.args[0]}"]) from None
+    return dataclasses.replace(options, **found) if found else options
+
+
+def _revealed(reference: str, environ: Mapping[str, str] | None, base: Path) -> str:
+    return resolve(reference, os.environ if environ is None else environ, base).reveal()

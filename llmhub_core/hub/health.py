@@ -63,6 +63,14 @@ class Health:
             return breaker.open_until
         return now + 1.0 if breaker.probing else None
 
+    def out(self) -> dict[tuple[str, str], int]:
+        """Deployments (provider, model) whose breaker is open, with their failures in a row: until one succeeds."""
+        return {key: breaker.failures for key, breaker in self._breakers.items() if breaker.open_until}
+
+    def forget(self, provider: str, model: str) -> None:
+        """As if it had never failed."""
+        self._breakers.pop((provider, model), None)
+
     def begin(self, stats: CandidateStats) -> None:
         stats.in_flight += 1
         stats.picks += 1

@@ -20,7 +20,8 @@ from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import HealthChange, Observer
 from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
-from llmhub_core.hub.build import Secrets, build_catalog, build_tokens, plugin_settings
+from llmhub_core.hub.alerts import Alerts
+from llmhub_core.hub.build import Secrets, build_catalog, build_tokens, plugin_settings, revealed
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Pool
@@ -69,7 +70,8 @@ class Hub:
             for name, options in settings.plugins.get("interceptors", {}).items()
         ]
         self.observers: list[Observer] = [
-            registry.observers.get(name)(options) for name, options in settings.plugins.get("observers", {}).items()
+            registry.observers.get(name)(revealed(options, f"observers.{name}", base or Path.cwd()))
+            for name, options in settings.plugins.get("observers", {}).items()
         ]
         self.store: MetadataStore = self._store("metadata_stores", settings.storage.metadata)
         self.quota: QuotaStore = self._store("quota_stores", settings.storage.quota)
@@ -82,7 +84,8 @@ class Hub:
             if entry.input_price is not None
         }
         self.pricing = Pricing(own, {table.name: table.kind for table in settings.providers})
-        self.ledger = Ledger(data / "journal", self.store, self.pricing.price)
+        self.alerts = Alerts(settings.alerts, self, self.store, self.observers, settings.server.public_url)
+        self.ledger = Ledger(data / "journal", self.store, self.pricing.price, self.alerts.shipped)
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
@@ -159,6 +162,7 @@ class Hub:
         await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
         await self.standings.start()
+        await self.alerts.start()
         self.ready = True
 
     async def _open_vault(self) -> None:
@@ -178,6 +182,7 @@ class Hub:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
         await self.settled()
+        await self.alerts.stop()
         await self.standings.stop()
         await self.ledger.stop()
         for plugin in reversed(self._started):
@@ -276,6 +281,7 @@ class Hub:
                 observer.health_changed(change)
             except Exception:
                 log.exception("the observer %s failed", observer.name)
+        self.alerts.wake()
 
     def secret(self, key_id: str) -> str:
         secret = self.secrets.get(key_id)

@@ -52,12 +52,20 @@ _decode = msgspec.json.Decoder(Intent | Outcome).decode
 
 
 class Ledger:
-    """`price` completes a record's cost when it is known; called before a record is shipped, never before."""
+    """`price` completes a record's cost when it is known; called before a record is shipped, never before. `shipped` is
+    told, behind the callers' backs, of records that are in the store now."""
 
-    def __init__(self, folder: Path, store: MetadataStore, price: Callable[[Sequence[Record]], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: MetadataStore,
+        price: Callable[[Sequence[Record]], None],
+        shipped: Callable[[Sequence[Record]], None] = lambda batch: None,
+    ) -> None:
         self._folder = folder
         self._store = store
         self._price = price
+        self._shipped = shipped
         self._open: dict[str, Segment] = {}
         self._records: list[Record] = []
         self._segments: list[Segment] = []
@@ -95,6 +103,11 @@ class Ledger:
     def backlog(self) -> int:
         """Records that are not in the store yet."""
         return len(self._records)
+
+    @property
+    def filled(self) -> float:
+        """Share of the journal's largest size that waits for the store."""
+        return (self._behind + self._journal.size) / CAP
 
     # the hot path: no await, and under load one write to the page cache a request
 
@@ -223,6 +236,7 @@ class Ledger:
             self._price(batch)
             await self._store.append(batch)
             del self._records[: len(batch)]
+            self._shipped(batch)
             if last:
                 for segment in sealed:
                     segment.shipped = True

@@ -48,7 +48,7 @@ class Pool:
         if not self._marks:  # the ordinary case costs one look
             return None
         worst: Mark | None = None
-        for subject in _subjects(candidate):
+        for subject in subjects(candidate):
             mark = self._marks.get(subject)
             if mark is None:
                 continue
@@ -86,6 +86,11 @@ class Pool:
             if mark is not None and (mark.until is None or mark.until > now):
                 return mark
         return Mark("active", "", None)
+
+    def marks(self) -> dict[str, Mark]:
+        """What is held against whom now, by subject (``key:…``, ``group:…``, ``model:…``, ``provider:…``)."""
+        now = time.monotonic()
+        return {subject: mark for subject, mark in self._marks.items() if mark.until is None or mark.until > now}
 
     def reset(self, key: ProviderKey) -> None:
         """Forget what is held against a key and its group."""
@@ -127,7 +132,8 @@ def _account(key: ProviderKey) -> str:
     return f"group:{key.provider}/{key.group}" if key.group else f"key:{key.id}"
 
 
-def _subjects(candidate: Candidate) -> tuple[str, ...]:
+def subjects(candidate: Candidate) -> tuple[str, ...]:
+    """Everything that may be held against a candidate."""
     key = candidate.key
     own = f"key:{key.id}"
     account = _account(key)

@@ -10,6 +10,7 @@ setting is one new field here. Plugins declare theirs the same way, with plain d
     minimum     smallest number allowed
     maximum     largest number allowed
     parse       Callable[[value], value]; raises ValueError with half a sentence ("must be …")
+    secret      True for a text, or texts, that may be env:NAME or file:/path: the plugin gets what they stand for
     required    True where a default stands only so that the field has a value
     blank       True where a required value may be "" all the same
     hidden      True for a field that no table sets
@@ -36,6 +37,7 @@ from llmhub_core.hub.settings_values import (
     a_name,
     a_pattern,
     a_web_address,
+    a_word_of,
     a_zone,
 )
 
@@ -44,6 +46,11 @@ DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores
 
 FALLBACK_REASONS = ("context_length", "content_filter")
 """What `fallbacks_on` can tell apart."""
+
+ALERT_RULES = (
+    "key_invalid", "key_exhausted", "provider_down", "quota_low", "budget_low", "budget_spent", "error_rate", "journal",
+)  # fmt: skip
+"""What alerts can be about."""
 
 MOST = 10**12
 """No limit is larger: the stores count in 64 bits."""
@@ -143,6 +150,39 @@ class RoutingSettings:
 class UpstreamSettings:
     connections: int = setting(1000, "Connections to one host at most.", minimum=1, maximum=1_000_000)
     idle: float = setting(30.0, "How long an unused connection is kept.", unit="seconds", minimum=0)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Channels are observers, with tables of their own."""
+
+    rules: tuple[str, ...] = setting(
+        ALERT_RULES, "What is told: each rule by its name; [] for nothing.", parse=a_word_of(ALERT_RULES)
+    )
+    every: float = setting(5.0, "How often the hub is looked at.", unit="seconds", minimum=0.1, maximum=3600)
+    repeat: float | None = setting(
+        14_400.0, 'After how long an alert that goes on is told again; "" for once only.', unit="seconds", minimum=60
+    )
+    provider_down_after: float = setting(
+        15.0, "How long all keys of a provider must be out.", unit="seconds", minimum=0, maximum=86_400
+    )
+    quota_share: float = setting(0.9, "Share of a daily limit of a key that must be used.", minimum=0.01, maximum=1)
+    quota_ahead: float | None = setting(
+        3600.0,
+        'Also told when at the rate of the last minutes a limit that is half used is spent so soon; "" for never.',
+        unit="seconds",
+        minimum=60,
+    )
+    budget_share: float = setting(0.8, "Share of a client token's budget that must be spent.", minimum=0.01, maximum=1)
+    error_rate: float = setting(0.2, "Share of the requests for a route that must fail.", minimum=0.001, maximum=1)
+    error_window: float = setting(300.0, "Within the last so long.", unit="seconds", minimum=10, maximum=86_400)
+    error_requests: int = setting(20, "Of no fewer requests than these.", minimum=1, maximum=MOST)
+    journal_share: float = setting(
+        0.5, "Share of the journal's 1 GiB that must wait for the database.", minimum=0.0001, maximum=1
+    )
+    keep: float = setting(
+        30 * 86_400.0, "How long alerts that are over stay in the list.", unit="seconds", minimum=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +323,7 @@ class Settings:
     secrets: SecretsSettings = setting(SecretsSettings(), "What seals the secrets in the database.")
     routing: RoutingSettings = setting(RoutingSettings(), "What happens when a provider fails.")
     upstream: UpstreamSettings = setting(UpstreamSettings(), "Connections to providers.")
+    alerts: AlertSettings = setting(AlertSettings(), "When people are told that something is not well.")
     providers: tuple[ProviderSettings, ...] = setting((), "Places that serve models.")
     routes: tuple[RouteSettings, ...] = setting((), "Public models and who answers for them.")
     tokens: tuple[TokenSettings, ...] = setting((), "Client tokens that are known from the file.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -198,3 +199,13 @@ def _references(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for index, provider in enumerate(settings.providers):
         for number, key in enumerate(provider.keys):
             yield ("providers", index, "keys", number, "secret"), key.secret
+    for door, tables in settings.plugins.items():
+        for name, options in tables.items():
+            for field in dataclasses.fields(options) if dataclasses.is_dataclass(options) else ():
+                if not field.metadata.get("secret"):
+                    continue
+                value = getattr(options, field.name)
+                if isinstance(value, str):
+                    yield (door, name, field.name), value
+                else:
+                    yield from (((door, name, field.name, number), each) for number, each in enumerate(value))

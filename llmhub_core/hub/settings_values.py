@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 import re
 import zoneinfo
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -141,6 +142,17 @@ def a_web_address(value: str) -> str:
     if value and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
         raise ValueError('must be an address such as "https://hub.example.com"')
     return value.rstrip("/")
+
+
+def a_word_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    """A reader for one of `words`."""
+
+    def read(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"has no {quoted(safe_text(value, 40))}{nearest(value, words)}")
+        return value
+
+    return read
 
 
 def a_zone(value: str) -> str:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from llmhub_core.contracts import HealthChange, Observer, Record
+from llmhub_core.contracts import Alert, HealthChange, Observer, Record
 from llmhub_core.testing.plugin import PluginSuite
-from llmhub_core.testing.records import HOSTILE, records
+from llmhub_core.testing.records import HOSTILE, NOON, records
 
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _LABEL = rf'{_NAME}="(?:[^"\\\x00-\x1f]|\\["\\n])*"'
@@ -36,6 +37,13 @@ def changes() -> list[HealthChange]:
         HealthChange("a", "key:a/k1", "active", "invalid", "denied"),
         HealthChange(HOSTILE, HOSTILE, "active", "exhausted", HOSTILE, 4e9),
     ]
+
+
+def alerts() -> list[Alert]:
+    """One begins and ends, one never began, and one means harm."""
+    alert = Alert("a-1", "key_invalid", "key:a/k1", "error", "It is refused.", "Replace it.", "keys", NOON)
+    over = replace(alert, recovered_at=NOON + 60)
+    return [alert, over, replace(over, id="a-2"), replace(alert, id="a-3", rule=HOSTILE, subject=HOSTILE, what=HOSTILE)]
 
 
 class ObserverSuite(PluginSuite):
@@ -70,12 +78,18 @@ class ObserverSuite(PluginSuite):
         for change in changes():
             observer.health_changed(change)
 
+    async def test_it_bears_every_alert(self, observer: Observer) -> None:
+        for alert in alerts():
+            observer.alert_changed(alert)
+
     async def test_what_it_counts_is_readable(self, observer: Observer) -> None:
         check_metrics(observer.metrics())
         for record in records():
             observer.finished(record)
         for change in changes():
             observer.health_changed(change)
+        for alert in alerts():
+            observer.alert_changed(alert)
         check_metrics(observer.metrics())
         assert observer.metrics() == observer.metrics(), "reading changes nothing"
 

@@ -14,7 +14,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator
 
-from llmhub_core.contracts import HealthChange, Observer, Record, hookimpl
+from llmhub_core.contracts import Alert, HealthChange, Observer, Record, hookimpl
 
 MOST_SERIES = 500
 """Distinct label sets that one metric keeps."""
@@ -130,6 +130,27 @@ class States(Metric):
             yield self._sample((*values, "active" if over else change.now), "1")
 
 
+class Open(Metric):
+    """How many are open now. A rule that has none any more stays, with 0: a series that ends looks like an outage."""
+
+    kind = "gauge"
+
+    def __init__(self, name: str, help: str, labels: Labels) -> None:
+        super().__init__(name, help, labels)
+        self._open: dict[Labels, set[str]] = {}
+
+    def note(self, alert: Alert) -> None:
+        ids = self._open.setdefault(self.series((alert.rule, alert.severity), self._open), set())
+        if alert.recovered_at is None:
+            ids.add(alert.id)
+        else:
+            ids.discard(alert.id)
+
+    def samples(self) -> Iterator[str]:
+        for values, ids in self._open.items():
+            yield self._sample(values, str(len(ids)))
+
+
 class Prometheus(Observer):
     """The metrics are those of `__init__`; docs/plugins/observers.md explains them."""
 
@@ -150,6 +171,7 @@ class Prometheus(Observer):
         self._changes = Counter(
             "llmhub_key_state_changes_total", "Changes of state, by the new state.", ("state", "provider"), closed=1
         )
+        self._alerts = Open("llmhub_alerts", "Open alerts.", ("rule", "severity"))
         self._states = States("llmhub_key_state", "1 for the present state.", ("provider", "subject", "state"))
 
     def finished(self, record: Record) -> None:
@@ -178,6 +200,9 @@ class Prometheus(Observer):
         self._changes.add((change.now, change.provider))
         self._states.note(change)
 
+    def alert_changed(self, alert: Alert) -> None:
+        self._alerts.note(alert)
+
     def metrics(self) -> str:
         families: tuple[Metric, ...] = (
             self._requests,
@@ -187,6 +212,7 @@ class Prometheus(Observer):
             self._first_byte,
             self._attempts,
             self._changes,
+            self._alerts,
             self._states,
         )
         return "".join(f"{line}\n" for family in families for line in family.render())

@@ -2,8 +2,9 @@
 
 Rooms: `tables` (the schema), `rows` (records to rows and back), `usage_query` (sums), `request_query` (the list of
 requests), `people_tables` and `people` (users, sessions, the audit), `configuration_tables` and `configuration`
-(what was configured beside the file), `writing` (how what is rare is written), `database` (what both databases
-share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
+(what was configured beside the file), `alert_tables` and `alerts` (what is not well), `writing` (how what is rare is
+written), `database` (what both databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema
+becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
 when a database really has to be migrated. This room imports neither.
@@ -111,6 +112,7 @@ class SqliteStore(_SqlStore):
         from llmhub_plugins.stores.sql.sqlite import SqliteDatabase
 
         self._database = await SqliteDatabase.open(self.settings)
+        self.alerts = self._database.alerts
         self.people = self._database.people
         self.configuration = self._database.configuration
 
@@ -125,6 +127,7 @@ class PostgresStore(_SqlStore):
         from llmhub_plugins.stores.sql.postgres import PostgresDatabase
 
         self._database = await PostgresDatabase.open(self.settings)
+        self.alerts = self._database.alerts
         self.people = self._database.people
         self.configuration = self._database.configuration
 

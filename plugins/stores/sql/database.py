@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from llmhub_plugins.stores.sql.alerts import SqlAlerts
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
@@ -29,6 +30,7 @@ class Database(ABC):
     def __init__(self, engine: AsyncEngine, shown: str) -> None:
         self._engine = engine
         self.shown = shown
+        self.alerts = SqlAlerts(engine)
         self.people = SqlPeople(engine)
         self.configuration = SqlConfiguration(engine)
 

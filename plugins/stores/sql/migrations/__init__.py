@@ -10,6 +10,6 @@ begin with::
     revision(alembic_config(), "say what it does", rev_id="0002")
 """
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """All that this version knows, oldest first; the last is what it needs. Here, and not only in the files, so that
 a start that has nothing to migrate imports no Alembic."""

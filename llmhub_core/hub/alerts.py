@@ -1,0 +1,389 @@
+"""Keeps alerts: opens one for what the rules find, closes it when it is over, and has people told of both, once.
+
+Everything happens behind the callers' backs: a look every few seconds and at once after a change of health. What is
+open, what was, and what is muted rests in the metadata store, so that a restart repeats nothing and forgets nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from llmhub_core.contracts.alerts import Alert, Mute, Notice
+from llmhub_core.contracts.candidate import Candidate, Deployment
+from llmhub_core.contracts.exchange import Record
+from llmhub_core.contracts.metadata_store import MetadataStore
+from llmhub_core.contracts.observer import Observer
+from llmhub_core.contracts.quota_store import Level
+from llmhub_core.hub.alert_rules import NO_ROUTE, Counted, Finding, Sight, Watched, findings, watched_limits
+from llmhub_core.hub.courier import Courier
+from llmhub_core.hub.forecast import Trend
+from llmhub_core.hub.pool import subjects
+from llmhub_core.hub.settings import AlertSettings
+
+log = logging.getLogger("llmhub.alerts")
+
+FORGOTTEN = ("key_invalid", "key_exhausted", "provider_down")
+"""Rules about what the hub forgets when it stops: such an alert of an earlier run is over only when it is proven so."""
+
+COUNTED = ("quota_low", "budget_low", "budget_spent")
+"""Rules about what the quota store counts."""
+
+AT_ONCE = 20
+"""Limits that are looked at in one go; a store in this process holds up requests while it answers."""
+
+SHARE_OF_TIME = 0.05
+LONGEST_PAUSE = 1.0
+
+SLICES = 30
+"""The window of the error rate moves in so many steps."""
+
+SWEEP_EVERY = 3600.0
+
+Key = tuple[str, str]
+"""(rule, subject)"""
+
+
+class Alerts:
+    """Construct → start (once the store is up) → use → stop. `hub_address` is what notices give as the hub's own."""
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        hub: Watched,
+        store: MetadataStore,
+        observers: Sequence[Observer],
+        hub_address: str,
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._metadata = store
+        self._observers = observers
+        self._address = hub_address
+        self.courier = Courier(observers, self._delivered)
+        self.open: dict[Key, Alert] = {}
+        self.mutes: list[Mute] = []
+        self._since: dict[Key, float] = {}  # monotonic: since when a finding is held
+        self._unproven: set[Key] = set()
+        self._proofs: set[str] = set()
+        self._sent: dict[str, float] = {}
+        self._unkept: dict[str, Alert] = {}  # the store has these otherwise, or not yet
+        self._recent: dict[str, Counted] = {}
+        self._levels: dict[str, tuple[Level, Trend]] = {}
+        self._slices: deque[tuple[float, dict[str, Counted]]] = deque()
+        self._started = 0.0
+        self._swept = 0.0
+        self._levels_known = False
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._out = False
+
+    async def start(self) -> None:
+        self._started = time.monotonic()
+        self.courier.start()
+        if self._metadata.alerts is not None:
+            self.mutes = list(await self._metadata.alerts.mutes(time.time()))
+            for alert in await self._metadata.alerts.unsettled_alerts():
+                if alert.recovered_at is not None:
+                    self._send("recovered", alert)
+                    continue
+                self.open[alert.rule, alert.subject] = alert
+                if alert.rule in FORGOTTEN:
+                    self._unproven.add((alert.rule, alert.subject))
+        self._task = asyncio.create_task(self._keep_looking(), name="alerts")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        await self.courier.stop()
+        await self._keep()
+
+    # what happens
+
+    def wake(self) -> None:
+        """Something changed: look now."""
+        self._wake.set()
+
+    def shipped(self, batch: Sequence[Record]) -> None:
+        """Count finished requests for the error rate; called once a batch, when it is in the store."""
+        now = time.monotonic()
+        if not self._slices or now - self._slices[-1][0] > self._settings.error_window / SLICES:
+            self._slices.append((now, {}))
+        counts, oldest = self._slices[-1][1], time.time() - self._settings.error_window
+        routes = self._hub.catalog.routes
+        for record in batch:
+            if record.arrived_at < oldest or record.outcome not in ("served", "failed"):
+                continue
+            route = record.route if record.route in routes else NO_ROUTE
+            counted = counts.get(route)
+            if counted is None:
+                counted = counts[route] = Counted()
+            counted.requests += 1
+            if record.outcome == "failed":
+                counted.failed += 1
+                counted.codes[record.code] += 1
+        if self._unproven:
+            self._look_for_proof(batch)
+
+    def _look_for_proof(self, batch: Sequence[Record]) -> None:
+        places = self._hub.catalog.places
+        for record in batch:
+            for attempt in record.attempts:
+                place = places.get(attempt.provider)
+                key = next((key for key in place.keys if key.name == attempt.key), None) if place else None
+                if attempt.reason == "ok" and key is not None:
+                    self._proofs.update(subjects(Candidate(Deployment(attempt.provider, attempt.model), key)))
+                    self._proofs.update((attempt.provider, f"{attempt.provider}/{attempt.model}"))
+        if any(subject in self._proofs for _, subject in self._unproven):
+            self._wake.set()
+
+    # looking
+
+    async def _keep_looking(self) -> None:
+        while True:
+            try:
+                await self.look()
+                self._out = False
+            except Exception as error:
+                if not self._out:
+                    log.warning("alerts cannot be looked after at the moment: %s", type(error).__name__)
+                self._out = True
+            # Not at once: what fails comes in crowds.
+            await asyncio.sleep(min(0.2, self._settings.every))
+            try:
+                async with asyncio.timeout(self._settings.every):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def look(self) -> None:
+        """Compare what the rules find with what is open."""
+        await self._look_at_levels()
+        found = {(each.rule, each.subject): each for each in findings(self._sight())}
+        now = time.monotonic()
+        self._since = {key: self._since.get(key, now) for key in found}
+        self._unproven -= found.keys()
+        for key, finding in found.items():
+            if key not in self.open and now - self._since[key] >= finding.after:
+                await self._open(key, finding)
+        for key in list(self.open):
+            if key not in found and self._is_over(key):
+                self._close(key)
+        self._tell_again(found)
+        await self._keep()
+
+    def _sight(self) -> Sight:
+        oldest = time.monotonic() - self._settings.error_window
+        while self._slices and self._slices[0][0] < oldest:
+            self._slices.popleft()
+        recent: dict[str, Counted] = {}
+        for _, counts in self._slices:
+            for route, counted in counts.items():
+                whole = recent.setdefault(route, Counted())
+                whole.requests += counted.requests
+                whole.failed += counted.failed
+                whole.codes.update(counted.codes)
+        self._recent = recent
+        return Sight(self._hub, self._settings, self._levels, recent)
+
+    async def _look_at_levels(self) -> None:
+        """Where the store does not answer, what it said last stands."""
+        limits = watched_limits(self._hub)
+        levels: dict[str, tuple[Level, Trend]] = {}
+        self._levels_known = False
+        try:
+            for first in range(0, len(limits), AT_ONCE):
+                began = time.perf_counter()
+                for level in await self._hub.quota.levels(limits[first : first + AT_ONCE]):
+                    known = self._levels.get(level.limit.id)
+                    trend = Trend() if known is None else known[1]
+                    trend.note(time.monotonic(), level.used)
+                    levels[level.limit.id] = level, trend
+                if first + AT_ONCE < len(limits):
+                    took = time.perf_counter() - began
+                    await asyncio.sleep(min(took * (1 / SHARE_OF_TIME - 1), LONGEST_PAUSE))
+        except Exception as error:
+            log.debug("the levels of limits are not known: %s", type(error).__name__)
+            return
+        self._levels, self._levels_known = levels, True
+
+    def _is_over(self, key: Key) -> bool:
+        """What was not found is over, unless it only cannot be seen: a store is away, or the hub was started anew."""
+        rule, subject = key
+        if rule in COUNTED:
+            return self._levels_known
+        if rule == "error_rate":
+            counted = self._recent.get(subject)
+            if counted is None:
+                return time.monotonic() - self._started >= self._settings.error_window
+            return counted.failed < counted.requests * self._settings.error_rate
+        if key not in self._unproven:
+            return True
+        if subject in self._proofs or not self._exists(subject):
+            self._unproven.discard(key)
+            if not self._unproven:
+                self._proofs.clear()
+            return True
+        return False
+
+    def _exists(self, subject: str) -> bool:
+        places = self._hub.catalog.places.values()
+        known = {place.name for place in places}
+        known.update(each for place in places for key in place.keys for each in subjects(Candidate(_ANY, key)))
+        kind, _, rest = subject.partition(":")
+        if kind == "model":
+            return any(rest.startswith(f"{each}/") for each in known)
+        return subject in known or subject.partition("/")[0] in known
+
+    # opening, closing, telling
+
+    async def _open(self, key: Key, finding: Finding) -> None:
+        alert = Alert(
+            f"alr_{secrets.token_hex(10)}", finding.rule, finding.subject, finding.severity, finding.what,
+            finding.advice, finding.page, time.time(),
+        )  # fmt: skip
+        self.open[key] = self._unkept[alert.id] = alert
+        if self._metadata.alerts is not None:
+            try:
+                self.open[key] = await self._metadata.alerts.open_alert(alert)
+                del self._unkept[alert.id]
+            except Exception as error:
+                # Told all the same: that the database is away may be the very thing to tell.
+                log.warning("an alert could not be kept yet: %s", type(error).__name__)
+        if self.open[key].id != alert.id:
+            return  # another hub with the same database was first, and tells it
+        log.warning("alert %s: %s", alert.rule, alert.what)
+        self._announce(alert)
+        self._send("open", alert)
+
+    def _close(self, key: Key) -> None:
+        over = replace(self.open.pop(key), recovered_at=time.time())
+        log.info("alert %s is over: %s", over.rule, over.subject)
+        self._announce(over)
+        known = self._sent.pop(over.id, None) is not None or over.told == "open"
+        if known and not self.is_muted(over):
+            self._unkept[over.id] = replace(over, told="open")
+            self._send("recovered", over)
+            self._sent.pop(over.id, None)
+        else:
+            self._unkept[over.id] = replace(over, told="recovered")
+
+    def _tell_again(self, found: dict[Key, Finding]) -> None:
+        """What goes on for long, and what was not told because it was muted or the hub stopped."""
+        now, repeat = time.time(), self._settings.repeat
+        self.mutes = [mute for mute in self.mutes if mute.until > now]
+        for key, alert in list(self.open.items()):
+            if alert.told == "" and alert.id not in self._sent:
+                self._send("open", alert)
+            elif repeat is not None and now - max(alert.told_at, self._sent.get(alert.id, 0.0)) >= repeat:
+                finding = found.get(key)
+                if finding is not None:  # as it stands now: what is left, by when
+                    alert = self.open[key] = replace(alert, what=finding.what, advice=finding.advice)
+                self._send("reminder", alert)
+
+    def _announce(self, alert: Alert) -> None:
+        for observer in self._observers:
+            try:
+                observer.alert_changed(alert)
+            except Exception:
+                log.exception("the observer %s failed", observer.name)
+
+    def _send(self, kind: Literal["open", "reminder", "recovered"], alert: Alert) -> None:
+        if self.is_muted(alert):
+            return
+        self._sent[alert.id] = time.time()
+        notice = self._notice(kind, alert)
+        if self.courier.channels:
+            self.courier.send(notice)
+        else:
+            self._delivered(notice)  # those who look see it
+
+    def _notice(self, kind: Literal["open", "reminder", "recovered", "test"], alert: Alert) -> Notice:
+        return Notice(f"ntc_{secrets.token_hex(10)}", kind, alert, time.time(), self._address)
+
+    def _delivered(self, notice: Notice) -> None:
+        alert, now = notice.alert, time.time()
+        if notice.kind == "recovered":
+            self._unkept[alert.id] = replace(alert, told="recovered", told_at=now)
+            return
+        key = (alert.rule, alert.subject)
+        still = self.open.get(key)
+        if still is not None and still.id == alert.id:  # else it is over by now, and that is told next
+            self.open[key] = self._unkept[alert.id] = replace(still, told="open", told_at=now)
+
+    async def _keep(self) -> None:
+        """Bring the store up to date, and let it forget what is old."""
+        store = self._metadata.alerts
+        if store is None:
+            self._unkept.clear()
+            return
+        try:
+            for alert in list(self._unkept.values()):
+                await store.keep_alert(alert)
+                if self._unkept.get(alert.id) is alert:
+                    del self._unkept[alert.id]
+            if time.monotonic() - self._swept > SWEEP_EVERY or not self._swept:
+                self._swept = time.monotonic()
+                await store.forget_alerts(time.time() - self._settings.keep)
+        except Exception as error:
+            log.debug("alerts could not be kept: %s", type(error).__name__)
+
+    # people
+
+    def is_muted(self, alert: Alert) -> bool:
+        now = time.time()
+        return any(mute.until > now and mute.covers(alert) for mute in self.mutes)
+
+    async def mute(self, rule: str, subject: str, seconds: float, by: str) -> Mute:
+        """Tell nothing of these for so long; what is still open then is told then."""
+        mute = Mute(f"mut_{secrets.token_hex(10)}", rule, subject, time.time() + seconds, by)
+        if self._metadata.alerts is not None:
+            await self._metadata.alerts.mute(mute)
+        self.mutes = [each for each in self.mutes if (each.rule, each.subject) != (rule, subject)] + [mute]
+        return mute
+
+    async def unmute(self, id: str) -> Mute | None:
+        """The mute that ended; None if there is none of that id."""
+        found = next((mute for mute in self.mutes if mute.id == id), None)
+        if found is not None:
+            self.mutes.remove(found)
+            if self._metadata.alerts is not None:
+                await self._metadata.alerts.unmute(id)
+            self.wake()
+        return found
+
+    async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Alert]:
+        """Newest first, those that are over too."""
+        if self._metadata.alerts is not None:
+            return await self._metadata.alerts.alerts(limit, before)
+        found = sorted(self.open.values(), key=lambda alert: (alert.opened_at, alert.id), reverse=True)
+        return [alert for alert in found if before is None or (alert.opened_at, alert.id) < before][:limit]
+
+    async def test(self, by: str) -> list[tuple[str, str]]:
+        """Try every channel now: its name, and "" or why nothing arrived."""
+        alert = Alert(
+            f"alr_{secrets.token_hex(10)}", "test", "test", "warning", f"This is a test, sent by {by or 'somebody'}.",
+            "Nothing has to be done.", "alerts", time.time(),
+        )  # fmt: skip
+        notice = self._notice("test", alert)
+        tried = await asyncio.gather(
+            *(channel.attempt(notice) for channel in self.courier.channels), return_exceptions=True
+        )
+        return [
+            (channel.name, "" if result is None else str(result))
+            for channel, result in zip(self.courier.channels, tried, strict=True)
+        ]
+
+
+_ANY = Deployment("", "")
