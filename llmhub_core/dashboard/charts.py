@@ -2,92 +2,199 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from llmhub_core.admin.views import AttemptView, RequestView, UsageLine
 
 HOUR, DAY = 3600, 86_400
-HEIGHT = 100.0
 MOST_BARS = 100
+TOP, FLOOR = 4.0, 88.0
+"""Between these, in percent from above, a plot draws; below stand the names of the times."""
+
+SHOWN = 5
+"""Series that have a colour of their own; the rest is one."""
+
+Kind = Literal["requests", "tokens", "money"]
+Slots = dict[int, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a bar: `kind` is served, failed or other."""
+    """A part of a bar. `kind` is its colour: served, failed, other, or s1 … s6."""
 
     kind: str
+    name: str
+    value: int
     y: float
     height: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """`x` and `width` in 0–100 of the drawing's width; heights in 0–100 of its height, from above."""
+    """All in percent of the drawing, from left and from above. `mark`: its time is written below it (major), or only
+    where there is room (minor)."""
 
+    at: int
     label: str
+    short: str
+    mark: str
+    hit: float
     x: float
     width: float
     pieces: tuple[Piece, ...]
-    requests: int
-    served: int
-    failed: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    value: float
+    y: float
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
+    """`series` are (colour, name), lowest first; `kind` says how to write a value; `step` is the room of one bar."""
+
     bars: tuple[Bar, ...]
-    most: int
-    unit: str
+    ticks: tuple[Tick, ...]
+    series: tuple[tuple[str, str], ...]
+    kind: Kind
+    unit: Literal["hour", "day"]
+    step: float
+    floor: float = FLOOR
 
     @property
     def empty(self) -> bool:
-        return self.most == 0
+        return not any(bar.pieces for bar in self.bars)
 
 
-def over_time(lines: Sequence[UsageLine], since: float, until: float) -> Chart:
-    """Requests by the hour, or by the day where hours would be too many; hours without any are there, and empty."""
-    step = HOUR if until - since <= MOST_BARS * HOUR else DAY
-    first = int(since // step) * step
-    slots = {at: [0, 0, 0] for at in range(first, max(first + step, int(until)), step)}
+def unit(since: float, until: float) -> Literal["hour", "day"]:
+    """Hours, or days where hours would be too many."""
+    return "hour" if until - since <= MOST_BARS * HOUR else "day"
+
+
+def by_outcome(lines: Iterable[UsageLine], since: float, until: float) -> Chart:
+    """Requests over time, from lines by hour or day; times without any are there, and empty."""
+    slots = _slots(since, until, 3)
     for line in lines:
-        at = int(_start(line.group[0]) // step) * step
-        slot = slots.get(at)
+        slot = slots.get(_slot(line, since, until))
         if slot is not None:
-            for place, value in enumerate((line.requests, line.served, line.failed)):
+            for place, value in enumerate((line.served, line.requests - line.served - line.failed, line.failed)):
                 slot[place] += value
-    shown = list(slots.items())[-4 * MOST_BARS :]
-    most = max(slot[0] for _, slot in shown)
-    width = 100 / len(shown)
-    label = "%d %b %H:%M" if step == HOUR else "%d %b"
-    bars = tuple(
-        Bar(
-            datetime.fromtimestamp(at, UTC).strftime(label),
-            round(place * width + width * 0.1, 3),
-            round(width * 0.8, 3),
-            _stacked(requests, served, failed, most),
-            requests,
-            served,
-            failed,
-        )
-        for place, (at, (requests, served, failed)) in enumerate(shown)
-    )
-    return Chart(bars, most, "hour" if step == HOUR else "day")
+    series = (("served", "served"), ("other", "refused or cancelled"), ("failed", "failed"))
+    return _chart(slots, series, "requests", unit(since, until))
 
 
-def _start(group: str) -> float:
+def by_group(
+    lines: Sequence[UsageLine], since: float, until: float, kind: Kind, value: Callable[[UsageLine], int]
+) -> Chart:
+    """From lines by hour or day and one more group: the largest groups, and the others together."""
+    sums: dict[str, int] = {}
+    for line in lines:
+        sums[line.group[1]] = sums.get(line.group[1], 0) + value(line)
+    largest = sorted((name for name in sums if sums[name]), key=lambda name: (-sums[name], name))
+    own, rest = largest[:SHOWN], largest[SHOWN:]
+    places = {name: min(place, SHOWN) for place, name in enumerate(largest)}
+    slots = _slots(since, until, len(own) + bool(rest))
+    for line in lines:
+        slot = slots.get(_slot(line, since, until))
+        if slot is not None and line.group[1] in places:
+            slot[places[line.group[1]]] += value(line)
+    series = [(f"s{place}", name or "none") for place, name in enumerate(own, 1)]
+    if rest:
+        series.append(("s6", f"{len(rest)} others"))
+    return _chart(slots, tuple(series), kind, unit(since, until))
+
+
+def start(group: str) -> float:
+    """Of an hour's or a day's group, in seconds since 1970."""
     return datetime.fromisoformat(group).replace(tzinfo=UTC).timestamp()
 
 
-def _stacked(requests: int, served: int, failed: int, most: int) -> tuple[Piece, ...]:
-    pieces, y = [], HEIGHT
-    for kind, value in (("served", served), ("other", requests - served - failed), ("failed", failed)):
+def _slots(since: float, until: float, width: int) -> Slots:
+    step = HOUR if unit(since, until) == "hour" else DAY
+    first = int(since // step) * step
+    times = list(range(first, max(first + step, int(until)), step))[-4 * MOST_BARS :]
+    return {at: [0] * width for at in times}
+
+
+def _slot(line: UsageLine, since: float, until: float) -> int:
+    step = HOUR if unit(since, until) == "hour" else DAY
+    return int(start(line.group[0]) // step) * step
+
+
+def _chart(slots: Slots, series: tuple[tuple[str, str], ...], kind: Kind, unit: Literal["hour", "day"]) -> Chart:
+    top = _round_up(max((sum(slot) for slot in slots.values()), default=0), kind)
+    step = 100 / len(slots)
+    gap = step * (0.14 if len(slots) < 60 else 0.08)
+    full, short = ("%d %b %H:%M", "%H:%M") if unit == "hour" else ("%a %d %b", "%d %b")
+    marks = _marks(list(slots), unit)
+    bars = []
+    for place, (at, values) in enumerate(slots.items()):
+        moment = datetime.fromtimestamp(at, UTC)
+        bars.append(
+            Bar(
+                at,
+                moment.strftime(full),
+                moment.strftime(short),
+                marks.get(at, ""),
+                round(place * step, 3),
+                round(place * step + gap, 3),
+                round(step - 2 * gap, 3),
+                _stacked(values, series, top),
+                tuple(values),
+            )
+        )
+    ticks = tuple(Tick(top * share, round(FLOOR - (FLOOR - TOP) * share, 2)) for share in (0, 0.5, 1))
+    return Chart(tuple(bars), ticks, series, kind, unit, round(step, 3))
+
+
+def _marks(times: list[int], unit: str) -> dict[int, str]:
+    """About eight names of times, at even distances; every other one may go where there is little room."""
+    every = next(n for n in (1, 2, 3, 4, 6, 12, 24, 48, 96) if len(times) <= 8.5 * n)
+    return {at: "minor" if place % (2 * every) else "major" for place, at in enumerate(times) if place % every == 0}
+
+
+def _round_up(value: int, kind: Kind) -> float:
+    """To 1, 2 or 5 of its magnitude; no half requests on the axis."""
+    if value <= 0:
+        return 2.0
+    magnitude = 10.0 ** math.floor(math.log10(value))
+    top = next(step * magnitude for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * magnitude >= value)
+    return max(top, 2.0) if kind == "requests" else top
+
+
+def _stacked(values: Sequence[int], series: Sequence[tuple[str, str]], top: float) -> tuple[Piece, ...]:
+    pieces, y = [], FLOOR
+    for (kind, name), value in zip(series, values, strict=True):
         if value > 0:
-            height = max(1.0, HEIGHT * value / most)
+            height = max(0.8, (FLOOR - TOP) * value / top)
             y -= height
-            pieces.append(Piece(kind, round(max(0.0, y), 2), round(height, 2)))
+            pieces.append(Piece(kind, name, value, round(max(0.0, y), 2), round(height, 2)))
     return tuple(pieces)
+
+
+def over_time(lines: Iterable[UsageLine], since: float, until: float, value: Callable[[UsageLine], int]) -> list[int]:
+    """One sum for each hour or day of the time."""
+    slots = _slots(since, until, 1)
+    for line in lines:
+        if (slot := slots.get(_slot(line, since, until))) is not None:
+            slot[0] += value(line)
+    return [slot[0] for slot in slots.values()]
+
+
+def spark(values: Sequence[float]) -> str:
+    """A line of SVG's through the values, in a box of 100 × 30; "" where a line would say nothing."""
+    most = max(values, default=0)
+    if len(values) < 3 or most <= 0:
+        return ""
+    step = 100 / (len(values) - 1)
+    points = [f"{round(place * step, 2):g} {round(28 - 26 * value / most, 2):g}" for place, value in enumerate(values)]
+    return "M" + "L".join(points)
 
 
 @dataclass(frozen=True, slots=True)

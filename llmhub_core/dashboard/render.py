@@ -1,4 +1,4 @@
-"""Templates and assets, found in the installed packages."""
+"""Templates and assets, found in the installed packages, and what every page is drawn with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import aiohttp_jinja2
@@ -13,17 +14,40 @@ import jinja2
 from aiohttp import web
 
 from llmhub_core.admin.doors import Visit
+from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
 from llmhub_core.dashboard.words import FILTERS
 
-NAVIGATION = (
-    ("/", "Overview"),
-    ("/requests", "Requests"),
-    ("/usage", "Usage"),
-    ("/keys", "Keys and quotas"),
-    ("/health", "Health"),
-    ("/plugins", "Plugins"),
-)
+Entry = tuple[str, str, str, UserRole]
+"""Path, name, picture (in parts.html) and the role from which on it is shown."""
+
+NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "Traffic",
+        (
+            ("/", "Overview", "home", "viewer"),
+            ("/requests", "Requests", "list", "viewer"),
+            ("/usage", "Usage", "chart", "viewer"),
+        ),
+    ),
+    (
+        "Routing",
+        (
+            ("/keys", "Keys and quotas", "key", "viewer"),
+        ),
+    ),
+    (
+        "This hub",
+        (
+            ("/health", "Health", "pulse", "viewer"),
+            ("/plugins", "Plugins", "plug", "viewer"),
+        ),
+    ),
+)  # fmt: skip
+
+THEMES = ("light", "dark")
+THEME = "theme"
+"""The cookie in which the choice of colours rests, so that the server draws the right ones at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +60,24 @@ class Asset:
 
 
 def load_assets() -> dict[str, Asset]:
-    """All static files by name. Served from this table and not from a folder, so that nothing else can be."""
+    """All static files by name; the rooms of css/ and js/ as one file each, in their order. Served from this table and
+    not from a folder, so that nothing else can be."""
+    folder = files("llmhub_static")
+    found = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
+    for kind in ("css", "js"):
+        found[f"hub.{kind}"] = b"".join(room.read_bytes() for room in _rooms(folder / kind))
     assets = {}
-    for entry in files("llmhub_static").iterdir():
-        media_type, _ = mimetypes.guess_type(entry.name)
-        if not entry.is_file() or entry.name.endswith(".py") or media_type is None:
+    for name, body in found.items():
+        media_type, _ = mimetypes.guess_type(name)
+        if name.endswith(".py") or media_type is None:
             continue
-        body = entry.read_bytes()
         digest = hashlib.sha256(body).hexdigest()[:12]
-        assets[entry.name] = Asset(f"/static/{digest}/{entry.name}", media_type, body)
+        assets[name] = Asset(f"/static/{digest}/{name}", media_type, body)
     return assets
+
+
+def _rooms(folder: Traversable) -> list[Traversable]:
+    return sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)
 
 
 def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
@@ -64,12 +96,15 @@ def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
 
 def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200) -> web.Response:
     """A page, with what every page needs: who is there, where they are, the token for forms."""
-    path = visit.request.path
     who = visit.who
+    theme = visit.request.cookies.get(THEME, "")
     common = {
         "who": None if who is None else who.user,
         "csrf": "" if who is None else who.csrf,
-        "here": path,
+        "here": visit.request.path,
+        "here_in_full": visit.request.path_qs if visit.request.method == "GET" else visit.request.path,
+        "theme": theme if theme in THEMES else "",
+        "may": visit.may,
         "may_change": visit.may("admin"),
         "token": visit.control.hub.settings.auth.api == "token",
     }

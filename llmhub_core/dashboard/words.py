@@ -31,6 +31,11 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def counted(number: float, thing: str) -> str:
+    """1 key, 12 keys."""
+    return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
+
+
 def short(value: float | None) -> str:
     """Three digits or so: 950, 12.3k, 4.56M."""
     if value is None:
@@ -86,6 +91,20 @@ def amount(value: float, kind: str) -> str:
     return money(value) if kind == "money" else (short(value) if kind == "tokens" else number(value))
 
 
+def tick(value: float, kind: str) -> str:
+    """At an axis: short, whatever it is."""
+    if kind != "money":
+        return short(value)
+    return "$0" if not value else (money(value) if value < 1e9 else f"${short(value / 1e9)}")
+
+
+def limited(level: Any) -> str:
+    """What a limit limits: requests a minute, spend a month."""
+    if level.kind == "concurrency":
+        return "requests at once"
+    return f"{'spend' if level.kind == 'money' else level.kind} {window(level.window)}"
+
+
 def window(length: int) -> str:
     """What a limit is for."""
     known = {0: "at once", 60: "a minute", 3600: "an hour", 86_400: "a day", 604_800: "a week", 2_592_000: "a month"}
@@ -120,7 +139,5 @@ def _utc(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    each.__name__: each
-    for each in (tone, said, number, short, milliseconds, seconds, money, amount, window, percent, change, iso, clock)
-}
+_SAID = (tone, said, number, counted, short, milliseconds, seconds, money, amount, tick, limited, window, percent)
+FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock)}

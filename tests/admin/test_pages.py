@@ -18,7 +18,8 @@ from llmhub_core.admin.accounts import Accounts
 from llmhub_core.contracts import Attempt
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.dashboard import charts, words
-from llmhub_core.dashboard.pages import PAGES, inside
+from llmhub_core.dashboard.page import inside
+from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 from llmhub_core.testing.records import HOSTILE, a_record
 
@@ -309,20 +310,34 @@ def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
 
     none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
     line = UsageLine(group=["1970-01-01T05:00:00Z"], **{**none, "requests": 10, "served": 6, "failed": 3})
-    chart = charts.over_time([line], 0, 24 * 3600)
-    assert (len(chart.bars), chart.most, chart.unit) == (24, 10, "hour")
+    chart = charts.by_outcome([line], 0, 24 * 3600)
+    assert (len(chart.bars), [tick.value for tick in chart.ticks], chart.unit) == (24, [0, 5, 10], "hour")
     bar = chart.bars[5]
-    assert [(piece.kind, piece.y, piece.height) for piece in bar.pieces] == [
-        ("served", 40.0, 60.0), ("other", 30.0, 10.0), ("failed", 0.0, 30.0)
+    assert [(piece.kind, piece.value, piece.y, piece.height) for piece in bar.pieces] == [
+        ("served", 6, 37.6, 50.4), ("other", 1, 29.2, 8.4), ("failed", 3, 4.0, 25.2)
     ]  # fmt: skip
     assert all(not other.pieces for other in chart.bars if other is not bar)
-    days = charts.over_time([line], 0, 30 * 86_400)
-    assert (len(days.bars), days.unit, days.bars[0].requests) == (30, "day", 10)
-    assert charts.over_time([], 0, 3600).empty
+    days = charts.by_outcome([line], 0, 30 * 86_400)
+    assert (len(days.bars), days.unit, sum(days.bars[0].values)) == (30, "day", 10)
+    assert charts.by_outcome([], 0, 3600).empty
+
+
+def test_the_largest_groups_have_their_colours_and_the_rest_share_one() -> None:
+    from llmhub_core.admin.views import UsageLine
+
+    none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
+    lines = [
+        UsageLine(group=["1970-01-01T05:00:00Z", f"m{n}"], **{**none, "requests": 10 - n, "cost": n}) for n in range(8)
+    ]
+    chart = charts.by_group(lines, 0, 24 * 3600, "requests", lambda line: line.requests)
+    assert [name for _, name in chart.series] == ["m0", "m1", "m2", "m3", "m4", "3 others"]
+    assert chart.bars[5].values == (10, 9, 8, 7, 6, 5 + 4 + 3)
+    by_cost = charts.by_group(lines, 0, 24 * 3600, "money", lambda line: line.cost)
+    assert [name for _, name in by_cost.series] == ["m7", "m6", "m5", "m4", "m3", "2 others"]
 
 
 def test_pages_are_in_the_navigation_and_have_names() -> None:
     from llmhub_core.dashboard.render import NAVIGATION
 
     paths = {page.path for page in PAGES if page.method == "GET"}
-    assert {path for path, _ in NAVIGATION} <= paths
+    assert {path for _, entries in NAVIGATION for path, *_ in entries} <= paths

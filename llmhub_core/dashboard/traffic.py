@@ -1,0 +1,149 @@
+"""What goes through: the overview, the requests, one request, the usage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from aiohttp import web
+
+from llmhub_core.admin import api, live, past
+from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.views import UsageLine
+from llmhub_core.dashboard import charts
+from llmhub_core.dashboard.page import Page
+from llmhub_core.dashboard.render import render
+
+RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+OUTCOMES = ("served", "failed", "refused", "cancelled", "unknown")
+SPARKS = ("requests", "failed", "input_tokens", "output_tokens", "cost")
+
+SHOWS: dict[str, tuple[charts.Kind, Callable[[UsageLine], int]]] = {
+    "requests": ("requests", lambda line: line.requests),
+    "tokens": ("tokens", lambda line: line.input_tokens + line.output_tokens),
+    "cost": ("money", lambda line: line.cost),
+    "failures": ("requests", lambda line: line.failed),
+}
+"""What the chart of the usage page can show, and where it stands in a line."""
+
+
+async def overview(visit: Visit) -> web.Response:
+    control = visit.control
+    asked = next((name for name in RANGES if name == visit.request.query.get("from")), "24h")
+    health = await live.health(control)
+    since, until = past.span(past.Span(since=asked))
+    unit = charts.unit(since, until)
+    both = past.UsageAsked(since=str(since - (until - since)), until=str(until), by=unit)
+    lines = (await past.usage(control, both)).items
+    early = [line for line in lines if charts.start(line.group[0]) < since]
+    late = [line for line in lines if charts.start(line.group[0]) >= since]
+    top = {name: await past.usage(control, past.UsageAsked(since=asked, by=name)) for name in _TOPS}
+    wrong = await past.requests(control, past.RequestsAsked(outcome="failed", limit=5))
+    new = not lines and asked == "24h" and not (await past.requests(control, past.RequestsAsked(limit=1))).items
+    facts = {
+        "health": health,
+        "asked": asked,
+        "ranges": [(f"/?from={value}", name, value == asked) for value, name in RANGES.items()],
+        "range_name": RANGES[asked],
+        "total": past.total(late),
+        "before": past.total(early),
+        "sparks": _sparks(late, since, until),
+        "chart": charts.by_outcome(late, since, until),
+        "top": {name: sorted(used.items, key=lambda line: -line.requests)[:5] for name, used in top.items()},
+        "wrong": wrong.items,
+        "new": new,
+        "origin": control.origin(visit.request),
+        "models": [card.id for card in control.hub.catalog.cards()][:1],
+    }  # fmt: skip
+    return render(visit, "overview.html", facts)
+
+
+_TOPS = ("model", "provider", "caller")
+
+
+def _sparks(lines: Sequence[UsageLine], since: float, until: float) -> dict[str, str]:
+    return {name: charts.spark(charts.over_time(lines, since, until, attrgetter(name))) for name in SPARKS}
+
+
+async def requests(visit: Visit) -> web.Response:
+    asked = api.query(visit.request, past.RequestsAsked)
+    page = await past.requests(visit.control, asked)
+    chosen = {name: value for name, value in visit.request.query.items() if value and name not in ("cursor", "format")}
+    newest = page.items[0].arrived_at if page.items else time.time()
+    facts = {
+        "page": page,
+        "asked": asked,
+        "filtered": bool(set(chosen) - {"limit"}),
+        "outcomes": OUTCOMES,
+        "older": None if page.next is None else "/requests?" + urlencode({**chosen, "cursor": page.next}),
+        "csv": f"{api.ROOT}/requests?" + urlencode({**chosen, "format": "csv"}),
+        "paged": bool(asked.cursor),
+        "newest": "/requests?" + urlencode(chosen),
+        "news": f"{api.ROOT}/requests?" + urlencode({**chosen, "from": repr(newest), "limit": "100"}),
+    }
+    return render(visit, "requests.html", facts)
+
+
+async def request(visit: Visit) -> web.Response:
+    found = await past.request(visit.control, visit.request.match_info["id"])
+    return render(visit, "request.html", {"request": found, "spans": charts.waterfall(found)})
+
+
+class UsagePageAsked(past.UsageAsked, kw_only=True):
+    show: str = "requests"
+    """What the chart shows."""
+
+
+async def usage(visit: Visit) -> web.Response:
+    asked = api.query(visit.request, UsagePageAsked)
+    show = asked.show if asked.show in SHOWS else "requests"
+    asked = past.UsageAsked(since=asked.since or "24h", until=asked.until, by=asked.by)
+    used = await past.usage(visit.control, asked)
+    length = used.until - used.since
+    before = msgspec.structs.replace(asked, since=str(used.since - length), until=str(used.since))
+    earlier = await past.usage(visit.control, before)
+    compared = not {"hour", "day"} & set(used.by)
+    # Hours and days have an order of their own; an hour has nothing before it to compare with.
+    lines = sorted(used.items, key=lambda line: (-line.requests, line.group)) if compared else used.items
+    was = {tuple(line.group): line.requests for line in earlier.items} if compared else {}
+    facts: dict[str, Any] = {
+        "used": used,
+        "rows": [(line, was.get(tuple(line.group), 0)) for line in lines],
+        "most": max((line.requests for line in used.items), default=0),
+        "before": earlier.total,
+        "compared": compared,
+        "asked": asked,
+        "by": ",".join(used.by),
+        "groups": past.GROUPS,
+        "ranges": RANGES,
+        "show": show,
+        "shows": list(SHOWS),
+        "csv": f"{api.ROOT}/usage?"
+        + urlencode({"by": asked.by, "from": asked.since, "to": asked.until, "format": "csv"}),
+    }
+    facts["chart"] = await _usage_chart(visit, asked, used.by[0], used.since, used.until, show)
+    facts["chart_title"] = f"{show.capitalize()} by {used.by[0] if compared else 'outcome'}"
+    return render(visit, "usage.html", facts)
+
+
+async def _usage_chart(
+    visit: Visit, asked: past.UsageAsked, by: str, since: float, until: float, show: str
+) -> charts.Chart:
+    unit = charts.unit(since, until)
+    kind, value = SHOWS[show]
+    if by in ("hour", "day"):
+        in_time = await past.usage(visit.control, msgspec.structs.replace(asked, by=unit))
+        return charts.by_outcome(in_time.items, since, until)
+    in_time = await past.usage(visit.control, msgspec.structs.replace(asked, by=f"{unit},{by}"))
+    return charts.by_group(in_time.items, since, until, kind, value)
+
+
+PAGES = (
+    Page("GET", "/requests", "viewer", requests),
+    Page("GET", "/requests/{id}", "viewer", request),
+    Page("GET", "/usage", "viewer", usage),
+)

@@ -1,0 +1,26 @@
+// Comforts of forms; without this they are sent all the same.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const before = button.textContent;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+}
+for (const select of document.querySelectorAll("[data-shows]")) {
+  const show = () => {
+    for (const part of document.querySelectorAll(`[data-for="${CSS.escape(select.name)}"]`)) {
+      part.hidden = !part.dataset.values.split(" ").includes(select.value);
+    }
+  };
+  select.addEventListener("change", show);
+  show();
+}
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  // Twice is once: the page that follows has new buttons.
+  setTimeout(() => { for (const button of form.querySelectorAll("button")) button.disabled = true; });
+  addEventListener("pageshow", () => { for (const button of form.querySelectorAll("button")) button.disabled = false; });
+});

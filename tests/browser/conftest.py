@@ -1,0 +1,99 @@
+"""Debian's Chromium, one for all tests, and hubs to look at. Skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import busy_month
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+from watching import Watched, watched
+
+from llmhub_core.admin import passwords
+from llmhub_core.admin.accounts import Accounts
+from llmhub_core.testing.house import House
+
+PASSWORD = "four words in one"
+ROLES = ("viewer", "admin", "owner")
+
+Visit = Callable[..., Awaitable[Watched]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One loop for the whole run: the browser belongs to the loop that started it."""
+    for item in items:
+        if "tests/browser/" in str(item.path):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Any:
+    """The cost is part of each verifier, so only the time is another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "COST", 4)
+        for name in ("LLMHUB_OWNER", "LLMHUB_OWNER_PASSWORD", "LLMHUB_OWNER_PASSWORD_FILE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    path = os.environ.get("LLMHUB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium; LLMHUB_CHROMIUM names one")
+    # As root, which containers often are, Chromium refuses its own sandbox.
+    args = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=args)
+        yield browser
+        await browser.close()
+
+
+async def add_people(house: House) -> None:
+    """A viewer, an admin and an owner, each named after the role."""
+    assert house.hub.store.people is not None
+    accounts = Accounts(house.hub.store.people)
+    for role in ROLES:
+        await accounts.add(role, role, PASSWORD)  # type: ignore[arg-type]
+    accounts.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def busy() -> AsyncIterator[House]:
+    """After a busy month. For all tests: look, and change nothing."""
+    async with House(busy_month.CONFIG) as house:
+        await add_people(house)
+        await busy_month.fill(house.hub)
+        yield house
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def empty() -> AsyncIterator[House]:
+    """With people and a provider, and nothing that has happened. For all tests: look, and change nothing."""
+    async with House('[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n') as house:
+        await add_people(house)
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(chromium: Browser) -> AsyncIterator[Visit]:
+    """``await visit(house, "owner")``: somebody before a page of that hub; the rest are a context's options."""
+    async with AsyncExitStack() as stack:
+
+        async def make(house: House, role: str = "", **options: Any) -> Watched:
+            context = await chromium.new_context(
+                **{"timezone_id": "Europe/Paris", "locale": "en-GB", "reduced_motion": "reduce", **options}
+            )
+            stack.push_async_callback(context.close)
+            made = await watched(context, house.url)
+            if role:
+                await made.sign_in(role, PASSWORD)
+            return made
+
+        yield make

@@ -1,0 +1,90 @@
+"""Pictures of every page: ``python tests/browser/screenshots.py FOLDER [PATH …]``; --help for the rest.
+
+Without a folder: the few that the README shows, into docs/images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import busy_month
+from conftest import PASSWORD, add_people
+from playwright.async_api import Browser, async_playwright
+from watching import watched
+
+from llmhub_core.admin import passwords
+from llmhub_core.dashboard.pages import PAGES
+from llmhub_core.testing.house import House
+
+ROOT = Path(__file__).parents[2]
+EMPTY = '[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n'
+
+
+async def paths(house: House) -> list[str]:
+    found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path != "/sign-in"]
+    if latest := await house.hub.store.latest(3000):
+        hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
+        found.append(f"/requests/{hard.id}")
+    return [*found, "/usage?by=caller&from=30d"]
+
+
+def name_of(path: str) -> str:
+    if path.startswith("/requests/req_"):
+        return "request"
+    return "".join(letter if letter.isalnum() else "-" for letter in path.strip("/")) or "overview"
+
+
+async def take(browser: Browser, house: House, folder: Path, state: str, args: argparse.Namespace) -> None:
+    for scheme in args.schemes.split(","):
+        for width in map(int, args.widths.split(",")):
+            context = await browser.new_context(
+                viewport={"width": width, "height": 812 if width < 700 else 900},
+                color_scheme=scheme,
+                timezone_id="Europe/Paris",
+                locale="en-GB",
+                device_scale_factor=1,
+            )
+            ann = await watched(context, house.url)
+            await ann.sign_in("owner", PASSWORD)
+            for path in args.paths or await paths(house):
+                await ann.go(path)
+                await ann.page.wait_for_timeout(120)
+                file = folder / f"{name_of(path)}-{state}-{scheme}-{width}.png"
+                await ann.page.screenshot(path=file, full_page=True)
+            await context.close()
+
+
+async def main(args: argparse.Namespace) -> None:
+    passwords.COST = 4
+    folder = Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=os.environ.get("LLMHUB_CHROMIUM") or shutil.which("chromium"),
+            args=["--no-sandbox"] if os.geteuid() == 0 else [],
+        )
+        for state in args.states.split(","):
+            async with House(busy_month.CONFIG if state == "filled" else EMPTY) as house:
+                await add_people(house)
+                if state == "filled":
+                    await busy_month.fill(house.hub, per_day=args.per_day)
+                await take(browser, house, folder, state, args)
+        await browser.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("paths", nargs="*")
+    parser.add_argument("--widths", default="375,768,1280,1920")
+    parser.add_argument("--schemes", default="light,dark")
+    parser.add_argument("--states", default="empty,filled")
+    parser.add_argument("--per-day", type=float, default=400)
+    asyncio.run(main(parser.parse_args()))

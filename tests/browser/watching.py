@@ -1,0 +1,96 @@
+"""A browser's page that remembers everything a visitor would not see: errors, refused scripts, where requests went."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import BrowserContext, Page, Request, Response
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+VIOLATIONS = """addEventListener('securitypolicyviolation',
+    event => console.error('CSP: ' + event.violatedDirective + ' ' + event.blockedURI))"""
+
+
+@dataclass
+class Watched:
+    """`page` is Playwright's; `wrong` what must not have happened since the last `forget`."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    expected: tuple[str, ...] = ()
+    """Beginnings of console messages that a test means to cause."""
+
+    async def start(self) -> None:
+        page = self.page
+        await page.add_init_script(VIOLATIONS)
+        page.on("console", lambda said: self._said(said.type, said.text))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+        page.on("response", self._response)
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and not text.startswith(self.expected or ("\0",)):
+            self.wrong.append(f"{kind}: {text}")
+
+    async def _dialog(self, dialog: Any) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
+
+    def _request(self, request: Request) -> None:
+        self.asked.append(request)
+        if not request.url.startswith((self.url + "/", "data:")):
+            self.wrong.append(f"asked elsewhere: {request.url}")
+
+    async def _response(self, response: Response) -> None:
+        if response.request.resource_type in ("document", "stylesheet", "script", "image"):
+            try:
+                self.sizes.append(len(gzip.compress(await response.body())))
+            except Exception:  # a redirect or an answer of a page that is left has no body any more
+                self.sizes.append(0)
+
+    def forget(self) -> None:
+        self.wrong, self.asked, self.sizes = [], [], []
+
+    async def go(self, path: str) -> Response:
+        response = await self.page.goto(self.url + path)
+        assert response is not None
+        return response
+
+    async def sign_in(self, name: str, password: str) -> None:
+        await self.go("/sign-in")
+        await self.page.get_by_label("Name").fill(name)
+        await self.page.get_by_label("Password").fill(password)
+        await self.page.get_by_role("button", name="Sign in").click()
+        await self.page.wait_for_url(lambda url: "/sign-in" not in url)
+
+    async def accessibility(self) -> list[str]:
+        """What axe finds, one line each. Loaded by the debugger, which the page's policy does not concern."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(AXE)
+        found = await self.page.evaluate("tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", TAGS)
+        return [
+            f"{violation['id']}: {node['html'][:160]} — {node['failureSummary'][:300]}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
+
+    async def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return int(
+            await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        )
+
+
+async def watched(context: BrowserContext, url: str) -> Watched:
+    made = Watched(await context.new_page(), url)
+    await made.start()
+    return made
