@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,16 +12,10 @@ import busy_month
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
-from watching import Watched, watched
+from watching import PASSWORD, Visit, Watched, add_people, watched
 
 from llmhub_core.admin import passwords
-from llmhub_core.admin.accounts import Accounts
 from llmhub_core.testing.house import House
-
-PASSWORD = "four words in one"
-ROLES = ("viewer", "admin", "owner")
-
-Visit = Callable[..., Awaitable[Watched]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,15 +47,6 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=args)
         yield browser
         await browser.close()
-
-
-async def add_people(house: House) -> None:
-    """A viewer, an admin and an owner, each named after the role."""
-    assert house.hub.store.people is not None
-    accounts = Accounts(house.hub.store.people)
-    for role in ROLES:
-        await accounts.add(role, role, PASSWORD)  # type: ignore[arg-type]
-    accounts.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

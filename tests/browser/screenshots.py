@@ -15,9 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import busy_month
-from conftest import PASSWORD, add_people
 from playwright.async_api import Browser, async_playwright
-from watching import watched
+from watching import PASSWORD, add_people, watched
 
 from llmhub_core.admin import passwords
 from llmhub_core.dashboard.pages import PAGES

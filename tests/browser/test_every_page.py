@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from conftest import Visit
-from watching import Watched
+from watching import Visit, Watched
 
 from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House

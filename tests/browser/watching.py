@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page, Request, Response
+
+from llmhub_core.admin.accounts import Accounts
+from llmhub_core.testing.house import House
+
+PASSWORD = "four words in one"
+ROLES = ("viewer", "admin", "owner")
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -90,7 +97,19 @@ class Watched:
         )
 
 
+async def add_people(house: House) -> None:
+    """A viewer, an admin and an owner, each named after the role."""
+    assert house.hub.store.people is not None
+    accounts = Accounts(house.hub.store.people)
+    for role in ROLES:
+        await accounts.add(role, role, PASSWORD)  # type: ignore[arg-type]
+    accounts.close()
+
+
 async def watched(context: BrowserContext, url: str) -> Watched:
     made = Watched(await context.new_page(), url)
     await made.start()
     return made
+
+
+Visit = Callable[..., Awaitable[Watched]]
