@@ -19,7 +19,8 @@ async def paths(house: House) -> list[str]:
     found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path not in OPEN]
     if latest := await house.hub.store.latest(300):
         hard = max(latest, key=lambda record: len(record.attempts))
-        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d", "/requests?outcome=failed&from=7d"]
+        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d"]
+        found[found.index("/requests")] = "/requests?limit=12"
     return [*found, "/requests?model=none", "/requests/none", "/usage?by=nonsense"]
 
 

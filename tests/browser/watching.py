@@ -83,7 +83,9 @@ class Watched:
         """What axe finds, one line each. Loaded by the debugger, which the page's policy does not concern."""
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE)
-        found = await self.page.evaluate("tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", TAGS)
+        found = await self.page.evaluate(
+            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})", TAGS
+        )
         return [
             f"{violation['id']}: {node['html'][:160]} — {node['failureSummary'][:300]}"
             for violation in found["violations"]
