@@ -18,7 +18,9 @@ COMMANDS = {
     "migrate": "Bring the database to the schema of this version.",
     "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",
     "token": "Make client tokens.",
-    "user": "Make, list and rescue the users of the dashboard.",
+    "user": "Make, list, change and rescue the users of the dashboard.",
+    "admin-token": "Make, list and revoke tokens by which scripts use the admin API.",
+    "completion": "Print what makes a shell complete commands and options.",
 }
 """Each lives in a module of its own that is only imported when it runs: `--help` is there at once."""
 
@@ -30,7 +32,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"llmhub_core.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"llmhub_core.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

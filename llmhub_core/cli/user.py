@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import click
 
-from llmhub_core.cli.common import (
-    config_option,
-    data_dir,
-    data_option,
-    fail,
-    json_option,
-    load_settings,
-    print_json,
-    print_table,
-)
-from llmhub_core.contracts.errors import StartError
-from llmhub_core.contracts.people import USER_ROLES, PeopleStore, UserRole
-
-T = TypeVar("T")
+from llmhub_core.cli.common import config_option, data_option, json_option, print_json, print_table
+from llmhub_core.cli.database import with_people
+from llmhub_core.contracts.people import USER_ROLES, PeopleStore, User, UserRole
 
 password_option = click.option(
     "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input instead of making one."
@@ -52,7 +39,7 @@ def add(name: str, role: UserRole, from_stdin: bool, config: Path | None, data_d
     async def work(people: PeopleStore) -> None:
         await Accounts(people).add(name, role, password)
 
-    _run(work, config, data_dir)
+    with_people(work, config, data_dir)
     _show(name, "" if from_stdin else password, as_json)
 
 
@@ -71,8 +58,81 @@ def reset(name: str, from_stdin: bool, config: Path | None, data_dir: Path | Non
     async def work(people: PeopleStore) -> None:
         await Accounts(people).reset(name, password)
 
-    _run(work, config, data_dir)
+    with_people(work, config, data_dir)
     _show(name, "" if from_stdin else password, as_json)
+
+
+@command.command("edit")
+@click.argument("name")
+@click.option("--name", "new_name", help="Another name.")
+@click.option("--role", type=click.Choice(USER_ROLES), help="What they may do from now on.")
+@config_option
+@data_option
+@json_option
+def edit(
+    name: str, new_name: str | None, role: UserRole | None, config: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Rename the user NAME, or give another role. Another role ends their sessions."""
+    wanted = {key: value for key, value in (("name", new_name), ("role", role)) if value}
+    if not wanted:
+        raise click.UsageError("Say what is to change: --name or --role.")
+    _change(name, wanted, config, data_dir, as_json)
+
+
+@command.command("disable")
+@click.argument("name")
+@config_option
+@data_option
+@json_option
+def disable(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Let NAME in no more; sessions end, and admin tokens do not work while it is so."""
+    _change(name, {"disabled": True}, config, data_dir, as_json)
+
+
+@command.command("enable")
+@click.argument("name")
+@config_option
+@data_option
+@json_option
+def enable(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Let NAME in again."""
+    _change(name, {"disabled": False}, config, data_dir, as_json)
+
+
+@command.command("remove")
+@click.argument("name")
+@config_option
+@data_option
+@json_option
+def remove(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Remove NAME with all sessions and admin tokens. What they did stays in the audit."""
+    from llmhub_core.admin.accounts import Accounts
+
+    async def work(people: PeopleStore) -> None:
+        accounts = Accounts(people)
+        await accounts.remove(await accounts.named(name))
+
+    with_people(work, config, data_dir)
+    _tell({"name": name, "removed": True}, f"{name} is removed.", as_json)
+
+
+def _change(name: str, wanted: dict[str, Any], config: Path | None, folder: Path | None, as_json: bool) -> None:
+    from llmhub_core.admin.accounts import Accounts
+
+    async def work(people: PeopleStore) -> User:
+        accounts = Accounts(people)
+        return await accounts.change(await accounts.named(name), wanted)
+
+    now = with_people(work, config, folder)
+    state = "disabled" if now.disabled else now.role
+    _tell({"name": now.name, "role": now.role, "disabled": now.disabled}, f"{now.name} is {state}.", as_json)
+
+
+def _tell(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(sentence)
 
 
 @command.command("list")
@@ -93,7 +153,7 @@ def show(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
             for user in await people.users()
         ]
 
-    rows = _run(work, config, data_dir)
+    rows = with_people(work, config, data_dir)
     if as_json:
         print_json([dict(zip(("name", "role", "since", "may_sign_in"), row, strict=True)) for row in rows])
     elif rows:
@@ -116,34 +176,3 @@ def _show(name: str, password: str, as_json: bool) -> None:
         click.echo(password)
     else:
         click.echo(f"{name} can sign in with the new password.")
-
-
-def _run(work: Callable[[PeopleStore], Awaitable[T]], config: Path | None, folder: Path | None) -> T:
-    from llmhub_core.admin.refusals import Denied
-
-    try:
-        return asyncio.run(_with_people(work, config, folder))
-    except StartError as error:
-        fail(str(error))
-    except Denied as denied:
-        fail(f"{denied.message} {denied.advice}".strip())
-
-
-async def _with_people(work: Callable[[PeopleStore], Awaitable[T]], config: Path | None, folder: Path | None) -> T:
-    from llmhub_core.hub.hub import Hub
-
-    loaded, registry = load_settings(config)
-    hub = Hub(loaded.settings, registry, data_dir(folder), loaded.path.absolute().parent if loaded.path else None)
-    hub.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    await hub.store.start()
-    try:
-        state = await hub.store.schema()
-        if not state.current:
-            await hub.store.migrate()
-        elif not state.is_current:
-            raise StartError("The database has no schema of this version; run: llm-hub migrate")
-        if hub.store.people is None:
-            raise StartError("The metadata store of this hub keeps no users; take sqlite or postgresql.")
-        return await work(hub.store.people)
-    finally:
-        await hub.store.stop()

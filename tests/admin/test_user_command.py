@@ -40,6 +40,49 @@ def test_users_are_made_listed_and_rescued(tmp_path: Path) -> None:
     assert (user["name"], user["role"], user["may_sign_in"]) == ("ann", "owner", "yes")
 
 
+def test_users_are_changed_and_removed(tmp_path: Path) -> None:
+    for name, role in (("ann", "owner"), ("bob", "viewer")):
+        assert run(tmp_path, "user", "add", name, "--role", role).returncode == 0
+    edited = run(tmp_path, "user", "edit", "bob", "--role", "admin", "--name", "robert", "--json")
+    assert json.loads(edited.stdout) == {"name": "robert", "role": "admin", "disabled": False}
+    assert run(tmp_path, "user", "disable", "robert").stdout == "robert is disabled.\n"
+    assert json.loads(run(tmp_path, "user", "list", "--json").stdout)[1]["may_sign_in"] == "no"
+    assert run(tmp_path, "user", "enable", "robert").stdout == "robert is admin.\n"
+    for act in (["disable", "ann"], ["remove", "ann"], ["edit", "ann", "--role", "viewer"]):
+        refused = run(tmp_path, "user", *act)
+        assert (refused.returncode, "last owner" in refused.stderr) == (1, True), act
+    assert run(tmp_path, "user", "edit", "ann").returncode == 2
+    assert run(tmp_path, "user", "remove", "robert").returncode == 0
+    assert run(tmp_path, "user", "remove", "robert").returncode == 1
+
+
+async def test_a_script_gets_its_token_on_the_host(tmp_path: Path) -> None:
+    async with House(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
+        made = run(tmp_path, "admin-token", "add", "ci", "--role", "admin", "--json")
+        token = json.loads(made.stdout)["token"]
+        script = Browser(house.url, client, always={"authorization": f"Bearer {token}"})
+        assert (await script.ask("GET", "/admin/api/settings")).status == 200
+        assert (await script.ask("GET", "/admin/api/users")).status == 403
+        assert (await (await script.ask("GET", "/admin/api/session")).json())["user"]["name"] == "token:ci"
+        (line,) = json.loads(run(tmp_path, "admin-token", "list", "--json").stdout)
+        assert (line["name"], line["role"], line["user"]) == ("ci", "admin", "")
+        assert run(tmp_path, "admin-token", "add", "ci").returncode == 1
+        assert run(tmp_path, "admin-token", "remove", "ci").returncode == 0
+        assert (await script.ask("GET", "/admin/api/settings")).status == 401
+        assert run(tmp_path, "admin-token", "remove", "ci").returncode == 1
+
+
+def test_shells_complete(tmp_path: Path) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_LLM_HUB_COMPLETE" in run(tmp_path, "completion", shell).stdout
+    assert run(tmp_path, "completion", "tcsh").returncode == 2
+    script = run(tmp_path, "completion", "bash").stdout
+    asked = script + "\nCOMP_WORDS=(llm-hub us); COMP_CWORD=1; _llm_hub_completion llm-hub; echo ${COMPREPLY[@]}"
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", asked], env=environ, capture_output=True, text=True, timeout=50)
+    assert done.stdout.split() == ["usage", "user"], done.stderr
+
+
 async def test_a_user_made_beside_a_running_hub_can_sign_in(tmp_path: Path) -> None:
     async with House(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
         environ = {**os.environ, "LLMHUB_DATA_DIR": str(house.hub.data), "LLMHUB_CONFIG": str(tmp_path / "config.toml")}
