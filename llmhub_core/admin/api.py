@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import audit, events, live, past, people, scripts, setting
+from llmhub_core.admin import again, audit, events, live, past, people, scripts, setting
 from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
@@ -150,6 +150,16 @@ def _name(endpoint: Endpoint) -> str:
 def _handler(endpoint: Endpoint) -> Callable[[Visit], Awaitable[web.StreamResponse]]:
     async def handle(visit: Visit) -> web.StreamResponse:
         asked = query(visit.request, endpoint.asked)
+        if endpoint.repeatable:
+
+            async def act() -> bytes:
+                return msgspec.json.encode(await endpoint.call(visit, asked))
+
+            body, before = await again.once(visit, act)
+            response = web.Response(body=body, content_type="application/json", charset="utf-8")
+            if before:
+                response.headers[again.REPLAYED] = "true"
+            return response
         answer = await endpoint.call(visit, asked)
         if isinstance(answer, web.StreamResponse):
             return answer

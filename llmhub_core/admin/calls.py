@@ -47,6 +47,11 @@ class Endpoint:
     sent: type[msgspec.Struct] | None = None
     may_be_empty: bool = False
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether an Idempotency-Key is heeded: acts of somebody who is known."""
+        return self.method == "POST" and self.role is not None
+
 
 def query(request: web.Request, kind: type[Any]) -> Any:
     """The query as its type; Denied with what it may hold."""

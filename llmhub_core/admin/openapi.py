@@ -100,5 +100,12 @@ def _in_header(each: Endpoint) -> list[dict[str, Any]]:
     if each.method == "GET" or each.role is None:
         return []
     note = "`csrf` of GET session; not needed with an admin token."
-    schema = {"type": "string"}
-    return [{"name": "x-csrf-token", "in": "header", "required": False, "schema": schema, "description": note}]
+    schema: dict[str, Any] = {"type": "string"}
+    headers = [{"name": "x-csrf-token", "in": "header", "required": False, "schema": schema, "description": note}]
+    if each.repeatable:
+        note = "Sent again with the same body within a day, the act is not done again and the answer is the same."
+        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        headers.append(
+            {"name": "idempotency-key", "in": "header", "required": False, "schema": key, "description": note}
+        )
+    return headers

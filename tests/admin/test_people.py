@@ -243,3 +243,57 @@ async def test_the_database_opens_no_door(house: House, browser: MakeBrowser) ->
     await people_of(house).remove_admin_token(kept.id)
     await people_of(house).add_admin_token(replace(kept, until=time.time() - 1))
     assert await code(await script(browser, made["token"]), "GET", "/keys", 401) == "invalid_token"
+
+
+# --- acts that are sent again
+
+
+async def test_an_act_that_is_sent_again_is_done_once(house: House, browser: MakeBrowser) -> None:
+    owner = await browser("owner")
+    key = {"idempotency-key": "5b6f0a52-first"}
+    sent = {"name": "bob", "role": "viewer"}
+    first = await owner.ask("POST", ROOT + "/users", json=sent, headers=key)
+    again = await owner.ask("POST", ROOT + "/users", json={"role": "viewer", "name": "bob"}, headers=key)
+    assert (again.status, await again.json()) == (200, await first.json()), "the password too, which is shown once"
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+    assert len(await people_of(house).users()) == 4
+    other = await owner.ask("POST", ROOT + "/users", json={"name": "eve"}, headers=key)
+    assert (other.status, (await other.json())["error"]["code"]) == (422, "key_used")
+    elsewhere = await owner.ask("POST", ROOT + "/explain", json={"model": "fast"}, headers=key)
+    assert elsewhere.status == 200
+    await done(owner, "PATCH", f"/users/{await id_of(house, 'admin')}", role="owner")
+    somebody = await browser("admin")
+    theirs = await somebody.ask("POST", ROOT + "/users", json=sent, headers=key)
+    assert (theirs.status, (await theirs.json())["error"]["code"]) == (409, "name_taken"), "another's key is another"
+
+
+async def test_what_was_refused_may_be_tried_again(browser: MakeBrowser) -> None:
+    owner = await browser("owner")
+    key = {"idempotency-key": "k"}
+    refused = await owner.ask("POST", ROOT + "/users", json={"name": ""}, headers=key)
+    assert refused.status == 400
+    assert (await owner.ask("POST", ROOT + "/users", json={"name": "bob"}, headers=key)).status == 200
+    odd = await owner.ask("POST", ROOT + "/users", json={"name": "x"}, headers={"idempotency-key": "a b"})
+    assert odd.status == 400
+
+
+async def test_of_many_at_once_one_is_done(house: House, browser: MakeBrowser) -> None:
+    owner = await browser("owner")
+    sent = [
+        owner.ask("POST", ROOT + "/users", json={"name": "bob"}, headers={"idempotency-key": "k"}) for _ in range(8)
+    ]
+    answers = await asyncio.gather(*sent)
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert {(await answer.json())["error"]["code"] for answer in answers if answer.status == 409} <= {"under_way"}
+    entries = await people_of(house).audit(50)
+    assert [entry.subject for entry in entries if entry.action == "user.add" and entry.actor == "owner"] == ["bob"]
+
+
+async def test_kept_answers_rest_sealed(house: House, browser: MakeBrowser) -> None:
+    owner = await browser("owner")
+    answer = await owner.ask("POST", ROOT + "/users", json={"name": "bob"}, headers={"idempotency-key": "k"})
+    password = (await answer.json())["password"]
+    async with house.hub.store._database._engine.connect() as connection:  # type: ignore[attr-defined]
+        (row,) = (await connection.exec_driver_sql("SELECT * FROM kept_answers")).all()
+    assert password not in str(row)
+    assert "lhv1." in str(row)
