@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,11 @@ def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedPr
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LLMHUB_DATA_DIR": str(folder / "data")}
     command = [sys.executable, "-m", "llmhub_core", *arguments]
     return subprocess.run(command, cwd=folder, env=environ, input=text, capture_output=True, text=True, timeout=50)
+
+
+async def beside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Beside a hub in this process, which must go on meanwhile: it may be in the middle of writing."""
+    return await asyncio.to_thread(run, folder, *arguments)
 
 
 def test_users_are_made_listed_and_rescued(tmp_path: Path) -> None:
@@ -58,18 +64,18 @@ def test_users_are_changed_and_removed(tmp_path: Path) -> None:
 
 async def test_a_script_gets_its_token_on_the_host(tmp_path: Path) -> None:
     async with House(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
-        made = run(tmp_path, "admin-token", "add", "ci", "--role", "admin", "--json")
+        made = await beside(tmp_path, "admin-token", "add", "ci", "--role", "admin", "--json")
         token = json.loads(made.stdout)["token"]
         script = Browser(house.url, client, always={"authorization": f"Bearer {token}"})
         assert (await script.ask("GET", "/admin/api/settings")).status == 200
         assert (await script.ask("GET", "/admin/api/users")).status == 403
         assert (await (await script.ask("GET", "/admin/api/session")).json())["user"]["name"] == "token:ci"
-        (line,) = json.loads(run(tmp_path, "admin-token", "list", "--json").stdout)
+        (line,) = json.loads((await beside(tmp_path, "admin-token", "list", "--json")).stdout)
         assert (line["name"], line["role"], line["user"]) == ("ci", "admin", "")
-        assert run(tmp_path, "admin-token", "add", "ci").returncode == 1
-        assert run(tmp_path, "admin-token", "remove", "ci").returncode == 0
+        assert (await beside(tmp_path, "admin-token", "add", "ci")).returncode == 1
+        assert (await beside(tmp_path, "admin-token", "remove", "ci")).returncode == 0
         assert (await script.ask("GET", "/admin/api/settings")).status == 401
-        assert run(tmp_path, "admin-token", "remove", "ci").returncode == 1
+        assert (await beside(tmp_path, "admin-token", "remove", "ci")).returncode == 1
 
 
 def test_shells_complete(tmp_path: Path) -> None:
@@ -87,8 +93,15 @@ async def test_a_user_made_beside_a_running_hub_can_sign_in(tmp_path: Path) -> N
     async with House(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
         environ = {**os.environ, "LLMHUB_DATA_DIR": str(house.hub.data), "LLMHUB_CONFIG": str(tmp_path / "config.toml")}
         command = [sys.executable, "-m", "llmhub_core", "user", "add", "ann", "--password-stdin"]
-        done = subprocess.run(
-            command, env=environ, input=PASSWORD + "\n", capture_output=True, text=True, timeout=50, check=True
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            env=environ,
+            input=PASSWORD + "\n",
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
         )
         assert PASSWORD not in done.stdout + done.stderr
         assert (await Browser(house.url, client).sign_in("ann")).status == 200
