@@ -13,19 +13,37 @@ from pathlib import Path
 
 import aiohttp
 from browsers import CONFIG, PASSWORD, Browser
+from click.testing import CliRunner
 
+from llmhub_core.cli import main
 from llmhub_core.testing.house import House
 
 
 def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LLMHUB_DATA_DIR": str(folder / "data")}
     command = [sys.executable, "-m", "llmhub_core", *arguments]
-    return subprocess.run(command, cwd=folder, env=environ, input=text, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, cwd=folder, env=environ, input=text, capture_output=True, text=True, timeout=50)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which is there at once."""
+    environ = {
+        "HOME": str(folder),
+        "LLMHUB_DATA_DIR": str(folder / "data"),
+        "LLMHUB_CONFIG": str(folder / "config.toml"),
+    }
+    if not config.exists():
+        config.write_text(CONFIG)
+    done = CliRunner().invoke(main, arguments, env=environ)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 async def beside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Beside a hub in this process, which must go on meanwhile: it may be in the middle of writing."""
-    return await asyncio.to_thread(run, folder, *arguments)
+    return await asyncio.to_thread(invoke, folder, *arguments)
 
 
 def test_users_are_made_listed_and_rescued(tmp_path: Path) -> None:
@@ -48,18 +66,18 @@ def test_users_are_made_listed_and_rescued(tmp_path: Path) -> None:
 
 def test_users_are_changed_and_removed(tmp_path: Path) -> None:
     for name, role in (("ann", "owner"), ("bob", "viewer")):
-        assert run(tmp_path, "user", "add", name, "--role", role).returncode == 0
-    edited = run(tmp_path, "user", "edit", "bob", "--role", "admin", "--name", "robert", "--json")
+        assert invoke(tmp_path, "user", "add", name, "--role", role).returncode == 0
+    edited = invoke(tmp_path, "user", "edit", "bob", "--role", "admin", "--name", "robert", "--json")
     assert json.loads(edited.stdout) == {"name": "robert", "role": "admin", "disabled": False}
-    assert run(tmp_path, "user", "disable", "robert").stdout == "robert is disabled.\n"
-    assert json.loads(run(tmp_path, "user", "list", "--json").stdout)[1]["may_sign_in"] == "no"
-    assert run(tmp_path, "user", "enable", "robert").stdout == "robert is admin.\n"
+    assert invoke(tmp_path, "user", "disable", "robert").stdout == "robert is disabled.\n"
+    assert json.loads(invoke(tmp_path, "user", "list", "--json").stdout)[1]["may_sign_in"] == "no"
+    assert invoke(tmp_path, "user", "enable", "robert").stdout == "robert is admin.\n"
     for act in (["disable", "ann"], ["remove", "ann"], ["edit", "ann", "--role", "viewer"]):
-        refused = run(tmp_path, "user", *act)
+        refused = invoke(tmp_path, "user", *act)
         assert (refused.returncode, "last owner" in refused.stderr) == (1, True), act
-    assert run(tmp_path, "user", "edit", "ann").returncode == 2
-    assert run(tmp_path, "user", "remove", "robert").returncode == 0
-    assert run(tmp_path, "user", "remove", "robert").returncode == 1
+    assert invoke(tmp_path, "user", "edit", "ann").returncode == 2
+    assert invoke(tmp_path, "user", "remove", "robert").returncode == 0
+    assert invoke(tmp_path, "user", "remove", "robert").returncode == 1
 
 
 async def test_a_script_gets_its_token_on_the_host(tmp_path: Path) -> None:
@@ -80,9 +98,9 @@ async def test_a_script_gets_its_token_on_the_host(tmp_path: Path) -> None:
 
 def test_shells_complete(tmp_path: Path) -> None:
     for shell in ("bash", "zsh", "fish"):
-        assert "_LLM_HUB_COMPLETE" in run(tmp_path, "completion", shell).stdout
-    assert run(tmp_path, "completion", "tcsh").returncode == 2
-    script = run(tmp_path, "completion", "bash").stdout
+        assert "_LLM_HUB_COMPLETE" in invoke(tmp_path, "completion", shell).stdout
+    assert invoke(tmp_path, "completion", "tcsh").returncode == 2
+    script = invoke(tmp_path, "completion", "bash").stdout
     asked = script + "\nCOMP_WORDS=(llm-hub us); COMP_CWORD=1; _llm_hub_completion llm-hub; echo ${COMPREPLY[@]}"
     environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     done = subprocess.run(["bash", "-c", asked], env=environ, capture_output=True, text=True, timeout=50)
