@@ -29,13 +29,10 @@ def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedPr
 
 def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The same in this process, which is there at once."""
-    environ = {
-        "HOME": str(folder),
-        "LLMHUB_DATA_DIR": str(folder / "data"),
-        "LLMHUB_CONFIG": str(folder / "config.toml"),
-    }
+    config = folder / "config.toml"
     if not config.exists():
         config.write_text(CONFIG)
+    environ = {"HOME": str(folder), "LLMHUB_DATA_DIR": str(folder / "data"), "LLMHUB_CONFIG": str(config)}
     done = CliRunner().invoke(main, arguments, env=environ)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
