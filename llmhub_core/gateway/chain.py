@@ -45,8 +45,13 @@ async def open_exchange(request: Incoming, handler: Handler, dialect: Dialect[An
 
 
 async def auth(request: Incoming, handler: Handler) -> Reply:
-    exchange = request.exchange
-    exchange.caller = recognise(exchange, request.hub)
+    exchange, hub, known = request.exchange, request.hub, request.known
+    if known is not None and known.tokens is hub.tokens:
+        exchange.caller = known.caller
+    else:
+        exchange.caller = recognise(exchange, hub)
+        if known is not None and hub.tokens.lasting:
+            known.caller, known.tokens = exchange.caller, hub.tokens
     return await handler(request)
 
 

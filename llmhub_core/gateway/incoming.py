@@ -13,6 +13,7 @@ from yarl import URL
 
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.gateway.known_head import KnownHead
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
 
@@ -20,8 +21,11 @@ NOTHING: Mapping[str, str] = {}
 
 
 class Incoming:
-    """`variables` are those of its path, `content` its body (perhaps still arriving), `exchange` what the chain's
-    first step makes of it. aiohttp's own request costs as much to make as the whole chain takes to think."""
+    """`variables` are those of its path, `content` its body (perhaps still arriving), `known` its head if it came like
+    this before, `exchange` what the chain's first step makes of it.
+
+    aiohttp's own request costs as much to make as the whole chain takes to think.
+    """
 
     __slots__ = (
         "chunked",
@@ -30,6 +34,7 @@ class Incoming:
         "headers",
         "hub",
         "keep_alive",
+        "known",
         "protocol",
         "target",
         "upstream",
@@ -46,11 +51,13 @@ class Incoming:
         message: RawRequestMessage,
         content: StreamReader,
         variables: Mapping[str, str] = NOTHING,
+        known: KnownHead | None = None,
     ) -> None:
         self.hub = place.hub
         self.upstream = place.upstream
         self.protocol = protocol
-        self.headers: CIMultiDictProxy[str] = message.headers
+        self.headers: CIMultiDictProxy[str] = message.headers if known is None else known.headers
+        self.known = known
         self.content = content
         self.target = message.path
         self.url: URL = message.url

@@ -19,11 +19,14 @@ from multidict import istr
 
 from llmhub_core.contracts.errors import BadRequest, HubError, Internal, MethodNotAllowed, NotFound, TooLarge
 from llmhub_core.gateway.incoming import Incoming, Place
+from llmhub_core.gateway.known_head import LENGTH, KnownHead, Whole, remember
 
 log = logging.getLogger("llmhub.server")
 
 KEEP_ALIVE = 75.0
 LINGER = 2.0
+BODY_BUFFER = 64 * 1024
+"""Bytes of a body that lie unread before the caller is asked to pause."""
 
 EXPECT = istr("expect")
 
@@ -44,6 +47,85 @@ class _Handler(RequestHandler):
     def __init__(self, manager: web.Server, place: Place, **options: Any) -> None:
         super().__init__(manager, **options)
         self._place = place
+        self._known: KnownHead | None = None
+        self._next: Incoming | None = None  # a request that came with the head that is known
+        self._between = True  # whether all that came so far were whole requests
+        self._due = 0  # bytes that the request at hand still lacks
+        self._body: StreamReader | None = None  # where they go; None: to aiohttp's parser
+
+    def data_received(self, data: bytes) -> None:
+        """A head like the one before needs no parser. Everything else goes through aiohttp's, and is watched, for
+        a head is only known again between two requests."""
+        if self._force_close or self._close:
+            return
+        if not data:  # aiohttp's word for: go on with what was held back
+            super().data_received(data)
+            return
+        known, waiter = self._known, self._waiter
+        if known is not None and self._between and waiter is not None and self._next is None and not waiter.done():
+            start = known.body_at(data)
+            if start and self._take(known, data, start):
+                waiter.set_result(None)
+                return
+        if self._body is not None:
+            data = self._feed(self._body, data)
+            if not data:
+                return
+        self._parse(data)
+
+    def _take(self, known: KnownHead, data: bytes, start: int) -> bool:
+        """A request with the known head, whose body has come or is to come; False if more than that has."""
+        due = known.length - (len(data) - start)
+        if due < 0:
+            return False
+        content: Any
+        if due:
+            content = self._body = StreamReader(self, BODY_BUFFER, loop=self._loop)
+            self._due = due
+            if start < len(data):
+                content.feed_data(data[start:])
+        else:
+            content = Whole(data[start:])
+        self._request_count += 1
+        self._next = Incoming(self._place, self, known.message, content, known=known)
+        return True
+
+    def _feed(self, body: StreamReader, data: bytes) -> bytes:
+        """The rest of a body; what comes after it is given back."""
+        piece = data[: self._due]
+        self._due -= len(piece)
+        body.feed_data(piece)
+        if not self._due:
+            self._body = None
+            body.feed_eof()
+        return data[len(piece) :]
+
+    def _parse(self, data: bytes) -> None:
+        messages = self._messages
+        before = len(messages)
+        super().data_received(data)
+        if not self._between:
+            self._due -= len(data)
+            self._between = self._due == 0
+        elif data.startswith(b"POST "):
+            end = data.find(b"\r\n\r\n") + 4
+            message = messages[-1][0] if len(messages) == before + 1 else None
+            self._between = False
+            if end > 3 and isinstance(message, RawRequestMessage) and _plain(message) and not message.chunked:
+                self._due = int(message.headers.get(LENGTH, 0)) - (len(data) - end)
+                self._between = self._due == 0
+                if self._request_count > 1 and message.path in self._place.posts:
+                    self._known = remember(data[:end], message)
+            else:
+                self._due = -1
+        else:
+            self._between, self._due = False, -1
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._body is not None:
+            self._body.set_exception(ConnectionResetError("the connection was lost"))
+            self._body = None
+        super().connection_lost(exc)
 
     async def start(self) -> None:
         """Requests on plain paths are answered here, in the connection's own task and without the request object,
@@ -51,25 +133,28 @@ class _Handler(RequestHandler):
         connection to aiohttp for good."""
         messages, place, posts = self._messages, self._place, self._place.posts
         while not self._force_close:
-            if not messages:
+            if not messages and self._next is None:
                 self._waiter = self._loop.create_future()
                 try:
                     await self._waiter
                 finally:
                     self._waiter = None
-            message, content = messages[0]
-            # What the parser refused has another type here, and no path.
-            handler = posts.get(getattr(message, "path", ""))
-            if handler is not None and not _plain(cast(RawRequestMessage, message)):
-                handler = None
-            if handler is None:
-                await super().start()
-                return
-            messages.popleft()
-            self._make_room()
+            if self._next is not None:
+                request, self._next = self._next, None
+            else:
+                message, content = messages[0]
+                # What the parser refused has another type here, and no path.
+                if getattr(message, "path", "") not in posts or not _plain(cast(RawRequestMessage, message)):
+                    self._known = None
+                    await super().start()
+                    return
+                messages.popleft()
+                request = Incoming(place, self, cast(RawRequestMessage, message), content)
+                self._make_room()
+            content = request.content
             self._request_in_progress = True
             try:
-                reply = await handler(Incoming(place, self, cast(RawRequestMessage, message), content))
+                reply = await posts[request.target](request)
                 await reply.write_eof()
             except asyncio.CancelledError:
                 self.force_close()

@@ -86,6 +86,11 @@ class Tokens:
         return len(self._plain) + len(self._keyed)
 
     @property
+    def lasting(self) -> bool:
+        """Whether none of them ends by itself: then whoever was found is found until there are other tokens."""
+        return not self._until
+
+    @property
     def callers(self) -> tuple[Caller, ...]:
         """Everybody who has a token, once."""
         every = (*self._plain.values(), *self._keyed.values())
