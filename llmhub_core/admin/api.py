@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import again, audit, events, live, past, people, scripts, setting
+from llmhub_core.admin import again, alerts, audit, events, faults, live, past, people, scripts, setting
 from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
@@ -110,6 +110,8 @@ ENDPOINTS = (
     *people.ENDPOINTS,
     *scripts.ENDPOINTS,
     *audit.ENDPOINTS,
+    *alerts.ENDPOINTS,
+    *faults.ENDPOINTS,
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
     Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
     Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),

@@ -18,6 +18,8 @@ from llmhub_core.hub.hub import Hub
 
 HOUR = 3600.0
 SEVEREST = ("error", "warning", "note")
+SEEN_OVER_TIME = ("error_rate", "budget_low", "budget_spent")
+
 NEARLY = 0.9
 """Share of a limit from which on it is worth a word."""
 
@@ -122,7 +124,13 @@ async def health(control: Control) -> HealthView:
         journal_waiting=hub.ledger.backlog,
         journal_error=hub.ledger.broken,
         problems=sorted(
-            (*_hub_problems(hub), *_key_problems(all_keys), *_provider_problems(providers)),
+            (
+                *_fault_problems(hub),
+                *_hub_problems(hub),
+                *_alert_problems(hub),
+                *_key_problems(all_keys),
+                *_provider_problems(providers),
+            ),
             key=lambda problem: SEVEREST.index(problem.severity),
         ),
         providers=providers,
@@ -172,6 +180,31 @@ def _deployment(hub: Hub, stats: CandidateStats) -> DeploymentView:
 
 
 # what is not well
+
+
+def _fault_problems(hub: Hub) -> Iterable[Problem]:
+    """Nobody shall take a fault on purpose for a real one."""
+    for fault in hub.fault_lab.faults:
+        ends = time.strftime("%H:%M:%S", time.gmtime(fault.ends_at))
+        yield Problem(
+            severity="warning",
+            what=f"FAULT LAB: {fault.provider} fails on purpose until {ends} UTC ({fault.kind.replace('_', ' ')}, "
+            f"{fault.percent:g} % of its attempts).",
+            advice=f"Begun by {fault.by}. It ends by itself, and its traces with it.", page="fault-lab",
+        )  # fmt: skip
+
+
+def _alert_problems(hub: Hub) -> Iterable[Problem]:
+    """What is seen only over time; the rest of what alerts tell is looked at afresh here."""
+    for alert in hub.alerts.open.values():
+        if alert.rule in SEEN_OVER_TIME:
+            yield Problem(severity=alert.severity, what=alert.what, advice=alert.advice, page=alert.page)
+    for channel in hub.alerts.courier.channels:
+        if channel.problem:
+            yield Problem(
+                severity="warning", what=f"The channel {channel.name} does not deliver alerts. {channel.problem}",
+                advice="Check its table in the configuration, then send a test.", page="alerts",
+            )  # fmt: skip
 
 
 def _hub_problems(hub: Hub) -> Iterable[Problem]:

@@ -136,6 +136,7 @@ class Exchange:
     strict = False  # the caller takes a refusal rather than a request that says less than was asked
     request_: ChatRequest | None = None
     replaced = False
+    fault = ""  # what the fault lab did to it, for the header that says so
     ready: ChatResponse | None = None  # an interceptor's answer: then no provider is called
     reservation: Reservation | None = None  # on the caller's limits and on those of the first candidate
     lease: Reservation | None = None  # on those of a later one

@@ -16,9 +16,11 @@ from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
 from llmhub_core.contracts.wire import LONG_STRING, skim
+from llmhub_core.gateway.faults import stage
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
+from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.hub import Hub
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -94,13 +96,35 @@ class Passage:
         if self.adapted and exchange.strict:
             raise _refused_adaptation(self.adapted)
         self._call = call
-        answer = await place.provider.serve(call) if place.serves else None
-        if answer is None:
-            answer = await upstream.open(call)
+        if self._hub.faults is None:
+            answer = await place.provider.serve(call) if place.serves else None
+            if answer is None:
+                answer = await upstream.open(call)
+        else:
+            answer = await self._open_in_the_lab(self._hub.faults, upstream, call)
         self._answer = answer
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
             raise target.decode_error(answer.status, answer.headers, problem)
+
+    async def _open_in_the_lab(self, lab: FaultLab, upstream: Upstream, call: Call) -> ProviderAnswer:
+        """The same while faults on purpose are active; whoever is struck by one has it in header and record."""
+        exchange, place = self._exchange, self._place
+
+        async def ask() -> ProviderAnswer:
+            answer = await place.provider.serve(call) if place.serves else None
+            return answer if answer is not None else await upstream.open(call)
+
+        fault = lab.strike(self._stats.candidate)
+        if fault is not None:
+            exchange.attempts[-1].detail = f"fault lab: {fault.kind}"
+            said = f"{place.name}={fault.kind}"
+            exchange.fault = f"{exchange.fault}, {said}" if exchange.fault else said
+        if exchange.fault:
+            self.adapted += ("fault_lab=active",)
+        if fault is None:
+            return await ask()
+        return await stage(fault, self._target, call, exchange.head.stream, ask)
 
     async def carry(self, reply: Reply, headers: Mapping[str, str]) -> None:
         """The answer to the caller. Raises the HubError that ended it; `reply.started` tells whether it is too

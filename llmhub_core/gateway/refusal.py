@@ -18,6 +18,9 @@ log = logging.getLogger("llmhub.gateway")
 # An id names a request and protects nothing: asking the kernel for randomness each time would cost 30 µs.
 _bits = random.Random().getrandbits  # noqa: S311
 
+FAULT = "x-llmhub-fault-lab"
+"""Names the faults on purpose that an answer met on its way."""
+
 LONGEST_WAIT = 120.0
 """Seconds: above it OpenAI's SDK gives up by itself, and Anthropic's would sleep for as long as it is told."""
 
@@ -59,7 +62,10 @@ async def refuse(request: Incoming, request_id: str, dialect: Dialect[Any], erro
         # Whoever is refused before the body was read is not read out to the end.
         reply.keep_alive = False
     body = dialect.encode_error(error, request_id)
-    await reply.send(error.status, "application/json", body, error_headers(error, request_id, dialect))
+    headers = error_headers(error, request_id, dialect)
+    if (exchange := getattr(request, "exchange", None)) is not None and exchange.fault:
+        headers[FAULT] = exchange.fault
+    await reply.send(error.status, "application/json", body, headers)
     return reply
 
 

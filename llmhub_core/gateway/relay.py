@@ -32,9 +32,11 @@ from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.meter import give_back, reserve
 from llmhub_core.gateway.passage import Passage, encoded_for
+from llmhub_core.gateway.refusal import FAULT
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, no_candidate
 from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.fault_lab import REASON
 from llmhub_core.hub.hub import Hub
 
 log = logging.getLogger("llmhub.gateway")
@@ -204,7 +206,11 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
     except UpstreamError as error:
         failure = error
         attempt.status = error.provider_status
+        fault = attempt.detail  # nobody but the fault lab says anything before the end
         attempt.reason, attempt.detail = error.code, error.detail
+        if fault:
+            attempt.reason, attempt.detail = REASON, f"{fault}, read as {error.code}"
+            error.provider_code = REASON
         attempt.provider_code, attempt.provider_request_id = error.provider_code, error.provider_request_id
         hub.pool.note(stats, error)
         raise
@@ -243,6 +249,8 @@ def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
         headers["x-llmhub-attempts"] = str(len(exchange.attempts))
     if exchange.adapted:
         headers["x-llmhub-adapted"] = ", ".join(exchange.adapted)[:MAX_ADAPTED]
+        if exchange.fault:
+            headers[FAULT] = exchange.fault
     return headers
 
 

@@ -26,7 +26,7 @@ _TIMER_SLACK = 0.002  # seconds; the event loops' clocks are cached and rounded 
 _JOIN_BELOW = 16 * 1024  # bytes of body up to which copying it behind the head is cheaper than a gathered write
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 
-_BROKE_OFF = "The provider's answer broke off before its end; try again."
+BROKE_OFF = "The provider's answer broke off before its end; try again."
 _GARBLED = "The provider's answer is not valid HTTP; try again or use another provider."
 _HEAD_TOO_LARGE = "The head of the provider's answer is too large; try again or use another provider."
 
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
             # A refusal sent before our body was read ends in a reset; it is complete as far as anybody can tell.
             resp.finish(None)
         else:
-            resp.finish(UpstreamGarbled(_BROKE_OFF))
+            resp.finish(UpstreamGarbled(BROKE_OFF))
 
     def data_received(self, data: bytes) -> None:
         resp = self._resp

@@ -364,11 +364,17 @@ class Alerts:
         return found
 
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Alert]:
-        """Newest first, those that are over too."""
+        """Newest first, those that are over too; as they are now, where the store is a moment behind."""
+        kept: Sequence[Alert] = ()
         if self._metadata.alerts is not None:
-            return await self._metadata.alerts.alerts(limit, before)
-        found = sorted(self.open.values(), key=lambda alert: (alert.opened_at, alert.id), reverse=True)
-        return [alert for alert in found if before is None or (alert.opened_at, alert.id) < before][:limit]
+            kept = await self._metadata.alerts.alerts(limit, before)
+        known = {alert.id: alert for alert in kept}
+        for alert in (*self._unkept.values(), *self.open.values()):
+            at = alert.opened_at, alert.id
+            within = len(kept) < limit or at > (kept[-1].opened_at, kept[-1].id) if kept else True
+            if alert.id in known or (within and (before is None or at < before)):
+                known[alert.id] = alert
+        return sorted(known.values(), key=lambda alert: (alert.opened_at, alert.id), reverse=True)[:limit]
 
     async def test(self, by: str) -> list[tuple[str, str]]:
         """Try every channel now: its name, and "" or why nothing arrived."""

@@ -22,6 +22,7 @@ from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
 from llmhub_core.hub.alerts import Alerts
 from llmhub_core.hub.build import Secrets, build_catalog, build_tokens, plugin_settings, revealed
+from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Pool
@@ -90,6 +91,9 @@ class Hub:
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)
+        self.fault_lab = FaultLab(self.pool, self.health, self._switch_faults)
+        self.faults: FaultLab | None = None
+        """The same, while any fault is active: the one thing that an ordinary request looks at."""
         self.draining = False
         self.ready = False
         self.in_flight = 0
@@ -181,6 +185,7 @@ class Hub:
     async def stop(self) -> None:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
+        self.fault_lab.stop_all()
         await self.settled()
         await self.alerts.stop()
         await self.standings.stop()
@@ -282,6 +287,9 @@ class Hub:
             except Exception:
                 log.exception("the observer %s failed", observer.name)
         self.alerts.wake()
+
+    def _switch_faults(self, active: bool) -> None:
+        self.faults = self.fault_lab if active else None
 
     def secret(self, key_id: str) -> str:
         secret = self.secrets.get(key_id)

@@ -92,6 +92,13 @@ class Pool:
         now = time.monotonic()
         return {subject: mark for subject, mark in self._marks.items() if mark.until is None or mark.until > now}
 
+    def forgive(self, candidate: Candidate, reason: str) -> None:
+        """Lift what is held against a candidate for that reason alone."""
+        for subject in subjects(candidate):
+            mark = self._marks.get(subject)
+            if mark is not None and mark.reason == reason:
+                self._lift(subject, mark, candidate.key)
+
     def reset(self, key: ProviderKey) -> None:
         """Forget what is held against a key and its group."""
         for subject in [*self._marks]:

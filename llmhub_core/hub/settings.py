@@ -95,6 +95,7 @@ class ServerSettings:
     served_by_header: bool = setting(
         True, "Whether answers tell who gave them, in x-llmhub-served-by and x-llmhub-attempts."
     )
+    fault_lab: bool = setting(False, "Whether owners may let providers fail on purpose, to see what callers would see.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe messages that are logged.")
     log_format: Literal["text", "json"] = setting("text", "Log lines for people, or one JSON object a line.")
 

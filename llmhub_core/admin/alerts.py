@@ -1,0 +1,197 @@
+"""What is not well and who is told: the list of alerts, channels, mutes, and a test."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Literal
+
+from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.past import page_limit
+from llmhub_core.admin.refusals import not_found, unusable
+from llmhub_core.admin.views import Done, Page, View
+from llmhub_core.contracts.alerts import Alert, Mute
+from llmhub_core.hub.settings import ALERT_RULES
+
+LONGEST_MUTE = 30 * 86_400.0
+
+
+class AlertView(View):
+    """`recovered_at` None: it goes on. `muted` says whether anybody would be told of it now."""
+
+    id: str
+    rule: str
+    subject: str
+    severity: Literal["error", "warning"]
+    what: str
+    advice: str
+    page: str
+    opened_at: float
+    recovered_at: float | None
+    told_at: float | None
+    muted: bool
+
+
+class ChannelView(View):
+    """Since the start of this process. `problem` is why the last try failed, "" if it did not."""
+
+    name: str
+    delivered: int
+    waiting: int
+    given_up: int
+    last_at: float | None
+    problem: str
+
+
+class TriedView(View):
+    """What came of a test: `problem` is "" if it arrived."""
+
+    name: str
+    problem: str
+
+
+class MuteView(View):
+    id: str
+    rule: str
+    subject: str
+    until: float
+    by: str
+
+
+class AlertsAsked(Asked, kw_only=True):
+    state: Literal["", "open"] = ""
+    limit: int = 50
+    cursor: str = ""
+    format: str = "json"
+
+
+class NewMute(Asked, kw_only=True):
+    """`rule` and `subject` as an alert has them; "" is any, but not for both."""
+
+    rule: str = ""
+    subject: str = ""
+    seconds: float = 3600.0
+
+
+async def alerts(control: Control, asked: AlertsAsked) -> Page[AlertView]:
+    """Newest first."""
+    kept, limit = control.hub.alerts, page_limit(asked.limit)
+    before = _seen(asked.cursor)
+    if asked.state == "open":
+        going_on = sorted(kept.open.values(), key=lambda alert: (alert.opened_at, alert.id), reverse=True)
+        found = [alert for alert in going_on if before is None or (alert.opened_at, alert.id) < before]
+    else:
+        found = list(await kept.latest(limit + 1, before))
+    shown = found[:limit]
+    more = len(found) > limit
+    return Page([_view(control, alert) for alert in shown], _cursor(shown[-1]) if more else None)
+
+
+def _view(control: Control, alert: Alert) -> AlertView:
+    names = set(AlertView.__struct_fields__) - {"told_at", "muted"}
+    return AlertView(
+        **{name: getattr(alert, name) for name in names},
+        told_at=alert.told_at or None,
+        muted=alert.recovered_at is None and control.hub.alerts.is_muted(alert),
+    )
+
+
+def channels(control: Control) -> list[ChannelView]:
+    return [
+        ChannelView(**{name: getattr(channel, name) for name in ChannelView.__struct_fields__})
+        for channel in control.hub.alerts.courier.channels
+    ]
+
+
+def mutes(control: Control) -> list[MuteView]:
+    return [_mute_view(mute) for mute in control.hub.alerts.mutes]
+
+
+def _mute_view(mute: Mute) -> MuteView:
+    return MuteView(**{name: getattr(mute, name) for name in MuteView.__struct_fields__})
+
+
+async def mute(visit: Visit, sent: NewMute) -> MuteView:
+    if not 60 <= sent.seconds <= LONGEST_MUTE:
+        raise unusable("seconds must be from 60 to 2592000 (30 days).")
+    if sent.rule not in ("", *ALERT_RULES):
+        raise unusable("There is no rule of that name.", f"Choose from {', '.join(ALERT_RULES)}.")
+    if not (sent.rule or sent.subject):
+        raise unusable("A mute needs a rule or a subject.", "To have nothing told at all, set [alerts] rules = [].")
+    if len(sent.subject) > 500:
+        raise unusable("The subject is longer than any there is.")
+    made = await visit.control.hub.alerts.mute(sent.rule, sent.subject, sent.seconds, visit.actor)
+    view = _mute_view(made)
+    about = f"{made.rule or '*'} {made.subject or '*'}"
+    await visit.control.accounts.note(visit.actor, visit.address, "alert.mute", about, after={"until": made.until})
+    return view
+
+
+async def unmute(visit: Visit, id: str) -> Done:
+    ended = await visit.control.hub.alerts.unmute(id)
+    if ended is None:
+        raise not_found("mute of that id")
+    about = f"{ended.rule or '*'} {ended.subject or '*'}"
+    await visit.control.accounts.note(visit.actor, visit.address, "alert.unmute", about, before={"until": ended.until})
+    return Done()
+
+
+async def test(visit: Visit) -> list[TriedView]:
+    await visit.control.accounts.note(visit.actor, visit.address, "alert.test", "")
+    return [TriedView(name=name, problem=problem) for name, problem in await visit.control.hub.alerts.test(visit.actor)]
+
+
+def _cursor(alert: Alert) -> str:
+    return base64.urlsafe_b64encode(f"{alert.opened_at!r} {alert.id}".encode()).decode().rstrip("=")
+
+
+def _seen(cursor: str) -> tuple[float, str] | None:
+    if not cursor:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        at, _, id = text.partition(" ")
+        return float(at), id
+    except (ValueError, binascii.Error):
+        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.") from None
+
+
+# the calls
+
+
+async def _list(visit: Visit, asked: AlertsAsked) -> Page[AlertView]:
+    return await alerts(visit.control, asked)
+
+
+async def _channels(visit: Visit, asked: ListAsked) -> Page[ChannelView]:
+    return Page(channels(visit.control))
+
+
+async def _test(visit: Visit, asked: Nothing) -> Page[TriedView]:
+    return Page(await test(visit))
+
+
+async def _mutes(visit: Visit, asked: ListAsked) -> Page[MuteView]:
+    return Page(mutes(visit.control))
+
+
+async def _mute(visit: Visit, asked: Nothing) -> MuteView:
+    return await mute(visit, taken(visit.sent, NewMute))
+
+
+async def _unmute(visit: Visit, asked: Nothing) -> Done:
+    return await unmute(visit, visit.part("id"))
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/alerts", "viewer", _list, Page[AlertView], "What is or was not well, newest first.", AlertsAsked),
+    Endpoint("GET", "/alerts/channels", "viewer", _channels, Page[ChannelView], "Who carries alerts.", ListAsked),
+    Endpoint("POST", "/alerts/test", "admin", _test, Page[TriedView], "Try every channel now."),
+    Endpoint("GET", "/alerts/mutes", "viewer", _mutes, Page[MuteView], "What nobody is told of.", ListAsked),
+    Endpoint(
+        "POST", "/alerts/mutes", "admin", _mute, MuteView, "Tell nothing of some alerts for a time.", sent=NewMute
+    ),
+    Endpoint("DELETE", "/alerts/mutes/{id}", "admin", _unmute, Done, "End a mute."),
+)
