@@ -93,7 +93,7 @@ def test_the_promise_names_the_contract_that_this_hub_speaks() -> None:
 def test_every_metric_is_explained() -> None:
     source = (ROOT / "plugins" / "observers" / "prometheus.py").read_text("utf-8")
     metrics = set(re.findall(r'"(llmhub_\w+)"', source))
-    assert len(metrics) == 9
+    assert len(metrics) == 11
     assert set(re.findall(r"`(llmhub_\w+)`", page("observers"))) == metrics
 
 

@@ -189,6 +189,7 @@ from llmhub_core.contracts.strategy import (
     Choice,
     Strategy,
     priority_levels,
+    warm_first,
 )
 from llmhub_core.contracts.usage import (
     BYTES_PER_TOKEN,
@@ -388,4 +389,5 @@ __all__ = [
     "unseal",
     "unseal_id",
     "upstream_error",
+    "warm_first",
 ]

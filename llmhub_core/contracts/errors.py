@@ -45,13 +45,17 @@ class HubError(Exception):
     `message` is a sentence for the caller that says what to do; it never holds a secret, a provider's
     address or more than a few characters of what the caller sent. `param` is the path of the field at
     fault (``messages[0].role``). `retry_after` is in seconds. `should_retry` tells SDKs outright
-    (``x-should-retry``); None leaves it to their own rules.
+    (``x-should-retry``); None leaves it to their own rules. `details` is what a provider said of the caller's request
+    in its own format's structure (JSON), for callers of that format alone, which `origin` names: freed of credentials
+    and of the account's affairs, and at most 4 kB.
     """
 
     status: int = 500
     code: str = "internal_error"
     source: Source = "gateway"
     retryable: ClassVar[bool] = False
+    details: Any = None
+    origin: str = ""
 
     def __init__(
         self,
@@ -138,8 +142,6 @@ class UpstreamError(HubError):
 
     `detail` is the provider's own text, cut and freed of credentials, for the record only; `message` is
     what the caller reads. `provider_request_id` is the provider's name for the call, where it gave one.
-    `details` is what it said of the caller's request in its own format's structure (JSON), for callers of that format
-    alone, which `origin` names: freed of credentials and of the account's affairs, and at most 4 kB.
     """
 
     status, code = 502, "upstream_error"
@@ -148,8 +150,6 @@ class UpstreamError(HubError):
     provider_code: str | None = None
     provider_request_id: str | None = None
     detail: str = ""
-    details: Any = None
-    origin: str = ""
 
     def said(
         self, *, status: int | None = None, code: str | None = None, request_id: str | None = None, detail: str = ""

@@ -64,7 +64,8 @@ class Plan(msgspec.Struct):
     """The candidates in the order in which they are tried, and why each other one was left out.
 
     `soonest` is in how many seconds the first of those left out returns; None if none will by itself.
-    `timeouts` and `fallbacks_on` (other routes, by the code of a refusal) are the route's.
+    `timeouts`, `fallbacks_on` (other routes, by the code of a refusal) and `wait` (seconds that a request may stand in
+    line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it.
     """
 
     route: str
@@ -74,6 +75,9 @@ class Plan(msgspec.Struct):
     soonest: float | None = None
     timeouts: Timeouts = NO_TIMEOUTS
     fallbacks_on: Mapping[str, tuple[str, ...]] = {}
+    wait: float = 0.0
+    affinity: str = ""
+    warm: str = ""
 
 
 class Record(msgspec.Struct, omit_defaults=True, gc=False):
@@ -148,6 +152,8 @@ class Exchange:
     lane = ""
     adapted: tuple[str, ...] = ()
     output_bytes = 0
+    waited = 0.0  # seconds in line for a key or a limit
+    due: float | None = None  # when the time of the whole request is over, by the performance counter
     outcome: Outcome = "unknown"
     status = 0
     code = ""

@@ -14,11 +14,18 @@ from llmhub_core.contracts.plugin import Plugin
 class Choice:
     """What a strategy may know of the request: the route's name, how often the route was asked before (`turn`,
     rising by one a request) and a `draw` between 0 and 1. With these given, the same order comes out again,
-    which is what makes a decision explainable."""
+    which is what makes a decision explainable.
+
+    On a route with affinity, `affinity` is the same for all requests of a conversation ("" if it is not known), and
+    `warm` the label of the candidate that served it last and probably has its prompt in a cache ("" if none does).
+    After the strategy has ordered, `warm_first` puts that one before its equals: a strategy need not.
+    """
 
     route: str
     turn: int
     draw: float
+    affinity: str = ""
+    warm: str = ""
 
 
 class Strategy(Plugin):
@@ -42,3 +49,17 @@ def priority_levels(standing: Sequence[CandidateStats]) -> list[list[CandidateSt
         else:
             equals.append(stats)
     return [levels[priority] for priority in sorted(levels)]
+
+
+def warm_first(order: Sequence[CandidateStats], warm: str) -> Sequence[CandidateStats]:
+    """`order` with the candidate labelled `warm` in front, if it is of the first one's priority and has quota left:
+    priorities are the operator's word, and a cache is no reason to ask whoever has to refuse."""
+    for stats in order:
+        candidate = stats.candidate
+        if candidate.label == warm:
+            first = order[0].candidate
+            level = (candidate.deployment.priority, candidate.key.priority)
+            if level != (first.deployment.priority, first.key.priority) or stats.quota_left <= 0.0:
+                break
+            return [stats, *(each for each in order if each is not stats)]
+    return order

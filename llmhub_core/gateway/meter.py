@@ -18,6 +18,9 @@ from llmhub_core.hub.hub import LEASE, Hub
 UNSAID_OUTPUT = 1024
 """Tokens reserved for an answer whose caller set no maximum; corrected by the provider's number afterwards."""
 
+GATE_WAIT = 1.0
+"""Seconds after which to ask again where only so many requests may run at the same time."""
+
 _WORDS = {"requests": "requests", "tokens": "tokens", "concurrency": "requests at the same time", "money": "budget"}
 
 
@@ -81,7 +84,7 @@ async def reserve(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...] = ()) 
             exchange.reservation = await hub.quota.reserve(hub.joined(own, limits), estimate(exchange), LEASE)
         except LimitReached as reached:
             if reached.limit in own:
-                raise _exceeded(reached) from None
+                raise _exceeded(reached, soon(reached)) from None
             raise
     elif limits:
         exchange.lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
@@ -117,8 +120,15 @@ def _complete_usage(exchange: Exchange) -> None:
         exchange.usage = Usage(tokens_of_bytes(len(exchange.body)), tokens_of_bytes(written), estimated=True)
 
 
-def _exceeded(reached: LimitReached) -> QuotaExceeded:
-    limit, wait = reached.limit, reached.retry_after
+def soon(reached: LimitReached) -> float | None:
+    """In how many seconds to come again. Who is inside a gate may leave at any moment: the store knows only when its
+    lease would expire."""
+    wait = reached.retry_after
+    return wait if wait is None or reached.limit.kind != "concurrency" else min(wait, GATE_WAIT)
+
+
+def _exceeded(reached: LimitReached, wait: float | None) -> QuotaExceeded:
+    limit = reached.limit
     span = {0: "", 60: " a minute", 86_400: " a day"}.get(limit.window, f" in {limit.window} s")
     what = _WORDS[limit.kind]
     code = {"concurrency": "concurrency_exceeded", "money": "insufficient_quota"}.get(

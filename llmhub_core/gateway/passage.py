@@ -10,7 +10,7 @@ from typing import Any
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.chat_request import ChatRequest
 from llmhub_core.contracts.dialect import Dialect, EncodedRequest
-from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled
+from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled, UpstreamRefused
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
@@ -28,6 +28,12 @@ MAX_ERROR = 1024 * 1024
 
 MAX_HELD = 64 * 1024
 """Bytes of a stream held back at most while its answer has not begun."""
+
+_BLOCKED = frozenset(
+    {"content_filter", "refusal"}
+    | {"SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"}
+)
+"""Providers' words for an answer that ended because of what was asked or said: Chat's, Anthropic's and Gemini's."""
 
 NONE_FORWARDED: Mapping[str, str] = {}
 
@@ -152,6 +158,7 @@ class Passage:
                 out = lane.whole(body)
                 if lane.failed is not None:
                     raise lane.failed
+                self._check_block(lane)
                 if self._hub.sees_responses:
                     out += await self._exchanged(lane)
                 await reply.send(200, lane.content_type, out, headers)
@@ -253,10 +260,19 @@ class Passage:
     def _begin(self, answer: ProviderAnswer, lane: Lane, out: bytes, reply: Reply, headers: Mapping[str, str]) -> bool:
         """From here on there is no other candidate."""
         exchange = self._exchange
+        self._check_block(lane)
         if exchange.first_byte is not None and isinstance(answer, UpstreamResponse):
             answer.take_time()
         exchange.first_byte = time.perf_counter()
         return reply.begin(lane.content_type, headers, self._held + out)
+
+    def _check_block(self, lane: Lane) -> None:
+        """An answer that a filter took the words from is a refusal to a route that knows who else may answer."""
+        elsewhere = self._exchange.plan.fallbacks_on
+        if elsewhere and "content_filter" in elsewhere and lane.finish in _BLOCKED:
+            raise UpstreamRefused(
+                "The provider's content filter blocked the answer; change the content.", code="content_policy_violation"
+            ).said(status=self.status, code=lane.finish)
 
     async def _fail(self, lane: Lane, passed: bytes, reply: Reply) -> None:
         """Events before the failing one still go to a caller who has read some already; a provider's own error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from multidict import istr
 
@@ -16,13 +16,17 @@ from llmhub_core.contracts.errors import (
     HubError,
     Internal,
     NoCandidateLeft,
+    QuotaExceeded,
     UnknownModel,
     UpstreamDenied,
     UpstreamError,
+    UpstreamGarbled,
     UpstreamLimited,
     UpstreamModelMissing,
+    UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from llmhub_core.contracts.exchange import Attempt, Exchange
 from llmhub_core.contracts.operations import COUNT_TOKENS, TokenCount
@@ -30,14 +34,16 @@ from llmhub_core.contracts.quota_store import LimitReached
 from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
-from llmhub_core.gateway.meter import give_back, reserve
+from llmhub_core.gateway.meter import give_back, reserve, soon
 from llmhub_core.gateway.passage import Passage, encoded_for
 from llmhub_core.gateway.refusal import FAULT
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, no_candidate
 from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.gateway.waiting import patience, wait_and_walk, waits_in_line
 from llmhub_core.hub.fault_lab import REASON
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.waiting import Ticket
 
 log = logging.getLogger("llmhub.gateway")
 
@@ -46,6 +52,9 @@ TIMEOUT = istr("x-llmhub-timeout")
 
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
 """Refusals for which a route may name other routes (`fallbacks_on`)."""
+
+_TROUBLE = (UpstreamOverloaded, UpstreamUnreachable, UpstreamTimeout, UpstreamGarbled)
+"""Failures of a provider, of which it may have too much to do. A key that is out says so once, and then rests."""
 
 _OTHERS_MAY = {"unsupported_content", "unsupported_parameter", "adaptation_refused"}
 """What one candidate's wire format cannot say, another's may."""
@@ -59,11 +68,34 @@ async def relay(request: Incoming) -> Reply:
     if exchange.head.operation == COUNT_TOKENS:
         return await _count(exchange, hub, upstream, reply)
     total = _deadline(exchange)
-    if total is None:
-        return await _walk(exchange, hub, upstream, reply)
+    if hub.waiting.lines and (behind := waits_in_line(exchange, hub)) is not None:
+        return await _timed(exchange, reply, total, _wait(exchange, hub, upstream, reply, behind))
     try:
-        async with asyncio.timeout(total):
+        if total is None:
             return await _walk(exchange, hub, upstream, reply)
+        return await _timed(exchange, reply, total, _walk(exchange, hub, upstream, reply))
+    except (NoCandidateLeft, QuotaExceeded) as refusal:
+        if refusal.retry_after is None or not patience(exchange, hub):
+            raise
+        return await _timed(exchange, reply, total, _wait(exchange, hub, upstream, reply, refusal))
+
+
+def _wait(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, refusal: HubError) -> Awaitable[Reply]:
+    def walk(ticket: Ticket) -> Awaitable[Reply]:
+        return _walk(exchange, hub, upstream, reply, ticket)
+
+    return wait_and_walk(exchange, hub, reply, refusal, walk)
+
+
+async def _timed(exchange: Exchange, reply: Reply, total: float | None, work: Awaitable[Reply]) -> Reply:
+    """`work` within what is left of the `total` seconds for the whole request."""
+    if total is None:
+        return await work
+    if exchange.due is None:
+        exchange.due = time.perf_counter() + total
+    try:
+        async with asyncio.timeout(exchange.due - time.perf_counter()):
+            return await work
     except TimeoutError:
         late = UpstreamTimeout(f"The request took longer than the {total:g} s it was given.")
         if reply.started:
@@ -90,13 +122,13 @@ async def _count(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply)
     return reply
 
 
-async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) -> Reply:
+async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, ticket: Ticket | None = None) -> Reply:
+    """`ticket` is the place in line of a request that waited: it is left as soon as a candidate has room."""
     plan, attempts = exchange.plan, exchange.attempts
     if len(plan.candidates) > 1:
         plan.candidates = _lossless_first(exchange, hub)
     candidates = plan.candidates  # grows while it is walked, if a refusal leads to other routes
     failures: list[HubError] = []
-    extended: set[str] = set()
     place = 0
     while place < len(candidates) and len(attempts) < hub.settings.routing.attempts:
         stats = candidates[place]
@@ -112,6 +144,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             except LimitReached as reached:
                 _leave_out(exchange, stats, reached)
                 continue
+        if ticket is not None:
+            ticket.leave()
         known = len(attempts)
         try:
             await _attempt(exchange, hub, upstream, stats, reply)
@@ -123,10 +157,9 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             exchange.first_byte = exchange.usage = None
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
-            if fallback and fallback not in extended:
-                extended.add(fallback)
+            if fallback and fallback in plan.fallbacks_on:
                 known = len(candidates)
-                extend_plan(plan, _fallbacks(exchange, fallback), hub, exchange.dialect)
+                extend_plan(plan, fallback, hub, exchange.dialect)
                 if len(candidates) > known:
                     # What was left of the plan would refuse as well: on to the other routes.
                     place = known
@@ -134,6 +167,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             cannot_say = error.code in _OTHERS_MAY and not isinstance(error, UpstreamError)
             if not (error.retryable or cannot_say):
                 raise
+            if isinstance(error, _TROUBLE) and not _may_retry(exchange, hub, place):
+                break
         except Exception as error:
             if not reply.started or isinstance(error, CallerGone):
                 raise
@@ -141,8 +176,23 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply) 
             log.error("%s failed in its stream: %s", exchange.id, type(error).__name__)  # noqa: TRY400 — no text of it
             return await _break_off(exchange, reply, Internal(f"The hub failed; its log has {exchange.id}."))
         else:
+            if plan.affinity:
+                hub.affinity.note(plan.affinity, stats.candidate.label, exchange.usage)
             return reply
     raise _verdict(exchange, hub, failures)
+
+
+def _may_retry(exchange: Exchange, hub: Hub, place: int) -> bool:
+    """Whether the budget has one more try, if there is anybody left to try: in an outage most requests fail at their
+    first attempt, and each one's further attempts would only add to what brought the provider down."""
+    plan = exchange.plan
+    if place >= len(plan.candidates) or len(exchange.attempts) >= hub.settings.routing.attempts:
+        return True
+    route = hub.catalog.find(plan.route)
+    if route is None or hub.retries.take(plan.route, route.turn):
+        return True
+    plan.left_out.append((plan.candidates[place].candidate.label, "retry budget: too many attempts failed of late"))
+    return False
 
 
 def _lossless_first(exchange: Exchange, hub: Hub) -> list[CandidateStats]:
@@ -175,12 +225,8 @@ def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
         return True
 
 
-def _fallbacks(exchange: Exchange, refusal: str) -> tuple[str, ...]:
-    return exchange.plan.fallbacks_on.get(refusal, ())
-
-
 def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached) -> None:
-    plan, limit, wait = exchange.plan, reached.limit, reached.retry_after
+    plan, limit, wait = exchange.plan, reached.limit, soon(reached)
     back = "never for a request of this size" if wait is None else f"back in {wait:.0f} s"
     plan.left_out.append((stats.candidate.label, f"limit: {limit.amount} {limit.kind} in {limit.window} s, {back}"))
     if wait is not None and (plan.soonest is None or wait < plan.soonest):
@@ -225,7 +271,7 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
         raise
     except BaseException as error:
         failure = error
-        attempt.reason = "client_closed" if isinstance(error, asyncio.CancelledError | CallerGone) else "internal_error"
+        attempt.reason = _interruption(exchange, error)
         raise
     finally:
         passage.close()
@@ -238,6 +284,12 @@ async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Cand
         hub.health.end(stats, failure, None if first is None else first - began)
 
 
+def _interruption(exchange: Exchange, error: BaseException) -> str:
+    if not isinstance(error, asyncio.CancelledError | CallerGone):
+        return "internal_error"
+    return "upstream_timeout" if exchange.due is not None and time.perf_counter() >= exchange.due else "client_closed"
+
+
 def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
     headers = {"x-request-id": exchange.id}
     own = exchange.dialect.request_id_header
@@ -247,6 +299,8 @@ def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
         deployment = exchange.served_by.candidate.deployment
         headers["x-llmhub-served-by"] = f"{deployment.provider}/{deployment.model}"
         headers["x-llmhub-attempts"] = str(len(exchange.attempts))
+    if exchange.waited:
+        headers["x-llmhub-waited"] = f"{exchange.waited:.3f}"
     if exchange.adapted:
         headers["x-llmhub-adapted"] = ", ".join(exchange.adapted)[:MAX_ADAPTED]
         if exchange.fault:
@@ -321,11 +375,22 @@ def _verdict(exchange: Exchange, hub: Hub, failures: list[HubError]) -> HubError
             if mark is not None and mark.until is not None:
                 wait = max(0.001, mark.until - now)
                 plan.soonest = wait if plan.soonest is None else min(plan.soonest, wait)
-        return no_candidate(plan)
+        return _limited(no_candidate(plan), limited)
     last = failures[-1]
     if isinstance(last, UpstreamDenied):
         return NoCandidateLeft(last.message, should_retry=False)
     return last
+
+
+def _limited(refusal: NoCandidateLeft, limited: list[UpstreamLimited]) -> NoCandidateLeft:
+    """The hub's own words, for it knows all the keys, with what the providers said of the quota: its code where they
+    agree, and the details that callers of the provider's own format can read."""
+    if all(error.code == limited[0].code for error in limited) and refusal.retry_after is not None:
+        refusal.code = limited[0].code
+    told = next((error for error in reversed(limited) if error.details), None)
+    if told is not None:
+        refusal.details, refusal.origin = told.details, told.origin
+    return refusal
 
 
 Headers = Mapping[str, str]

@@ -6,14 +6,19 @@ import random
 import time
 from typing import Any
 
+from multidict import istr
+
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import Forbidden, NoCandidateLeft
 from llmhub_core.contracts.exchange import Exchange, Plan
 from llmhub_core.contracts.operations import COUNT_TOKENS
-from llmhub_core.contracts.strategy import Choice
+from llmhub_core.contracts.strategy import Choice, warm_first
+from llmhub_core.gateway.affinity import affinity_of
 from llmhub_core.hub.catalog import Route
 from llmhub_core.hub.hub import Hub
+
+WAIT = istr("x-llmhub-wait")
 
 
 def plan(exchange: Exchange, hub: Hub) -> Plan:
@@ -29,27 +34,45 @@ def plan(exchange: Exchange, hub: Hub) -> Plan:
     route = hub.catalog.find(model)
     if route is None:
         raise hub.catalog.unknown(model)
-    made = plan_route(route, hub, exchange.dialect)
+    made = plan_route(
+        route, hub, exchange.dialect, affinity=affinity_of(exchange, route.affinity) if route.affinity else ""
+    )
     if not made.candidates and exchange.ready is None and exchange.head.operation != COUNT_TOKENS:
-        raise no_candidate(made)
+        refusal = no_candidate(made)
+        if refusal.retry_after is None or not (made.wait or WAIT in exchange.headers):
+            raise refusal
     return made
 
 
-def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None = None) -> Plan:
+def plan_again(exchange: Exchange, hub: Hub) -> None:
+    """A new plan after a wait: the keys stand otherwise by now."""
+    route = hub.catalog.find(exchange.plan.route)
+    if route is not None:
+        exchange.plan = plan_route(route, hub, exchange.dialect, affinity=exchange.plan.affinity)
+
+
+def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None = None, affinity: str = "") -> Plan:
     """The plan of a route and of its fallbacks behind it, for a request in `dialect`; `turn` None takes the route's
-    next turn, a number explains without taking one."""
+    next turn, a number explains without taking one. `affinity` is the key of the conversation that it belongs to."""
     if turn is None:
         turn = route.turn
         route.turn += 1
     made = Plan(route.model, route.strategy.name, [], timeouts=route.timeouts, fallbacks_on=route.fallbacks_on)
+    if route.wait:
+        made.wait = route.wait
+    if affinity:
+        made.affinity = affinity
+        made.warm = hub.affinity.warm(affinity, measured=route.affinity == "prefix")
     failing = _extend(made, route, hub, dialect, turn, {route.model})
     if not made.candidates:
         _readmit(made, failing)
     return made
 
 
-def extend_plan(made: Plan, names: tuple[str, ...], hub: Hub, dialect: Dialect[Any]) -> None:
-    """More candidates from other routes (fallbacks on a certain refusal)."""
+def extend_plan(made: Plan, refusal: str, hub: Hub, dialect: Dialect[Any]) -> None:
+    """More candidates from the other routes for such a refusal (context_length, content_filter), once."""
+    names = made.fallbacks_on[refusal]
+    made.fallbacks_on = {other: routes for other, routes in made.fallbacks_on.items() if other != refusal}
     for name in names:
         other = hub.catalog.find(name)
         if other is not None:
@@ -98,9 +121,9 @@ def _extend(
             _sooner(made, closed_until - now)
             continue
         usable.append(stats)
-    made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn)
+    made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn, made)
     if len(failing) > 1:
-        failing = _ordered(failing, route, turn)
+        failing = _ordered(failing, route, turn, made)
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
@@ -109,8 +132,10 @@ def _extend(
     return failing
 
 
-def _ordered(standing: list[CandidateStats], route: Route, turn: int) -> list[CandidateStats]:
-    return list(route.strategy.order(Choice(route.model, turn, random.random()), standing))  # noqa: S311
+def _ordered(standing: list[CandidateStats], route: Route, turn: int, made: Plan) -> list[CandidateStats]:
+    choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311
+    order = route.strategy.order(choice, standing)
+    return list(warm_first(order, made.warm) if made.warm else order)
 
 
 def _why(state: str, reason: str, until: float | None, now: float) -> str:

@@ -165,6 +165,8 @@ def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies) -> R
         timeouts=_timeouts(table.timeouts),
         fallbacks=tuple(table.fallbacks),
         fallbacks_on={code: tuple(routes) for code, routes in table.fallbacks_on.items()},
+        wait=table.wait,
+        affinity="" if table.affinity == "none" else table.affinity,
     )
 
 

@@ -32,6 +32,8 @@ class Route:
     timeouts: Timeouts = field(default_factory=Timeouts)
     fallbacks: tuple[str, ...] = ()
     fallbacks_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    wait: float = 0.0
+    affinity: str = ""
     turn: int = 0
 
 

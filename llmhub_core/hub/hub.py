@@ -20,6 +20,7 @@ from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import HealthChange, Observer
 from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
+from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
 from llmhub_core.hub.build import Secrets, build_catalog, build_tokens, plugin_settings, revealed
 from llmhub_core.hub.fault_lab import FaultLab
@@ -28,11 +29,13 @@ from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.retries import Retries
 from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.standings import Standings
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.vault import Vault
 from llmhub_core.hub.vault.opening import NOT_STARTED, given_keys, open_vault
+from llmhub_core.hub.waiting import Waiting
 
 log = logging.getLogger("llmhub.hub")
 
@@ -63,6 +66,9 @@ class Hub:
         routing = settings.routing
         self.pool = Pool(routing.cooldown, routing.max_cooldown, self.announce)
         self.health = Health(routing.breaker_failures, routing.breaker_pause)
+        self.affinity = Affinity()
+        self.retries = Retries(routing.retry_budget)
+        self.waiting = Waiting(routing.waiting)
         self.dialects: dict[str, Dialect[Any]] = {
             cls.name: cls(plugin_settings(settings, "dialects", cls.name, cls.Settings)) for cls in registry.dialects
         }
@@ -222,6 +228,8 @@ class Hub:
             self._spawn(settling)
         else:
             _run_through(settling)
+            if self.waiting.lines:
+                self.waiting.call()
 
     def joined(self, own: tuple[Limit, ...], limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         """Both in one tuple, the same one each time: quota stores know it again by its identity."""
@@ -244,6 +252,7 @@ class Hub:
         self._settling.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("work behind a request failed: %s", type(task.exception()).__name__)
+        self.waiting.call()
 
     async def settled(self) -> None:
         """Until every reservation of finished requests is settled."""
@@ -281,6 +290,8 @@ class Hub:
         return record
 
     def announce(self, change: HealthChange) -> None:
+        if change.now == "active":
+            self.waiting.call()
         for observer in self.observers:
             try:
                 observer.health_changed(change)

@@ -137,6 +137,18 @@ class SecretsSettings:
 @dataclass(frozen=True, slots=True)
 class RoutingSettings:
     attempts: int = setting(3, "Attempts a request may take in all, the first included.", minimum=1, maximum=100)
+    retry_budget: float = setting(
+        0.2,
+        "Further attempts after failures of providers, as a share of a route's recent requests; a few are always left.",
+        minimum=0,
+        maximum=1,
+    )
+    waiting: int = setting(
+        1000, "Requests that may stand in line for a route at the same time.", minimum=0, maximum=MOST
+    )
+    max_wait: float = setting(
+        120.0, "The longest that a request may stand in line, whatever x-llmhub-wait says.", unit="seconds", minimum=0
+    )
     cooldown: float = setting(
         10.0, "How long a key rests after a 429 that does not say for how long.", unit="seconds", minimum=0
     )
@@ -287,6 +299,16 @@ class RouteSettings:
     fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")
     fallbacks_on: dict[str, tuple[str, ...]] = setting(
         {}, "Other routes for special cases: context_length (too long for these) and content_filter (blocked)."
+    )
+    affinity: Literal["none", "session", "prefix"] = setting(
+        "none",
+        "Whether a conversation stays with the key that has its prompt cached: told by its session or its beginning.",
+    )
+    wait: float = setting(
+        0.0,
+        "How long a request may stand in line for a key or a limit; x-llmhub-wait says otherwise for one request.",
+        unit="seconds",
+        minimum=0,
     )
     timeouts: TimeoutSettings = setting(TimeoutSettings(), "How long to wait for this route's deployments.")
 

@@ -164,6 +164,9 @@ class Prometheus(Observer):
             "llmhub_requests_total", "Finished requests.", ("outcome", "dialect", "route", "provider"), closed=1
         )
         self._tokens = Counter("llmhub_tokens_total", "Tokens read and written.", ("direction", "provider"), closed=1)
+        key = ("route", "provider", "key")
+        self._input = Counter("llmhub_key_input_tokens_total", "Tokens read, by the key that was billed.", key)
+        self._cached = Counter("llmhub_key_cached_tokens_total", "… of these, read from the provider's cache.", key)
         self._cost = Counter("llmhub_cost_usd_total", "Cost in USD, as far as prices are known.", provider, unit=NANO)
         self._seconds = Histogram("llmhub_request_seconds", "From a request's arrival to its end.", provider)
         self._first_byte = Histogram("llmhub_first_byte_seconds", "From arrival to the first byte sent back.", provider)
@@ -182,6 +185,10 @@ class Prometheus(Observer):
             self._first_byte.observe((provider,), record.first_byte_ms / 1000.0)
         if record.input_tokens:
             self._tokens.add(("input", provider), record.input_tokens)
+            if record.key and not record.usage_estimated:
+                key = (self._route(record), provider, record.key)
+                self._input.add(key, record.input_tokens)
+                self._cached.add(key, record.cached_tokens)
         if record.output_tokens:
             self._tokens.add(("output", provider), record.output_tokens)
         if record.cost:
@@ -207,6 +214,8 @@ class Prometheus(Observer):
         families: tuple[Metric, ...] = (
             self._requests,
             self._tokens,
+            self._input,
+            self._cached,
             self._cost,
             self._seconds,
             self._first_byte,

@@ -52,7 +52,7 @@ _NO_CREDIT = re.compile(r"credit balance is too low|purchase credits", re.IGNORE
 _SPENT = re.compile(r"reached your specified .*usage limits", re.IGNORECASE)
 _REGAIN = re.compile(r"regain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC")
 _TOO_LONG = re.compile(
-    r"prompt is too long|exceed(?:s|ed)? (?:the )?(?:model's )?context (?:limit|window)", re.IGNORECASE
+    r"(?:prompt|input) is too long|exceed(?:s|ed)? (?:the )?(?:model's )?context (?:limit|window)", re.IGNORECASE
 )
 # The model is not there, or not for this account, said by Bedrock and Vertex AI; the key may be good for others.
 _NO_MODEL = re.compile(
@@ -180,7 +180,7 @@ def encode_error(error: HubError, request_id: str) -> bytes:
     said: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code, "source": error.source}
     if error.param is not None:
         said["param"] = error.param
-    own = error.details if isinstance(error, UpstreamError) and error.origin == NAME else refused_thread(error)
+    own = error.details if error.origin == NAME else refused_thread(error)
     if own:
         said["details"] = own
     return dump_json({"type": "error", "error": said, "request_id": request_id or None})

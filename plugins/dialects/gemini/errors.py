@@ -179,7 +179,7 @@ def write_error(error: HubError, request_id: str) -> bytes:
         "metadata": {"source": error.source},
     }
     details: list[dict[str, Any]] = [info]
-    said = error.details or () if isinstance(error, UpstreamError) and error.origin == NAME else ()
+    said = error.details or () if error.origin == NAME else ()
     if error.param is not None and not said:
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": TYPE + "BadRequest", "fieldViolations": [violation]})

@@ -114,7 +114,7 @@ _NO_CREDIT = re.compile(r"exceeded your current quota|insufficient (?:balance|cr
 _OVERSIZED = re.compile(r"request too large|must be reduced in order to run")
 _DAILY = re.compile(r"per[- ]day|\b[rt]pd\b")
 _TOO_LONG = re.compile(
-    r"maximum context length|context (?:length|window)|prompt (?:is )?too long|too many (?:input )?tokens"
+    r"maximum context length|context (?:length|window|size)|prompt (?:is )?too long|too many (?:input )?tokens"
 )
 _FILTERED = re.compile(r"content management policy|content[ _]filter|flagged by|content policy|requires moderation")
 _BAD_KEY = re.compile(r"(?:incorrect|invalid|wrong) api[ _]key|api key not valid|invalid authentication")
