@@ -28,7 +28,7 @@ from llmhub_core.contracts.metadata_store import RecordFilter, Seen, UsageGroup,
 
 HOUR = 3600.0
 DAY = 86_400.0
-GROUPS = ("provider", "model", "key", "caller", "hour", "day")
+GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
 MOST_ROWS = 5000
 """Groups that one answer may have; a year by hour and model is more than anybody reads."""
 
@@ -46,7 +46,7 @@ class Span(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"si
 
 class UsageAsked(Span, kw_only=True):
     by: str = "model"
-    """provider, model, key, caller, hour, day: several with commas."""
+    """provider, model, key, caller, minute, hour, day: several with commas."""
 
 
 class RequestsAsked(Span, kw_only=True):

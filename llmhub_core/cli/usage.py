@@ -24,7 +24,7 @@ from llmhub_core.cli.common import (
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.metadata_store import UsageQuestion, UsageRow
 
-GROUPS = ("provider", "model", "key", "caller", "hour", "day")
+GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
 _SPAN = re.compile(r"(\d+)\s*(m|h|d|w)")
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

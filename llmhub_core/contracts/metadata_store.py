@@ -19,7 +19,7 @@ PAGE = 500
 Seen = tuple[float, str]
 """(arrived_at, id) of the last record of a page."""
 
-UsageGroup = Literal["provider", "model", "key", "caller", "hour", "day"]
+UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "day"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class MetadataStoreSuite(PluginSuite):
 
     async def test_groups_of_every_kind(self, store: MetadataStore) -> None:
         await store.append([a_record("r-1"), a_record("r-2"), a_record("r-3", arrived_at=NOON + 90_000)])
-        for by, groups in (("provider", 1), ("model", 1), ("key", 1), ("caller", 1), ("hour", 2), ("day", 2)):
+        once = {"provider": 1, "model": 1, "key": 1, "caller": 1, "minute": 2, "hour": 2, "day": 2}
+        for by, groups in once.items():
             rows = await store.usage(UsageQuestion(0, 4e9, (by,)))  # type: ignore[arg-type]
             assert len(rows) == groups, by
             assert sum(row.requests for row in rows) == 3

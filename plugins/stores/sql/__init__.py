@@ -1,10 +1,10 @@
 """Everything that must last, in SQL: a file of SQLite's, or PostgreSQL.
 
-Rooms: `tables` (the schema), `rows` (records to rows and back), `usage_query` (sums), `request_query` (the list of
-requests), `people_tables` and `people` (users, sessions, the audit), `configuration_tables` and `configuration`
-(what was configured beside the file), `alert_tables` and `alerts` (what is not well), `writing` (how what is rare is
-written), `database` (what both databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema
-becomes the next).
+Rooms: `tables` (the schema), `rows` (records to rows and back), `sums` (what a batch adds up to), `usage_query`
+(questions to the sums), `request_query` (the list of requests), `people_tables` and `people` (users, sessions, the
+audit), `configuration_tables` and `configuration` (what was configured beside the file), `alert_tables` and `alerts`
+(what is not well), `writing` (how what is rare is written), `database` (what both databases share), `sqlite` and
+`postgres` (what they do not), `migrations` (how a schema becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
 when a database really has to be migrated. This room imports neither.
@@ -48,6 +48,9 @@ class SqliteSettings:
             "and a power cut may cost the latest ones."
         },
     )
+    query_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds after which a question of the dashboard or the admin API is given up."}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,12 @@ class PostgresSettings:
         metadata={"help": "The database: postgresql://user:password@host:5432/database."},
     )
     pool_size: int = field(default=5, metadata={"help": "Connections kept open by each process."})
+    query_pool_size: int = field(
+        default=3, metadata={"help": "Connections of each process that the dashboard and the admin API read by."}
+    )
+    query_timeout: float = field(
+        default=10.0, metadata={"help": "Seconds after which a question of theirs is given up."}
+    )
     timeout: float = field(
         default=15.0, metadata={"help": "Seconds after which a database that does not answer is given up."}
     )
@@ -86,7 +95,7 @@ class _SqlStore(MetadataStore):
         await self._database.append(records)
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        """Exact also where `since` or `until` falls within an hour. Sorted by group; hours and days are UTC,
+        """Exact also where `since` or `until` falls within an hour. Sorted by group; minutes, hours and days are UTC,
         as ``2026-11-22T14:00:00Z`` and ``2026-11-22``."""
         return await self._database.usage(question)
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from llmhub_plugins.stores.sql.alerts import SqlAlerts
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
-from llmhub_plugins.stores.sql.request_query import requests_statement
+from llmhub_plugins.stores.sql.request_query import Read, find_requests
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
-from sqlalchemy import Column, Connection, MetaData, Row, Select, String, Table, inspect, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Column, Connection, MetaData, Row, String, Table, inspect, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from llmhub_core.contracts import Record, RecordFilter, SchemaState, StartError, UsageQuestion, UsageRow
+from llmhub_core.contracts import (
+    Record,
+    RecordFilter,
+    SchemaState,
+    StartError,
+    Unavailable,
+    UsageQuestion,
+    UsageRow,
+)
 
 _WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
 
@@ -27,8 +36,9 @@ _WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
 class Database(ABC):
     """`shown` is how messages call it: never with a password."""
 
-    def __init__(self, engine: AsyncEngine, shown: str) -> None:
+    def __init__(self, engine: AsyncEngine, readers: AsyncEngine, shown: str) -> None:
         self._engine = engine
+        self._readers = readers  # connections of their own, so that no page of the dashboard keeps records waiting
         self.shown = shown
         self.alerts = SqlAlerts(engine)
         self.people = SqlPeople(engine)
@@ -36,9 +46,15 @@ class Database(ABC):
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._readers.dispose()
 
     @abstractmethod
     async def append(self, batch: Sequence[Record]) -> None: ...
+
+    @asynccontextmanager
+    async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:
+        """Within it the database gives up what `connection` asks for too long."""
+        yield
 
     @abstractmethod
     def alone(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -89,22 +105,46 @@ class Database(ABC):
     # --- reading
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        statement = usage_statement(question)
-        return [] if statement is None else [usage_row(question, row) for row in await self._read(statement)]
+        statement = usage_statement(question, time.time())
+        if statement is None:
+            return []
+        async with self._reading() as read:
+            return [usage_row(question, row) for row in await read(statement)]
 
     async def requests(self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
-        return [record_of(row) for row in await self._read(requests_statement(wanted, limit, before))]
+        async with self._reading() as read:
+            return [record_of(row) for row in await find_requests(read, wanted, limit, before)]
 
     async def find_record(self, id: str) -> Record | None:
         if id != storable_text(id):  # nothing is stored under such a name, and the drivers choke on it
             return None
-        rows = await self._read(_WHOLE_RECORD.where(records.c.id == id))
+        async with self._reading() as read:
+            rows = await read(_WHOLE_RECORD.where(records.c.id == id))
         return record_of(rows[0]) if rows else None
 
-    async def _read(self, statement: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        async with self._engine.connect() as connection:
-            rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(statement)).all()
-        return rows
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Read]:
+        """Reads on one connection; what takes too long is stopped in the database, and Unavailable."""
+        async with self._readers.connect() as connection:
+
+            async def read(statement: Any) -> Sequence[Row[*tuple[Any, ...]]]:
+                return (await connection.execute(statement)).all()
+
+            try:
+                async with self.patience(connection):
+                    yield read
+            except DBAPIError as error:
+                if not _was_given_up(error):
+                    raise
+                raise Unavailable(
+                    "The database needs too long for this question. Ask for a shorter time, or for less at once.",
+                    code="query_timeout",
+                ) from None
+
+
+def _was_given_up(error: DBAPIError) -> bool:
+    said = error.orig
+    return getattr(said, "sqlstate", "") == "57014" or str(said) == "interrupted"  # the latter is SQLite's
 
 
 def _create(connection: Connection) -> None:

@@ -6,16 +6,19 @@ through SQLAlchemy it would cost several times as much.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from llmhub_plugins.stores.sql.database import Database
-from llmhub_plugins.stores.sql.rows import COLUMNS, GROUP, SUMS, row_of, storable, summed
-from llmhub_plugins.stores.sql.tables import records, usage_hours
-from sqlalchemy import URL, Column, Text, bindparam, make_url, text
-from sqlalchemy.dialects.postgresql import asyncpg, insert
+from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable
+from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
+from llmhub_plugins.stores.sql.tables import SUMS, records
+from sqlalchemy import URL, Column, Table, Text, bindparam, make_url, text
+from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -45,15 +48,21 @@ def _type(column: Column[Any]) -> str:
     return "TEXT" if isinstance(column.type, Text) else column.type.compile(_DIALECT)
 
 
-def _add_sums() -> str:
-    """Add to the sums of an hour."""
-    add = insert(usage_hours)
-    sums = {name: usage_hours.c[name] + add.excluded[name] for name in SUMS}
-    statement = add.on_conflict_do_update(index_elements=GROUP, set_=sums)
-    return str(statement.compile(dialect=_DIALECT, column_keys=[*GROUP, *SUMS]))
+def _add_sums(table: Table) -> str:
+    """Add to the sums in rows that come as an array for each column, or make them."""
+    names = columns_of(table)
+    quote = _DIALECT.identifier_preparer.quote
+    arrays = ", ".join(f"${place}::{_type(table.c[name])}[]" for place, name in enumerate(names, 1))
+    sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in SUMS)
+    columns, keys = (", ".join(map(quote, each)) for each in (names, KEYS[table]))
+    return (
+        f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608 — our own names
+        f"ON CONFLICT ({keys}) DO UPDATE SET {sums}"
+    )
 
 
-_INSERT_RECORDS, _ADD_SUMS = _insert_records(), _add_sums()
+_INSERT_RECORDS = _insert_records()
+_ADD_SUMS = {table: _add_sums(table) for table in TABLES}
 
 
 class PostgresDatabase(Database):
@@ -65,16 +74,16 @@ class PostgresDatabase(Database):
         if find_spec("asyncpg") is None:
             raise StartError("PostgreSQL needs its driver: pip install 'llm-hub[postgres]'")
         url = _driver_url(settings.url)
-        engine = create_async_engine(
-            url,
-            # Without these a database that hangs would hang everything, for ever.
-            connect_args={"timeout": settings.timeout, "command_timeout": settings.timeout},
-            pool_timeout=settings.timeout,
-            pool_size=settings.pool_size,
-            pool_pre_ping=True,
-            hide_parameters=True,
+        # Without these a database that hangs would hang everything, for ever.
+        limits: dict[str, Any] = {"timeout": settings.timeout, "command_timeout": settings.timeout}
+        pool: dict[str, Any] = {"pool_timeout": settings.timeout, "pool_pre_ping": True, "hide_parameters": True}
+        engine = create_async_engine(url, connect_args=limits, pool_size=settings.pool_size, **pool)
+        patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
+        reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": patience}
+        readers = create_async_engine(
+            url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
         )
-        database = cls(engine, url.set(drivername="postgresql").render_as_string(hide_password=True))
+        database = cls(engine, readers, url.set(drivername="postgresql").render_as_string(hide_password=True))
         try:
             async with engine.connect():
                 pass
@@ -100,11 +109,17 @@ class PostgresDatabase(Database):
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None  # noqa: S101 — it is connected
-            async with driver.transaction():
-                new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *columns)}
-                sums = summed(record for record in batch if record.id in new)
-                if sums:
-                    await driver.executemany(_ADD_SUMS, sums)
+            try:
+                async with driver.transaction():
+                    new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *columns)}
+                    for table, rows in summed((record for record in batch if record.id in new), time.time()):
+                        if rows:
+                            await driver.execute(_ADD_SUMS[table], *zip(*rows, strict=True))
+            except (asyncio.CancelledError, TimeoutError, OSError):
+                # The driver may still believe to be in a transaction; the next would be a part of that one, and never
+                # be committed.
+                driver.terminate()
+                raise
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:

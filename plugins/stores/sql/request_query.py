@@ -1,47 +1,56 @@
-"""The statement behind the list of requests, and the indexes that keep it quick in millions of records.
-
-Each index is by one thing that people filter by, and then by time: a page is read from its end, and whatever else
-is asked of the records is tried on the way. Nearly all records are served, so only the others are worth an index
-by outcome.
-"""
+"""The statements behind the list of requests: newest first, and which days to look at for what is rare."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmhub_plugins.stores.sql.rows import COLUMNS, storable_text
-from llmhub_plugins.stores.sql.tables import records
-from sqlalchemy import Index, Select, select, text, tuple_
+from llmhub_plugins.stores.sql.sums import DAY
+from llmhub_plugins.stores.sql.tables import FILTERS, UNUSUAL, records, usage_totals
+from sqlalchemy import Row, Select, func, select, tuple_
 
 from llmhub_core.contracts import RecordFilter
 
-INDEXED = ("caller", "model", "provider")
+Read = Callable[[Any], Awaitable[Sequence[Row[*tuple[Any, ...]]]]]
+Seen = tuple[float, str]
 
-for _name in INDEXED:
-    Index(f"ix_records_{_name}_arrived_at", records.c[_name], records.c.arrived_at)
+FIRST_LOOK = 16 * DAY
+"""Days that are looked through at first for what is filtered by; then eight times as many, and so on."""
 
-_UNUSUAL = text("outcome <> 'served'")
-Index(
-    "ix_records_unusual_arrived_at",
-    records.c.outcome,
-    records.c.arrived_at,
-    sqlite_where=_UNUSUAL,
-    postgresql_where=_UNUSUAL,
-)
+GAP = 3 * DAY
+"""An index is read on over so much of nothing: that is less work than to ask once more."""
 
 
-def requests_statement(wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Select[Any]:
-    """Newest first."""
+async def find_requests(read: Read, wanted: RecordFilter, limit: int, before: Seen | None) -> Sequence[Any]:
+    """Rows of `COLUMNS`, newest first.
+
+    A caller has an index. A model or a provider is nearly always frequent, and a page of it is found soon in the index
+    by time; where it is not, totals tell which days to look at.
+    """
+    if wanted.caller is not None or (wanted.model is None and wanted.provider is None):
+        return await read(requests_statement(wanted, limit, before))
+    found: list[Any] = []
+    async for since, until in _days(read, wanted, before):
+        part = replace(wanted, since=since, until=until)
+        found += await read(requests_statement(part, limit - len(found), before))
+        if len(found) >= limit:
+            break
+    return found
+
+
+def requests_statement(wanted: RecordFilter, limit: int, before: Seen | None) -> Select[Any]:
     table = records.c
     statement = select(*(table[name] for name in COLUMNS))
-    for name in INDEXED:
+    for name in FILTERS:
         value = getattr(wanted, name)
         if value is not None:
             statement = statement.where(table[name] == storable_text(value))
     if wanted.outcome is not None:
         statement = statement.where(table.outcome == wanted.outcome)
         if wanted.outcome != "served":
-            statement = statement.where(_UNUSUAL)  # in these very words, or the index is not seen to fit
+            statement = statement.where(UNUSUAL)
     if wanted.since is not None:
         statement = statement.where(table.arrived_at >= wanted.since)
     if wanted.until is not None:
@@ -52,3 +61,48 @@ def requests_statement(wanted: RecordFilter, limit: int, before: tuple[float, st
         statement = statement.where(table.arrived_at <= arrived_at)
         statement = statement.where(tuple_(table.arrived_at, table.id) < (arrived_at, storable_text(id)))
     return statement.order_by(table.arrived_at.desc(), table.id.desc()).limit(max(0, limit))
+
+
+async def _days(read: Read, wanted: RecordFilter, before: Seen | None) -> AsyncIterator[tuple[float, float]]:
+    """Spans in which there may be such records, newest first; elsewhere there are none."""
+    # Each by itself, or SQLite would look at every record.
+    ends = (select(end(records.c.arrived_at)).scalar_subquery() for end in (func.min, func.max))
+    first, last = (await read(select(*ends)))[0]
+    if first is None:
+        return
+    since = max(first, wanted.since if wanted.since is not None else first)
+    until = last + 1.0  # no span ends at its last moment
+    if wanted.until is not None:
+        until = min(until, wanted.until)
+    if before is not None:
+        until = min(until, before[0] + 1.0)
+    end, width = -(-until // DAY) * DAY, FIRST_LOOK
+    while end > since:
+        begin = max(end - width, since // DAY * DAY)
+        days = [day for (day,) in await read(_days_statement(wanted, begin, end))]
+        for begun, ended in _joined(days):
+            if begun < until and ended > since:
+                yield max(begun, since), min(ended, until)
+        end, width = begin, width * 8
+
+
+def _days_statement(wanted: RecordFilter, since: float, until: float) -> Select[Any]:
+    """When the days began on which there was what is filtered by; the latest first."""
+    table = usage_totals.c
+    where = [table.span == DAY, table.by == "model", table.began >= int(since), table.began < int(until)]
+    if wanted.provider is not None:
+        where.append(table.within == storable_text(wanted.provider))
+    if wanted.model is not None:
+        where.append(table.name == storable_text(wanted.model))
+    return select(table.began).where(*where).distinct().order_by(table.began.desc())
+
+
+def _joined(days: Sequence[int]) -> list[tuple[float, float]]:
+    """Days, the latest first, as spans, over short gaps."""
+    spans: list[tuple[float, float]] = []
+    for day in days:
+        if spans and spans[-1][0] <= day + GAP:
+            spans[-1] = (float(day), spans[-1][1])
+        else:
+            spans.append((float(day), float(day + DAY)))
+    return spans

@@ -1,32 +1,24 @@
-"""Records to rows and back, and the sums of a batch. Knows no database."""
+"""Records to rows and back. Knows no database."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from llmhub_core.contracts import Attempt, Record, UsageRow
-
-HOUR = 3600
-DAY = 86_400
+from llmhub_core.contracts import Attempt, Record
 
 JSON_COLUMNS = ("attempts", "left_out", "adapted", "tags")
 SCALAR_COLUMNS = tuple(name for name in Record.__struct_fields__ if name not in JSON_COLUMNS)
 COLUMNS = SCALAR_COLUMNS + JSON_COLUMNS
 """The order of a row's values, which is that of the table's columns."""
 
-GROUP = ("hour", "caller", "model", "provider", "served_model", "key")
-SUMS = tuple(field.name for field in fields(UsageRow) if field.name != "group")
-
 _LARGEST = 2**53 - 1  # leaves room for the sums of many
 
 Row = tuple[Any, ...]
-T = TypeVar("T")
 
 _scalars = attrgetter(*SCALAR_COLUMNS)
 _encode = msgspec.json.Encoder().encode
@@ -78,45 +70,6 @@ def _only_attempt(record: Record, started: float, ended: float | None) -> Attemp
     return Attempt(
         record.provider, record.served_model, record.key, started, "ok", record.status, record.first_byte_ms, ended
     )
-
-
-def hour_of(arrived_at: float) -> int:
-    """When the hour of `arrived_at` began."""
-    return int(arrived_at // HOUR) * HOUR
-
-
-def summed(records: Iterable[Record]) -> list[Row]:
-    """The sums of a batch, as rows of `GROUP` and `SUMS`; sorted, so that two processes that write the same rows
-    lock them in the same order."""
-    sums: dict[Row, list[int]] = {}
-    for record in records:
-        group = (
-            record.arrived_at // HOUR,
-            record.caller,
-            record.model,
-            record.provider,
-            record.served_model,
-            record.key,
-        )
-        total = sums.get(group)
-        if total is None:
-            total = sums[group] = [0] * 9
-        total[0] += 1
-        if record.outcome == "served":
-            total[1] += 1
-            if record.cost is None:
-                total[8] += 1
-        elif record.outcome == "failed":
-            total[2] += 1
-        total[3] += record.input_tokens
-        total[4] += record.output_tokens
-        if record.cached_tokens:
-            total[5] += record.cached_tokens
-        if record.reasoning_tokens:
-            total[6] += record.reasoning_tokens
-        if record.cost:
-            total[7] += record.cost
-    return [(int(group[0]) * HOUR, *group[1:], *sums[group]) for group in sorted(sums)]
 
 
 def storable(record: Record) -> Record:

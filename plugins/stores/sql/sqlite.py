@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmhub_plugins.stores.sql.database import Database
-from llmhub_plugins.stores.sql.rows import GROUP, SUMS, storable, summed
+from llmhub_plugins.stores.sql.rows import storable
 from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
-from llmhub_plugins.stores.sql.tables import usage_hours
-from sqlalchemy import URL, Connection, event
+from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
+from llmhub_plugins.stores.sql.tables import SUMS
+from sqlalchemy import URL, Connection, Table, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -35,12 +36,12 @@ CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
 
 
-def _add_sums() -> str:
-    """Add to the sums of an hour."""
-    add = sqlite.insert(usage_hours)
-    sums = {name: usage_hours.c[name] + add.excluded[name] for name in SUMS}
-    statement = add.on_conflict_do_update(index_elements=GROUP, set_=sums)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=[*GROUP, *SUMS]))
+def _add_sums(table: Table) -> str:
+    """Add to the sums in a row, or make it."""
+    add = sqlite.insert(table)
+    sums = {name: table.c[name] + add.excluded[name] for name in SUMS}
+    statement = add.on_conflict_do_update(index_elements=KEYS[table], set_=sums)
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=columns_of(table)))
 
 
 class SqliteDatabase(Database):
@@ -56,10 +57,10 @@ class SqliteDatabase(Database):
         )
         event.listen(engine.sync_engine, "connect", _set_up_reader)
         event.listen(engine.sync_engine, "begin", _begin)
-        super().__init__(engine, str(path))
+        super().__init__(engine, engine, str(path))
         self._path = path
         self._settings = settings
-        self._add_sums = _add_sums()
+        self._add_sums = {table: _add_sums(table) for table in TABLES}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmhub-sqlite")
         self._writer: sqlite3.Connection
 
@@ -91,6 +92,16 @@ class SqliteDatabase(Database):
     async def append(self, batch: Sequence[Record]) -> None:
         if batch:
             await self._in_thread(lambda: self._append(batch))
+
+    @asynccontextmanager
+    async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None  # noqa: S101 — it is connected
+        ends = asyncio.get_running_loop().call_later(self._settings.query_timeout, driver._conn.interrupt)
+        try:
+            yield
+        finally:
+            ends.cancel()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -133,7 +144,8 @@ class SqliteDatabase(Database):
                 writer.execute("ROLLBACK")
                 writer.execute("BEGIN IMMEDIATE")
                 new = list(insert_singly(cursor, batch))
-            cursor.executemany(self._add_sums, summed(new))
+            for table, rows in summed(new, time.time()):
+                cursor.executemany(self._add_sums[table], rows)
             writer.execute("COMMIT")
         except BaseException:
             if writer.in_transaction:

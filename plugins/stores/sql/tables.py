@@ -1,13 +1,23 @@
-"""The schema: every record whole, and its sums by the hour.
+"""The schema: every record whole, and its sums.
 
-`usage_hours` is written in the same transaction as `records`, so that at every moment its rows are the sums of
-the other table's.
+Sums are written in the same transaction as records, so that at every moment they are the sums of the other table's
+rows; they stay when old records are pruned. `usage_hours` knows every combination of what sums are asked by. There can
+be nearly as many of these as records, so `usage_totals` has what is asked most, in few rows: a provider's model, a
+provider's key, a caller, a caller's model; by minute, hour and day.
+
+Records have few indexes, for each costs a request as much as all its columns together: by time, with what else is
+filtered by, so that what does not fit is passed over within the index; by caller, of whom there are many; and of the
+few that were not served.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
+from dataclasses import fields
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import TEXT as POSTGRES_TEXT
+
+from llmhub_core.contracts import UsageRow
 
 metadata = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"},
@@ -24,6 +34,12 @@ def _text(name: str) -> Column[str]:
 def _number(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
 
+
+FILTERS = ("caller", "model", "provider")
+"""What the list of requests is filtered by, beside time and outcome."""
+
+UNUSUAL = text("outcome <> 'served'")
+"""In these very words a statement must say it too, or the index is not seen to fit."""
 
 records = Table(
     "records",
@@ -63,26 +79,52 @@ records = Table(
     _text("left_out"),
     _text("adapted"),
     _text("tags"),
-    Index(None, "arrived_at", "id"),
+    Index("ix_records_arrived_at", "arrived_at", "id", *FILTERS),
+    Index("ix_records_caller", "caller", "arrived_at", "id", "model", "provider"),
+    Index(
+        "ix_records_unusual",
+        "outcome",
+        "arrived_at",
+        "id",
+        *FILTERS,
+        sqlite_where=UNUSUAL,
+        postgresql_where=UNUSUAL,
+    ),
 )
 
+GROUP = ("caller", "model", "provider", "served_model", "key")
+SUMS = tuple(field.name for field in fields(UsageRow) if field.name != "group")
+
+
+TOTALS: dict[str, dict[str, str]] = {
+    "model": {"provider": "within", "model": "name"},
+    "key": {"provider": "within", "key": "name"},
+    "caller": {"caller": "name"},
+    "caller_model": {"caller": "within", "model": "name"},  # by the day alone
+}
+"""Of each kind of total, what its two columns of names hold."""
+
+
+def _began(name: str) -> Column[int]:
+    """In seconds since 1970."""
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+def _keys(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, primary_key=True) for name in names]
+
+
 usage_hours = Table(
-    "usage_hours",
+    "usage_hours", metadata, _began("hour"), *_keys(*GROUP), *map(_number, SUMS), sqlite_with_rowid=False
+)
+
+usage_totals = Table(
+    "usage_totals",
     metadata,
-    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # when it began, in seconds since 1970
-    Column("caller", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("provider", Text, primary_key=True),
-    Column("served_model", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    _number("requests"),
-    _number("served"),
-    _number("failed"),
-    _number("input_tokens"),
-    _number("output_tokens"),
-    _number("cached_tokens"),
-    _number("reasoning_tokens"),
-    _number("cost"),
-    _number("unpriced"),
+    Column("span", Integer, primary_key=True, autoincrement=False),  # 60, 3600 or 86400 seconds
+    *_keys("by"),  # what `name` is a name of; `TOTALS` has them all
+    _began("began"),
+    *_keys("within", "name"),
+    *map(_number, SUMS),
     sqlite_with_rowid=False,
 )

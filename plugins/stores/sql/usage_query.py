@@ -1,38 +1,55 @@
-"""The statement that answers "how much was used": whole hours from the sums, the ragged ends from the records."""
+"""The statement that answers "how much was used": from the widest sums that fit, the ragged ends from the records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from llmhub_plugins.stores.sql.rows import DAY, HOUR, SUMS, hour_of
-from llmhub_plugins.stores.sql.tables import records, usage_hours
-from sqlalchemy import ColumnElement, Select, case, func, literal, select, union_all
+from llmhub_plugins.stores.sql.sums import DAY, HOUR, MINUTE, MINUTES_KEPT
+from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
+from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, select, union_all
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
 
 from llmhub_core.contracts import UsageQuestion, UsageRow
 
 END_OF_TIME = 253_402_300_800.0
 """The year 10000, in which dates end."""
 
+SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
+_SHAPES = {"minute": "%Y-%m-%dT%H:%M:%SZ", "hour": "%Y-%m-%dT%H:%M:%SZ", "day": "%Y-%m-%d"}
 
-def usage_statement(question: UsageQuestion) -> Select[Any] | None:
+
+class _Whole(FunctionElement[int]):
+    """Seconds without their fraction."""
+
+    inherit_cache = True
+    type = BigInteger()
+
+
+@compiles(_Whole)
+def _whole(element: _Whole, compiler: Any, **options: Any) -> str:
+    return f"CAST(floor({compiler.process(element.clauses, **options)}) AS BIGINT)"
+
+
+@compiles(_Whole, "sqlite")
+def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
+    # Not every SQLite has floor; its CAST cuts off, where PostgreSQL's rounds.
+    return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
+
+
+def usage_statement(question: UsageQuestion, now: float) -> Select[Any] | None:
     """One statement, so that what it adds up is of one moment; None for an empty span of time."""
     since, until = max(question.since, 0.0), min(question.until, END_OF_TIME)
     if not since < until:
         return None
-    first = hour_of(since) if since == hour_of(since) else hour_of(since) + HOUR
-    last = hour_of(until)
-    parts: list[Select[Any]] = []
-    if first < last:
-        parts.append(_whole_hours(first, last))
-    if first > last:  # both within one hour
-        parts.append(_records(since, until))
-    else:
-        if since < first:
-            parts.append(_records(since, float(first)))
-        if last < until:
-            parts.append(_records(float(last), until))
+    by = _totals_of(question)
+    narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=DAY)
+    spans = [span for span in (DAY, HOUR) if span <= narrowest and (by or span == HOUR)]
+    if by == "model" and since >= now - MINUTES_KEPT + HOUR:  # an hour before they are pruned nobody reads them
+        spans.append(MINUTE)
+    parts = [_part(by, *piece) for piece in _pieces(since, until, spans)]
     every = union_all(*parts).subquery()
     groups = [_group(name, every.c) for name in question.by]
     sums = [func.coalesce(func.sum(every.c[name]), 0) for name in SUMS]
@@ -45,14 +62,48 @@ def usage_row(question: UsageQuestion, row: Sequence[Any]) -> UsageRow:
     return UsageRow(group, *(int(value) for value in row[width:]))  # PostgreSQL sums to Decimal
 
 
-def _whole_hours(first: int, last: int) -> Select[Any]:
-    table = usage_hours.c
-    columns = [table[name] for name in ("hour", "caller", "model", "provider", "key", *SUMS)]
-    return select(*columns).where(table.hour >= first, table.hour < last)
+def _totals_of(question: UsageQuestion) -> str:
+    """Which totals know all that is asked by; "" where only the table of all combinations does."""
+    names = set(question.by) - set(SPANS)
+    return next((by for by, known in TOTALS.items() if names <= set(known)), "")
+
+
+def _pieces(since: float, until: float, spans: Sequence[int]) -> Iterator[tuple[int, float, float]]:
+    """[`since`, `until`) in pieces of whole spans, the widest in the middle; 0 for what only records can tell."""
+    if not since < until:
+        return
+    if not spans:
+        yield 0, since, until
+        return
+    span, *narrower = spans
+    first, last = float(-(-since // span) * span), float(until // span * span)
+    if first < last:
+        yield from _pieces(since, first, narrower)
+        yield span, first, last
+        yield from _pieces(last, until, narrower)
+    else:
+        yield from _pieces(since, until, narrower)
+
+
+def _part(by: str, span: int, since: float, until: float) -> Select[Any]:
+    """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
+    if not span:
+        return _records(since, until)
+    if not by or (by == "caller_model" and span != DAY):
+        table, began = usage_hours, usage_hours.c.hour
+        names = {name: table.c[name] for name in GROUP}
+        where = []
+    else:
+        table, began = usage_totals, usage_totals.c.began
+        names = {name: table.c[column] for name, column in TOTALS[by].items()}
+        where = [table.c.span == span, table.c.by == by]
+    where += [began >= int(since), began < int(until)]
+    columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
+    return select(began.label("began"), *columns, *(table.c[name] for name in SUMS)).where(*where)
 
 
 def _records(since: float, until: float) -> Select[Any]:
-    """Records of one hour, as if each were a sum."""
+    """Records, as if each were a sum."""
     table = records.c
     served = table.outcome == "served"
     sums: dict[str, ColumnElement[Any]] = {
@@ -63,23 +114,18 @@ def _records(since: float, until: float) -> Select[Any]:
         "unpriced": case((served & table.cost.is_(None), 1), else_=0),
     }
     return select(
-        literal(hour_of(since)).label("hour"),
-        table.caller,
-        table.model,
-        table.provider,
-        table.key,
+        _Whole(table.arrived_at).label("began"),
+        *(table[name] for name in ("caller", "model", "provider", "key")),
         *((sums[name] if name in sums else table[name]).label(name) for name in SUMS),
     ).where(table.arrived_at >= since, table.arrived_at < until)
 
 
 def _group(name: str, columns: Any) -> ColumnElement[Any]:
-    column: ColumnElement[Any] = columns["hour" if name == "day" else name]
-    return column - column % DAY if name == "day" else column
+    if name not in SPANS:
+        column: ColumnElement[Any] = columns[name]
+        return column
+    return columns.began - columns.began % SPANS[name]  # type: ignore[no-any-return]
 
 
 def _shown(name: str, value: Any) -> str:
-    if name == "hour":
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if name == "day":
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d")
-    return str(value)
+    return datetime.fromtimestamp(value, UTC).strftime(_SHAPES[name]) if name in SPANS else str(value)

@@ -11,8 +11,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from llmhub_plugins.stores.sql import database as database_room
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS
 from llmhub_plugins.stores.sql.sqlite_insert import PLAIN, TOGETHER
-from llmhub_plugins.stores.sql.tables import metadata, records
+from llmhub_plugins.stores.sql.tables import metadata, records, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
 from sqlalchemy import Connection, select
 
@@ -42,8 +42,9 @@ from llmhub_core.contracts import (
     UsageQuestion,
     UsageRow,
 )
+from llmhub_core.testing.postgres import Postgres
 
-HOUR = 3600.0
+MINUTE, HOUR = 60.0, 3600.0
 TEN = datetime(2026, 11, 22, 10, tzinfo=UTC).timestamp()
 Store = SqliteStore | PostgresStore
 
@@ -105,13 +106,16 @@ def some_records(amount: int, seed: int = 1, span: float = 5 * HOUR) -> list[Rec
     ]
 
 
+SHOWN = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
+
+
 def added_up(all_records: Sequence[Record], question: UsageQuestion) -> list[UsageRow]:
     """What `usage` must answer, the slow way."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for one in all_records:
         if question.since <= one.arrived_at < question.until:
-            moment = datetime.fromtimestamp(one.arrived_at // HOUR * HOUR, UTC)
-            shown = {"hour": moment.strftime("%Y-%m-%dT%H:%M:%SZ"), "day": moment.strftime("%Y-%m-%d")}
+            moment = datetime.fromtimestamp(one.arrived_at // MINUTE * MINUTE, UTC)
+            shown = {name: f"{moment:{shape}}" for name, shape in SHOWN.items()}
             group = tuple(shown[name] if name in shown else str(getattr(one, name)) for name in question.by)
             groups.setdefault(group, []).append(one)
     return [
@@ -178,49 +182,13 @@ async def store(url: str) -> AsyncIterator[Store]:
         yield store
 
 
-class Postgres:
-    """A server for this test run only, in a folder of its own, on a port that was free."""
-
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self.programs, self.made = folder, programs, 0
-        self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self.as_user:
-            subprocess.run(["chown", "postgres", str(folder)], check=True)
-        self.run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        self.run("pg_ctl", "-D", f"{folder}/data", "-o", options, "-w", "-l", f"{folder}/log", "start")
-
-    def run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [*self.as_user, str(self.programs / program), *arguments],
-            check=True,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            timeout=50,
-        )
-
-    def new_database(self) -> str:
-        self.made += 1
-        name = f"hub{self.made}"
-        self.run("createdb", "-h", str(self.folder), "-U", "postgres", name)
-        return f"postgresql://postgres@/{name}?host={self.folder}"
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
-
-
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     pytest.importorskip("asyncpg")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    if not found:
+    if Postgres.programs() is None:
         pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
-    with tempfile.TemporaryDirectory(prefix="llmhub-pg-", dir="/tmp") as folder:
-        server = Postgres(Path(folder), found[-1].parent)
-        try:
-            yield server
-        finally:
-            server.stop()
+    with Postgres.running() as server:
+        yield server
 
 
 # --- what is kept
@@ -382,7 +350,22 @@ async def test_what_no_database_can_hold_does_not_hold_up_the_rest(store: Store)
 
 
 @pytest.mark.parametrize(
-    "by", [(), ("model",), ("provider", "key"), ("caller", "day"), ("hour",), ("day",), ("model", "hour")]
+    "by",
+    [
+        (),
+        ("model",),
+        ("provider", "key"),
+        ("caller", "day"),
+        ("hour",),
+        ("day",),
+        ("model", "hour"),
+        ("caller", "model"),
+        ("day", "model", "caller"),
+        ("key", "model"),
+        ("caller", "hour", "key"),
+        ("minute",),
+        ("minute", "caller"),
+    ],
 )
 async def test_sums_are_exact_wherever_the_span_begins_and_ends(store: Store, by: tuple[UsageGroup, ...]) -> None:
     batch = some_records(400)
@@ -397,6 +380,32 @@ async def test_sums_are_exact_wherever_the_span_begins_and_ends(store: Store, by
             assert sum(row.requests for row in await store.usage(question)) == 0
         else:
             await assert_usage(store, batch, question)
+
+
+@pytest.mark.parametrize("days_later", [0, 400])
+async def test_sums_by_the_minute_are_of_the_latest_days(
+    store: Store, monkeypatch: pytest.MonkeyPatch, days_later: int
+) -> None:
+    """And where there are none, records answer the same."""
+    monkeypatch.setattr(time, "time", lambda: TEN + 5 * HOUR + days_later * 24 * HOUR)
+    batch = some_records(300)
+    await store.append(batch)
+    async with store._database._engine.connect() as connection:
+        kept = (await connection.execute(select(usage_totals).where(usage_totals.c.span == 60))).all()
+    assert bool(kept) == (days_later == 0)
+    for by in (("minute",), ("minute", "model"), ("minute", "key"), ("hour", "provider"), ()):
+        await assert_usage(store, batch, UsageQuestion(TEN + 100.5, TEN + 4 * HOUR - 77.5, by))
+
+
+@pytest.mark.parametrize(
+    "by", [("model",), ("day",), ("caller",), ("caller", "model"), ("key", "caller"), ("day", "key")]
+)
+async def test_sums_of_many_days_are_exact(store: Store, by: tuple[UsageGroup, ...]) -> None:
+    batch = some_records(400, span=20 * 24 * HOUR)
+    for begin in range(0, 400, 37):
+        await store.append(batch[begin : begin + 37])
+    await assert_usage(store, batch, UsageQuestion(0.0, float("inf"), by))
+    await assert_usage(store, batch, UsageQuestion(TEN + 2.5 * 24 * HOUR, TEN + 17 * 24 * HOUR + 11, by))
 
 
 async def test_sums_come_in_order(store: Store) -> None:
@@ -742,7 +751,8 @@ async def test_a_batch_is_stored_whole_or_not_at_all(postgres: Postgres, monkeyp
 
     async with opened(store_of(postgres.new_database())) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(postgres_room, "_ADD_SUMS", "SELECT nothing FROM nowhere WHERE $1 = $2")
+            broken = dict.fromkeys(postgres_room._ADD_SUMS, "SELECT nothing FROM nowhere WHERE $1 = $2")
+            patch.setattr(postgres_room, "_ADD_SUMS", broken)
             with pytest.raises(Exception, match="nowhere"):
                 await store.append([record(1)])
         assert await store.latest(5) == []

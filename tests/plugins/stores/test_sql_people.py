@@ -76,6 +76,15 @@ async def test_pages_of_what_was_asked(store: Store, wanted: dict[str, Any]) -> 
     assert [*await MetadataStore.requests(store, RecordFilter(**wanted), 1000)] == chosen(batch, **wanted)
 
 
+@pytest.mark.parametrize("wanted", FILTERS, ids=str)
+async def test_what_is_rare_is_found_wherever_it_lies(store: Store, wanted: dict[str, Any]) -> None:  # noqa: F811
+    """Over years, in single hours far from each other and in hours side by side."""
+    batch = some_records(60, span=800 * 24 * HOUR) + some_records(60, seed=2, span=9 * 24 * HOUR)
+    await store.append(batch)
+    assert await pages(store, RecordFilter(**wanted), 7) == chosen(batch, **wanted)
+    assert await pages(store, RecordFilter(caller="nobody"), 7) == []
+
+
 async def test_equal_times_are_told_apart_by_id(store: Store) -> None:  # noqa: F811
     batch = [record(number, arrived_at=TEN + number // 9, caller="ann") for number in range(50)]
     await store.append(batch)
@@ -85,12 +94,11 @@ async def test_equal_times_are_told_apart_by_id(store: Store) -> None:  # noqa: 
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
-        ({"caller": "ann"}, "ix_records_caller_arrived_at"),
-        ({"model": "fast", "since": TEN}, "ix_records_model_arrived_at"),
-        ({"provider": "x"}, "ix_records_provider_arrived_at"),
-        ({"outcome": "failed"}, "ix_records_unusual_arrived_at"),
-        ({"outcome": "served"}, "ix_records_arrived_at_id"),
-        ({}, "ix_records_arrived_at_id"),
+        ({"caller": "ann"}, "ix_records_caller"),
+        ({"model": "fast", "since": TEN}, "ix_records_arrived_at"),
+        ({"outcome": "failed"}, "ix_records_unusual"),
+        ({"outcome": "served"}, "ix_records_arrived_at"),
+        ({}, "ix_records_arrived_at"),
     ],
     ids=str,
 )

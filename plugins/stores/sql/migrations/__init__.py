@@ -10,6 +10,24 @@ begin with::
     revision(alembic_config(), "say what it does", rev_id="0002")
 """
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All that this version knows, oldest first; the last is what it needs. Here, and not only in the files, so that
 a start that has nothing to migrate imports no Alembic."""
+
+log = logging.getLogger("llmhub.migrate")
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Tells whoever waits for a migration what it does now and how long that took: a large database takes minutes."""
+    log.info("%s …", what)
+    began = time.monotonic()
+    yield
+    log.info("%s: done in %.1f s", what, time.monotonic() - began)

@@ -1,7 +1,7 @@
 """Run by Alembic: the migrations, on the connection and in the transaction of the caller."""
 
 from alembic import context
-from llmhub_plugins.stores.sql import alert_tables, configuration_tables, people_tables, request_query  # noqa: F401 — these add to the tables
+from llmhub_plugins.stores.sql import alert_tables, configuration_tables, people_tables  # noqa: F401 — these add to the tables
 from llmhub_plugins.stores.sql.tables import metadata
 
 context.configure(

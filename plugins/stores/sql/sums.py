@@ -1,0 +1,97 @@
+"""The sums of a batch of records, as rows for each of the tables that keep sums. Knows no database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import add
+from typing import Any
+
+from llmhub_plugins.stores.sql.tables import GROUP, SUMS, usage_hours, usage_totals
+from sqlalchemy import Table
+
+from llmhub_core.contracts import Record
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86_400
+
+MINUTES_KEPT = 2 * DAY
+"""How long sums by the minute are kept: for charts of what happens now, and for spans that begin within an hour."""
+
+TABLES: tuple[Table, ...] = (usage_hours, usage_totals)
+
+KEYS: dict[Table, tuple[str, ...]] = {
+    usage_hours: ("hour", *GROUP),
+    usage_totals: ("span", "by", "began", "within", "name"),
+}
+
+Row = tuple[Any, ...]
+_Sums = dict[Row, Sequence[int]]
+
+
+def columns_of(table: Table) -> tuple[str, ...]:
+    """The order of the values in the rows of `summed`."""
+    return (*KEYS[table], *SUMS)
+
+
+def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]]]:
+    """What is to be added to each of `TABLES`. Sorted, so that two processes that write the same rows lock them in the
+    same order."""
+    minutes = _by_minute(records)
+    hours = _folded(minutes, lambda group: (group[0] - group[0] % HOUR, *group[1:]))
+    totals: _Sums = {}
+    recent = {group: sums for group, sums in minutes.items() if group[0] >= now - MINUTES_KEPT}
+    totals |= _folded(recent, lambda group: (MINUTE, "model", group[0], group[3], group[2]))
+    totals |= _folded(hours, lambda group: (HOUR, "model", group[0], group[3], group[2]))
+    totals |= _folded(hours, lambda group: (HOUR, "key", group[0], group[3], group[5]))
+    totals |= _folded(hours, lambda group: (HOUR, "caller", group[0], "", group[1]))
+    by_hour = {group: sums for group, sums in totals.items() if group[0] == HOUR}
+    totals |= _folded(by_hour, lambda group: (DAY, group[1], group[2] - group[2] % DAY, *group[3:]))
+    totals |= _folded(hours, lambda group: (DAY, "caller_model", group[0] - group[0] % DAY, group[1], group[2]))
+    return [(table, _rows(sums)) for table, sums in zip(TABLES, (hours, totals), strict=True)]
+
+
+def _by_minute(records: Iterable[Record]) -> _Sums:
+    """By the minute, and all of `GROUP`."""
+    sums: dict[Row, list[int]] = {}
+    for record in records:
+        group = (
+            record.arrived_at // MINUTE,
+            record.caller,
+            record.model,
+            record.provider,
+            record.served_model,
+            record.key,
+        )
+        total = sums.get(group)
+        if total is None:
+            total = sums[group] = [0] * 9
+        total[0] += 1
+        if record.outcome == "served":
+            total[1] += 1
+            if record.cost is None:
+                total[8] += 1
+        elif record.outcome == "failed":
+            total[2] += 1
+        total[3] += record.input_tokens
+        total[4] += record.output_tokens
+        if record.cached_tokens:
+            total[5] += record.cached_tokens
+        if record.reasoning_tokens:
+            total[6] += record.reasoning_tokens
+        if record.cost:
+            total[7] += record.cost
+    return {(int(group[0]) * MINUTE, *group[1:]): total for group, total in sums.items()}
+
+
+def _folded(sums: _Sums, group_of: Callable[[Row], Row]) -> _Sums:
+    folded: _Sums = {}
+    for group, each in sums.items():
+        wider = group_of(group)
+        total = folded.get(wider)
+        folded[wider] = each if total is None else [*map(add, total, each)]
+    return folded
+
+
+def _rows(sums: _Sums) -> list[Row]:
+    return [(*group, *sums[group]) for group in sorted(sums)]
