@@ -25,6 +25,7 @@ from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings_file import load
 from llmhub_core.hub.tokens import digest, mint
+from llmhub_core.hub.vault.opening import KEY_FILE
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer
 
@@ -393,6 +394,17 @@ async def test_a_journal_that_fills_is_told_while_the_database_is_away(
         await until(lambda: not house.hub.alerts._unkept)
         (alert,) = await house.hub.alerts.latest(10)
         assert (alert.rule, alert.told) == ("journal", "recovered")
+
+
+async def test_a_hub_that_runs_sealed(upstream: FakeUpstream, receiver: Receiver, tmp_path: Path) -> None:
+    text = config(upstream, receiver)
+    async with House(text, folder=tmp_path):
+        pass
+    (tmp_path / "data" / KEY_FILE).unlink()
+    async with House(text, folder=tmp_path) as house:
+        await receiver.wait_for("open")
+        assert receiver.told[0]["data"]["rule"] == "vault_sealed"
+        assert receiver.told[0]["data"]["advice"] == f"{house.hub.sealed}."
 
 
 async def test_rules_that_are_switched_off_find_nothing(

@@ -40,7 +40,9 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "This hub",
         (
             ("/health", "Health", "pulse", "viewer"),
+            ("/alerts", "Alerts", "bell", "viewer"),
             ("/plugins", "Plugins", "plug", "viewer"),
+            ("/fault-lab", "Fault lab", "flask", "owner"),
         ),
     ),
 )  # fmt: skip

@@ -61,6 +61,7 @@ class Watched(Protocol):
     tokens: Tokens
     quota: QuotaStore
     ledger: Ledger
+    sealed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,18 @@ def _journal(sight: Sight) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _vault_sealed(sight: Sight) -> Iterator[Finding]:
+    if sight.hub.sealed:
+        yield Finding(
+            "vault_sealed",
+            "vault",
+            "error",
+            "The hub is sealed: no request is taken.",
+            f"{sight.hub.sealed}.",
+            "health",
+        )
+
+
 RULES: Mapping[str, Rule] = {
     "key_invalid": _key_invalid,
     "key_exhausted": _key_exhausted,
@@ -246,6 +259,7 @@ RULES: Mapping[str, Rule] = {
     "budget_spent": _budget_spent,
     "error_rate": _error_rate,
     "journal": _journal,
+    "vault_sealed": _vault_sealed,
 }
 
 

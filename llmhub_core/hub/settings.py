@@ -49,6 +49,7 @@ FALLBACK_REASONS = ("context_length", "content_filter")
 
 ALERT_RULES = (
     "key_invalid", "key_exhausted", "provider_down", "quota_low", "budget_low", "budget_spent", "error_rate", "journal",
+    "vault_sealed",
 )  # fmt: skip
 """What alerts can be about."""
 

@@ -175,3 +175,57 @@ async def test_only_an_owner_and_only_where_it_is_allowed(house: House, browser:
         denied = await did(await browser("owner", other.url), "POST", "/faults", sent, 409)
         assert denied["error"]["code"] == "fault_lab_off"
         assert "fault_lab = true" in denied["error"]["advice"]
+
+
+# --- the pages
+
+
+async def text_of(browser: Browser, path: str, status: int = 200) -> str:
+    answer = await browser.ask("GET", path)
+    assert answer.status == status
+    return await answer.text()
+
+
+async def test_the_page_of_alerts(house: House, browser: MakeBrowser, receiver: FakeUpstream) -> None:
+    ann, eve = await browser("admin"), await browser("viewer")
+    assert "Nothing is wrong." in await text_of(eve, "/alerts")
+    spoil(house)
+    await until_open(house)
+    text = await text_of(ann, "/alerts")
+    assert "The provider refuses the key echo/main" in text
+    assert "Mute for 8 hours" in text
+    assert "Mute for 8 hours" not in await text_of(eve, "/alerts")
+    tried = await (await ann.form("/alerts/test", {})).text()
+    assert "The test arrived by webhook." in tried
+    muted = await ann.form("/alerts/mutes", {"rule": "key_invalid", "subject": "key:echo/main", "hours": "8"})
+    assert (muted.status, muted.headers["location"]) == (303, "/alerts")
+    (mute,) = house.hub.alerts.mutes
+    assert "Tell again" in await text_of(ann, "/alerts")
+    assert (await eve.form(f"/alerts/mutes/{mute.id}/end", {})).status == 403
+    assert (await ann.form(f"/alerts/mutes/{mute.id}/end", {})).status == 303
+    assert house.hub.alerts.mutes == []
+    wrong = await ann.form("/alerts/mutes", {"rule": "nothing", "hours": "8"})
+    assert (wrong.status, "There is no rule of that name." in await wrong.text()) == (400, True)
+    wrong = await ann.form("/alerts/mutes", {"rule": "journal", "hours": "many"})
+    assert (wrong.status, "hours must be a number." in await wrong.text()) == (400, True)
+    house.hub.pool.reset(house.hub.catalog.places["echo"].keys[0])
+    await until_open(house, 0)
+    assert "Alerts that are over" in await text_of(eve, "/alerts")
+
+
+async def test_the_page_of_the_fault_lab(house: House, browser: MakeBrowser) -> None:
+    ann, eve = await browser("owner"), await browser("admin")
+    assert "Only an owner may begin a fault." in await text_of(eve, "/fault-lab")
+    sent = {"target": "echo/main", "kind": "slow", "percent": "50", "minutes": "2", "seconds": "1,5"}
+    assert (await eve.form("/fault-lab", sent)).status == 403
+    assert (await ann.form("/fault-lab", sent)).status == 303
+    (fault,) = house.hub.fault_lab.faults
+    assert (fault.provider, fault.key, fault.percent, fault.seconds) == ("echo", "main", 50.0, 1.5)
+    assert "echo · key main" in await text_of(eve, "/fault-lab")
+    assert "FAULT LAB" in await text_of(eve, "/")
+    wrong = await ann.form("/fault-lab", {**sent, "minutes": "61"})
+    assert (wrong.status, "lasts must be from" in await wrong.text()) == (400, True)
+    wrong = await ann.form("/fault-lab", {**sent, "kind": "explode"})
+    assert (wrong.status, "no such way to fail" in await wrong.text()) == (400, True)
+    assert (await ann.form(f"/fault-lab/{fault.id}/end", {})).status == 303
+    assert house.hub.fault_lab.faults == []
