@@ -145,13 +145,15 @@ async def test_kill_9_loses_no_request(upstream: FakeUpstream, client: aiohttp.C
 
     for _ in range(4):
         process, url = await asyncio.to_thread(start_hub, tmp_path, one_provider(upstream.url))
-        callers = [asyncio.create_task(load(url)) for _ in range(6)]
-        await upstream.wait_for(len(upstream.requests) + 60)
-        process.kill()
-        process.wait()
+        try:
+            callers = [asyncio.create_task(load(url)) for _ in range(6)]
+            await upstream.wait_for(len(upstream.requests) + 60)
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
         await asyncio.gather(*callers)
-        assert process.stdout is not None
-        process.stdout.close()
 
     async with House(one_provider(upstream.url), folder=tmp_path) as house:
         records = await house.records()

@@ -189,6 +189,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "SHIP_EVERY", 0.02)
     monkeypatch.setattr(ledger_module, "SYNC_EVERY", 0.02)
     monkeypatch.setattr(ledger_module, "RETRY_AT_MOST", 0.02)
+    monkeypatch.setattr(ledger_module, "PROBE_EVERY", 0.02)
 
 
 def segments(folder: Path) -> list[str]:
@@ -488,7 +489,7 @@ async def test_a_full_disk_takes_no_request_until_there_is_room(
         await ledger.flushed()
         assert list(shelf.kept) == ["r-1"]
         serve(ledger, "r-3")
-        assert ledger.broken is None
+        await until(lambda: ledger.broken is None)
     assert set(shelf.kept) == {"r-1", "r-3"}
 
 
@@ -519,7 +520,8 @@ async def test_a_journal_that_is_full_takes_no_request(
     shelf.away = True
     async with running(folder, shelf) as ledger:
         serve(ledger, "r-1")
-        monkeypatch.setattr(ledger_module, "CAP", 100)
+        monkeypatch.setattr(ledger, "_cap", 100)
+        assert ledger.filled > 1
         with pytest.raises(Unavailable, match="database is away"):
             ledger.intend(exchange("r-2"))
         shelf.away = False
@@ -544,3 +546,117 @@ async def test_a_record_with_text_that_is_no_unicode_is_kept(folder: Path, shelf
     async with running(folder, shelf) as ledger:
         serve(ledger, "r-1", client_request_id="a\udcffb", tags={"team": "\udcff"})
     assert shelf.kept["r-1"].outcome == "served"
+
+
+async def test_memory_does_not_grow_with_what_waits(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the journal is let go of and read back, also with requests open over it all, and by the next hub."""
+    monkeypatch.setattr(ledger_module, "HELD", 100)
+    shelf.away = True
+    ledger = make(folder, shelf)
+    await ledger.start()
+    ledger.intend(exchange("long"))
+    for number in range(450):
+        serve(ledger, f"r-{number}")
+        if number % 50 == 0:
+            await asyncio.sleep(0.03)
+    await until(lambda: len(ledger._records) <= 100)
+    assert ledger.backlog == 450
+    shelf.away = False
+    await ledger.flushed()
+    assert len(shelf.kept) == 450
+    await until(lambda: len(segments(folder)) == 1)  # in which the open one stands
+    shelf.away = True
+    for number in range(450, 700):
+        serve(ledger, f"r-{number}")
+    await until(lambda: not ledger._records)
+    await die(ledger)
+    async with running(folder, shelf) as again:
+        assert again.backlog == 252  # one stands beside the open one: it is sent once more, which is harmless
+        assert again.filled > 0
+        await asyncio.sleep(0.1)
+        shelf.away = False
+        await again.flushed()
+        await until(lambda: not segments(folder))
+        assert again.filled == 0
+    assert len(shelf.kept) == 701
+    assert shelf.kept["long"].outcome == "unknown"
+    assert sum(record.outcome == "served" for record in shelf.kept.values()) == 700
+
+
+async def test_a_disk_that_is_well_again_is_noticed_without_a_request(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a hub that says it is not ready gets none."""
+    async with running(folder, shelf) as ledger:
+        monkeypatch.setattr(os, "write", full_disk)
+        with pytest.raises(Unavailable):
+            ledger.intend(exchange("r-1"))
+        await asyncio.sleep(0.15)
+        assert ledger.broken is not None
+        monkeypatch.undo()
+        await until(lambda: ledger.broken is None)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_what_was_in_a_file_that_failed_to_sync_is_in_another(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    shelf.away = True
+    ledger = make(folder, shelf)
+    await ledger.start()
+    serve(ledger, "r-1")
+    ledger.intend(exchange("r-2"))
+    bad = ledger._journal.segment.path
+    if sealed:
+        assert ledger._seal()
+    synced = os.fdatasync
+
+    def fails_once(fd: int) -> None:
+        monkeypatch.setattr(os, "fdatasync", synced)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fails_once)
+    await until(lambda: ledger.broken is not None)
+    await until(lambda: ledger.broken is None)
+    await die(ledger)
+    bad.unlink()  # what the disk did to it
+    shelf.away = False
+    async with running(folder, shelf) as again:
+        await again.flushed()
+    assert {id: record.outcome for id, record in shelf.kept.items()} == {"r-1": "served", "r-2": "unknown"}
+
+
+def test_a_file_that_is_complete_is_synced_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, synced = Journal(tmp_path / "j"), []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    journal.write(b"{}")
+    done = journal.rotate()
+    journal.sync()
+    journal.write(b"{}")
+    journal.sync()
+    journal.sync()
+    assert synced == [str(done.path), str(journal.segment.path)]
+    journal.close()
+
+
+async def test_no_record_is_let_go_of_that_is_not_in_the_journal(
+    folder: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "HELD", 10)
+    shelf.away = True
+    async with running(folder, shelf) as ledger:
+        for number in range(30):
+            ledger.intend(exchange(f"r-{number}"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_disk)
+            for number in range(30):
+                ledger.close(a_record(f"r-{number}"))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        assert len(ledger._records) == 30
+        shelf.away = False
+        await ledger.flushed()
+    assert all(record.outcome == "served" for record in shelf.kept.values())
+    assert len(shelf.kept) == 30

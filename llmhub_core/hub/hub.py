@@ -92,7 +92,9 @@ class Hub:
         }
         self.pricing = Pricing(own, {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(settings.alerts, self, self.store, self.observers, settings.server.public_url)
-        self.ledger = Ledger(data / "journal", self.store, self.pricing.price, self.alerts.shipped)
+        self.ledger = Ledger(
+            data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
+        )
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from binascii import hexlify
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ class Segment:
     """One file. It may go when all its records are in the store and none of its intents waits for an outcome."""
 
     path: Path
+    size: int = 0
     waiting: int = 0
     shipped: bool = False
+    unread: bool = False
+    """Its records are in no memory, and have to be read from it before they can be shipped."""
 
 
 class Journal:
@@ -37,6 +41,9 @@ class Journal:
         self._dirty = False
         self._torn = False
         self._added: list[bytes] = []
+        self._unsynced: deque[tuple[int, Path]] = deque()  # complete, but open until they are synced
+        self.bad: list[Path] = []
+        """Files that could not be synced: what the disk has of them nobody knows."""
         self.size = 0
         self.segment = self._open()
 
@@ -79,23 +86,49 @@ class Journal:
     def sync(self) -> None:
         """fsync, if something was written since. Blocks: call it in a thread. Never repeated after an error,
         for a second fsync would report success for pages that were lost."""
+        failed: OSError | None = None
+        while self._unsynced:
+            fd, path = self._unsynced.popleft()
+            try:
+                os.fdatasync(fd)
+            except OSError as error:
+                self.bad.append(path)
+                failed = error
+            finally:
+                os.close(fd)
         if self._dirty:
             self._dirty = False
-            os.fdatasync(self._fd)
+            path = self.segment.path
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                self.bad.append(path)
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def probe(self) -> None:
+        """Whether the disk takes something again: an empty line, which reading passes over. Blocks, as `sync`."""
+        self.size += os.write(self._fd, b"\n")
+        os.fdatasync(self._fd)
 
     def rotate(self) -> Segment:
         """Begin a new segment and return the one that is now complete."""
-        done, old = self.segment, self._fd
+        done, old, size = self.segment, self._fd, self.size
         self.segment = self._open()
-        os.close(old)
+        done.size = size
+        self._dirty = False
+        self._unsynced.append((old, done.path))
         return done
 
     def earlier(self) -> list[Segment]:
         """Segments that an earlier run left behind, oldest first."""
-        return [Segment(path) for path in self._files() if path != self.segment.path]
+        return [Segment(path, path.stat().st_size) for path in self._files() if path != self.segment.path]
 
     def close(self) -> None:
         """Close; what was added and not written is gone. An empty last segment is removed."""
+        while self._unsynced:
+            os.close(self._unsynced.popleft()[0])
         os.close(self._fd)
         if self.size == 0:
             self.segment.path.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """What was used: journaled at once, written behind in batches, read back.
 
 Every admitted request leaves an intent before a provider is called and a record afterwards. Both go to the
-journal first; a task of ours ships the records to the metadata store. What a crash left open is settled at
+journal first; a task of ours ships the records to the metadata store. While that is away the journal grows, and memory
+does not: what is there already is read back from it later. What a crash left open is settled at
 the next start: an intent without a record becomes a record with outcome `unknown`.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,8 +27,9 @@ SHIP_EVERY = 1.0  # seconds
 SYNC_EVERY = 0.1
 BATCH = 2000
 RETRY_AT_MOST = 10.0
-CAP = 1024 * 1024 * 1024
-"""Bytes of journal that may wait for the store; beyond it new requests are refused with `meter_full`."""
+HELD = 20_000
+"""Records that are held in memory while the store is away."""
+PROBE_EVERY = 1.0
 
 
 class Intent(msgspec.Struct, tag="intent", gc=False):
@@ -43,17 +45,29 @@ class Intent(msgspec.Struct, tag="intent", gc=False):
     input_tokens: int
 
 
+class _Name(msgspec.Struct, gc=False):
+    id: str
+
+
+class _Ended(msgspec.Struct, tag="outcome", gc=False):
+    """An outcome of which only the name is wanted."""
+
+    record: _Name
+
+
 class Outcome(msgspec.Struct, tag="outcome", gc=False):
     record: Record
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Intent | Outcome).decode
+_decode_names = msgspec.json.Decoder(Intent | _Ended).decode
 
 
 class Ledger:
     """`price` completes a record's cost when it is known; called before a record is shipped, never before. `shipped` is
-    told, behind the callers' backs, of records that are in the store now."""
+    told, behind the callers' backs, of records that are in the store now. `cap` is how many bytes of journal may wait
+    for the store; beyond it new requests are refused with `meter_full`."""
 
     def __init__(
         self,
@@ -61,11 +75,15 @@ class Ledger:
         store: MetadataStore,
         price: Callable[[Sequence[Record]], None],
         shipped: Callable[[Sequence[Record]], None] = lambda batch: None,
+        cap: int = 1024**3,
     ) -> None:
         self._folder = folder
         self._store = store
         self._price = price
         self._shipped = shipped
+        self._cap = cap
+        self._unread = 0  # records in segments that have to be read back
+        self._gap = False  # some of the records in memory may not be in the journal
         self._open: dict[str, Segment] = {}
         self._records: list[Record] = []
         self._segments: list[Segment] = []
@@ -96,25 +114,28 @@ class Ledger:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._flush()
-        self._journal.sync()
+        try:
+            self._journal.sync()
+        except OSError as error:
+            self._note_broken(error)
         self._journal.close()
 
     @property
     def backlog(self) -> int:
         """Records that are not in the store yet."""
-        return len(self._records)
+        return len(self._records) + self._unread
 
     @property
     def filled(self) -> float:
         """Share of the journal's largest size that waits for the store."""
-        return (self._behind + self._journal.size) / CAP
+        return (self._behind + self._journal.size) / self._cap
 
     # the hot path: no await, and under load one write to the page cache a request
 
     def intend(self, exchange: Exchange) -> None:
         """Before a provider is called. Unavailable (`meter_full`) if it cannot be noted: then nothing is called."""
         journal, head = self._journal, exchange.head
-        if self._behind + journal.size > CAP:
+        if self._behind + journal.size > self._cap:
             raise Unavailable("The usage journal is full because the database is away; try again later.",
                               code="meter_full", retry_after=30)  # fmt: skip
         intent = Intent(
@@ -133,7 +154,6 @@ class Ledger:
             self._note_broken(error)
             raise Unavailable("Usage cannot be recorded at the moment, so no request is taken; try again later.",
                               code="meter_full", retry_after=30) from None  # fmt: skip
-        self.broken = None
         segment = journal.segment
         segment.waiting += 1
         self._open[intent.id] = segment
@@ -171,12 +191,13 @@ class Ledger:
         if self.broken is None:
             log.error("the usage journal cannot be written: %s", error.strerror or error)
         self.broken = error.strerror or str(error)
+        self._gap = True
 
     # behind the caller's back
 
     async def flushed(self) -> None:
         """Wait until everything closed so far is in the store."""
-        while self._records:
+        while self.backlog:
             self._wake.set()
             await asyncio.sleep(0.005)
 
@@ -187,7 +208,32 @@ class Ledger:
                 await asyncio.to_thread(self._journal.sync)
             except OSError as error:
                 self._note_broken(error)
-                self._seal()
+                self._copy_on()
+            if self.broken is not None:
+                await self._mend()
+
+    def _copy_on(self) -> None:
+        """A file of which the disk refused a part is not trusted again: what can be read of it goes into a new one."""
+        journal = self._journal
+        bad, journal.bad = journal.bad, []
+        if journal.segment.path in bad and not self._seal():
+            return
+        for path in bad:
+            if path.exists():  # else its records are in the store
+                for entry in read_entries(path):
+                    journal.add(entry)
+        self._flush()
+
+    async def _mend(self) -> None:
+        """Try whether the disk is well again; until then the hub says that it is not ready."""
+        await asyncio.sleep(PROBE_EVERY)
+        try:
+            await asyncio.to_thread(self._journal.probe)
+        except OSError as error:
+            self._note_broken(error)
+        else:
+            log.info("the usage journal can be written again")
+            self.broken = None
 
     def _seal(self) -> bool:
         """Begin a new segment; False if the disk refuses one, and the old one goes on."""
@@ -197,6 +243,7 @@ class Ledger:
             self._note_broken(error)
             return False
         self._segments.append(done)
+        self._behind += done.size
         return True
 
     async def _ship_all(self) -> None:
@@ -214,45 +261,69 @@ class Ledger:
                 pause = SHIP_EVERY
             except Exception as error:
                 pause = min(pause * 2, RETRY_AT_MOST)
-                log.warning("%d records wait for the database: %s", len(self._records), type(error).__name__)
+                log.warning("%d records wait for the database: %s", self.backlog, type(error).__name__)
                 if self._stopping:
                     return
+                if len(self._records) > HELD:
+                    self._let_go()
                 await asyncio.sleep(pause)
-            if self._stopping and not self._records:
+            if self._stopping and not self.backlog:
                 return
 
+    def _let_go(self) -> None:
+        """Records that are all in the journal need not be in memory as well, however long the store is away."""
+        self._flush()
+        if self._gap or not self._seal():
+            return
+        for segment in self._segments:
+            segment.unread = segment.unread or not segment.shipped
+        self._unread += len(self._records)
+        self._records.clear()
+
+    async def _ship_unread(self) -> None:
+        for segment in [each for each in self._segments if each.unread]:
+            batches = _batches(segment.path)
+            while batch := await asyncio.to_thread(next, batches, None):
+                await self._store_batch(batch)
+                self._unread = max(0, self._unread - len(batch))
+            segment.unread, segment.shipped = False, True
+        self._unread = 0
+
+    async def _store_batch(self, batch: list[Record]) -> None:
+        self._price(batch)
+        await self._store.append(batch)
+        self._shipped(batch)
+
     async def _ship(self) -> None:
+        await self._ship_unread()
         while self._records:
             batch = self._records[:BATCH]
             # A segment may go once everything written to it before now is in the store.
             last = len(batch) == len(self._records)
             if last:
                 self._flush()
-            if last and self._journal.size:
-                size = self._journal.size
-                if self._seal():
-                    self._behind += size
+                if self._journal.size:
+                    self._seal()
             sealed = list(self._segments)
-            self._price(batch)
-            await self._store.append(batch)
+            await self._store_batch(batch)
             del self._records[: len(batch)]
-            self._shipped(batch)
             if last:
                 for segment in sealed:
                     segment.shipped = True
+        if self.broken is None:
+            self._gap = False
         for segment in [each for each in self._segments if each.shipped and each.waiting == 0]:
             self._segments.remove(segment)
+            self._behind -= segment.size
             segment.path.unlink(missing_ok=True)
-        if not self._segments:
-            self._behind = 0
 
     def _recover(self) -> None:
+        """Find what is open; the records themselves are read again when they are shipped, however many they are."""
         intents: dict[str, Intent] = {}
-        earlier = self._journal.earlier()
-        for segment in earlier:
+        for segment in self._journal.earlier():
             for entry in read_entries(segment.path):
                 try:
-                    found = _decode(entry)
+                    found = _decode_names(entry)
                 except msgspec.DecodeError:
                     log.warning("an entry of %s is of another version and was passed over", segment.path.name)
                     continue
@@ -260,12 +331,34 @@ class Ledger:
                     intents[found.id] = found
                 else:
                     intents.pop(found.record.id, None)
-                    self._records.append(found.record)
-        self._segments.extend(earlier)
+                    self._unread += 1
+            segment.unread = True
+            self._segments.append(segment)
+            self._behind += segment.size
         for intent in intents.values():
-            self._records.append(_unknown(intent))
+            record = _unknown(intent)
+            self._journal.add(_encode(Outcome(record)))  # then what told of them may go with its segment
+            self._records.append(record)
+        self._flush()
         if intents:
             log.warning("%d requests were open when the hub was killed; they are recorded as unknown", len(intents))
+
+
+def _batches(path: Path) -> Iterator[list[Record]]:
+    """The records of a segment."""
+    batch: list[Record] = []
+    for entry in read_entries(path):
+        try:
+            found = _decode(entry)
+        except msgspec.DecodeError:
+            continue  # told when the hub started
+        if isinstance(found, Outcome):
+            batch.append(found.record)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
 
 
 def _readable(record: Record) -> Record:

@@ -115,6 +115,12 @@ class StorageSettings:
         "Where quotas are counted: memory: for one process, sqlite:///quota.db for several, redis://host for machines.",
         secret=True,
     )
+    journal: int = setting(
+        1024**3,
+        "Largest journal in the data folder while the database is away; when it is full, requests are refused.",
+        unit="bytes",
+        minimum=1024**2,
+    )
 
 
 @dataclass(frozen=True, slots=True)
