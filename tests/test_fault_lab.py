@@ -185,7 +185,7 @@ async def test_a_provider_in_this_process_can_fail_too(client: aiohttp.ClientSes
 
 async def test_only_one_key_fails_and_only_so_often(upstream: FakeUpstream, client: aiohttp.ClientSession) -> None:
     upstream.script(json_answer(COMPLETION))
-    text = "[routing]\nbreaker_failures = 1000\n" + one_provider(upstream.url, keys=2)
+    text = "[routing]\nbreaker_failures = 1000\nretry_budget = 1\n" + one_provider(upstream.url, keys=2)
     async with House(text) as house:
         house.hub.fault_lab.start(a_fault("server_error", key="k1", percent=50.0))
         for _ in range(60):
