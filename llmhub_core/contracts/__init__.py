@@ -170,6 +170,7 @@ from llmhub_core.contracts.provider import (
     Provider,
     ProviderAnswer,
     Timeouts,
+    checked_base_url,
 )
 from llmhub_core.contracts.quota_store import (
     Amount,
@@ -369,6 +370,7 @@ __all__ = [
     "User",
     "UserRole",
     "Where",
+    "checked_base_url",
     "dump_json",
     "find_value",
     "fold",

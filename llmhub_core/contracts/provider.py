@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -125,3 +126,20 @@ class Provider(Plugin):
     def models_call(self) -> Call | None:
         """A call (not yet prepared) that lists the models, for `doctor` and key tests; None if there is none."""
         return None
+
+
+def checked_base_url(url: str, example: str) -> str:
+    """`url` without slashes at its end; ValueError with a sentence, which shows `example`, if calls cannot begin
+    with it."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (a bad port is only found by asking for it)
+    except ValueError:
+        raise ValueError(f"base_url is not a URL; write it like {example}.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"base_url must begin with https:// or http:// and a host, like {example}.")
+    if "@" in parts.netloc:
+        raise ValueError("base_url must not hold credentials; put the secret in a provider key.")
+    if "?" in url or "#" in url or any(char.isspace() for char in url):
+        raise ValueError("base_url must not hold a query, a fragment or spaces.")
+    return url.rstrip("/")

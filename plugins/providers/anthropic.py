@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+from llmhub_core.contracts import Call, Fetch, Provider, checked_base_url, hookimpl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class AnthropicProvider(Provider):
     def __init__(self, settings: AnthropicSettings) -> None:
         super().__init__(settings)
         # Other APIs' base URLs end in /v1; here it is part of the paths, and many write it nevertheless.
-        self.base_url = settings.base_url.rstrip("/").removesuffix("/v1")
+        self.base_url = checked_base_url(settings.base_url, "https://api.anthropic.com").removesuffix("/v1")
 
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         call.url = self.base_url + call.url

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+from llmhub_core.contracts import Call, Fetch, Provider, checked_base_url, hookimpl
 
 _BASE_URL = "https://generativelanguage.googleapis.com"
 
@@ -29,7 +29,7 @@ class Gemini(Provider):
 
     def __init__(self, settings: GeminiSettings) -> None:
         super().__init__(settings)
-        self.base_url = settings.base_url.rstrip("/").removesuffix("/v1beta")
+        self.base_url = checked_base_url(settings.base_url, _BASE_URL).removesuffix("/v1beta")
 
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         call.url = self.base_url + call.url

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from llmhub_core.contracts import Call, Fetch, Provider, hookimpl
+from llmhub_core.contracts import Call, Fetch, Provider, checked_base_url, hookimpl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ class OpenAI(Provider):
 
     def __init__(self, settings: OpenAISettings) -> None:
         super().__init__(settings)
-        self.base_url = _checked(settings.base_url)
+        self.base_url = checked_base_url(settings.base_url, "https://api.openai.com/v1")
         self._headers = {
             name: value
             for name, value in (("openai-organization", settings.organization), ("openai-project", settings.project))
@@ -59,22 +58,6 @@ class OpenAI(Provider):
 
     def models_call(self) -> Call | None:
         return Call(url="/models", headers={}, body=b"", method="GET")
-
-
-def _checked(url: str) -> str:
-    """`url` without trailing slashes; ValueError with a sentence if calls cannot begin with it."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (a bad port is only found by asking for it)
-    except ValueError:
-        raise ValueError("base_url is not a URL; write it like https://api.openai.com/v1.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("base_url must begin with https:// or http:// and a host.")
-    if "@" in parts.netloc:
-        raise ValueError("base_url must not hold credentials; put the secret in a provider key.")
-    if "?" in url or "#" in url or any(char.isspace() for char in url):
-        raise ValueError("base_url must not hold a query, a fragment or spaces.")
-    return url.rstrip("/")
 
 
 @hookimpl

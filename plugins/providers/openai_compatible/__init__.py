@@ -20,7 +20,7 @@ from llmhub_plugins.providers.openai_compatible.preset import CHAT, CHAT_PATH, P
 from llmhub_plugins.providers.openai_compatible.presets import PRESETS
 from llmhub_plugins.providers.openai_compatible.structured import ANSWER, EMULATED
 
-from llmhub_core.contracts import Call, Envelope, Fetch, Provider, find_value, hookimpl, load_json
+from llmhub_core.contracts import Call, Envelope, Fetch, Provider, checked_base_url, find_value, hookimpl, load_json
 
 _ANY = Preset(title="any other place")
 
@@ -100,7 +100,10 @@ class OpenAICompatible(Provider):
             quirks = replace(quirks, structured=settings.structured_output, schema_models="", schema_without=())
         self._preset, self._quirks = preset, quirks
         self.speaks = settings.speaks or preset.speaks
-        self.base_url = _checked(settings.base_url or preset.base_url.replace("{account}", settings.account))
+        self.base_url = checked_base_url(
+            settings.base_url or preset.base_url.replace("{account}", settings.account),
+            "https://api.groq.com/openai/v1",
+        )
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.base_url))
         self._query = preset.query.replace("{api_version}", settings.api_version or preset.api_version)
         self._key_header = (preset.key_header if settings.api_key_header is None else settings.api_key_header).lower()
@@ -166,22 +169,6 @@ _FRAMING = frozenset(
 )
 """Headers on which the sending of a call depends."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-def _checked(url: str) -> str:
-    """`url` without trailing slashes; ValueError with a sentence if calls cannot begin with it."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (a bad port is only found by asking for it)
-    except ValueError:
-        raise ValueError("base_url is not a URL; write it like https://api.groq.com/openai/v1.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("base_url must begin with https:// or http:// and a host.")
-    if "@" in parts.netloc:
-        raise ValueError("base_url must not hold credentials; put the secret in a provider key.")
-    if "?" in url or "#" in url or any(char.isspace() for char in url):
-        raise ValueError("base_url must not hold a query, a fragment or spaces.")
-    return url.rstrip("/")
 
 
 @hookimpl
