@@ -8,7 +8,7 @@ import time
 import aiohttp
 import pytest
 from houses import COMPLETION, ask, one_provider, provider, route
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmhub_core.hub.retries import BURST, EACH_SECOND, Retries
@@ -47,6 +47,17 @@ async def test_the_share_is_a_setting(
         assert len(upstream.requests) == calls
 
 
+async def test_who_has_a_well_provider_behind_a_failing_one_is_always_served(
+    upstream: FakeUpstream, client: aiohttp.ClientSession
+) -> None:
+    upstream.on(lambda request: DOWN if request.headers["authorization"].endswith("-1") else json_answer(COMPLETION))
+    config = "[routing]\nbreaker_failures = 1000\n" + one_provider(upstream.url, keys=2)
+    async with House(config) as house:
+        for _ in range(10):
+            answers = await asyncio.gather(*(ask(client, house.url) for _ in range(8)))
+            assert {answer.status for answer in answers} == {200}
+
+
 async def test_a_key_that_is_out_costs_no_budget(upstream: FakeUpstream, client: aiohttp.ClientSession) -> None:
     limited = json_answer({"error": {"message": "no", "code": None}}, 429, {"retry-after": "60"})
     upstream.on(lambda request: json_answer(COMPLETION) if request.headers["authorization"].endswith("-3") else limited)
@@ -55,7 +66,8 @@ async def test_a_key_that_is_out_costs_no_budget(upstream: FakeUpstream, client:
         assert len(upstream.requests) == 3
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 5)), max_size=60), st.floats(0.05, 1))
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 5)), max_size=20), st.floats(0.05, 1))
 def test_no_more_than_a_share_of_the_requests(steps: list[tuple[int, float]], share: float) -> None:
     retries, requests, now, taken = Retries(share), 0, 1000.0, 0
     for more, seconds in steps:

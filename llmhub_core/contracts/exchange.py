@@ -65,7 +65,8 @@ class Plan(msgspec.Struct):
 
     `soonest` is in how many seconds the first of those left out returns; None if none will by itself.
     `timeouts`, `fallbacks_on` (other routes, by the code of a refusal) and `wait` (seconds that a request may stand in
-    line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it.
+    line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it;
+    `hedge` and `continues` are its wishes for slow answers and for broken ones.
     """
 
     route: str
@@ -78,6 +79,8 @@ class Plan(msgspec.Struct):
     wait: float = 0.0
     affinity: str = ""
     warm: str = ""
+    hedge: bool = False
+    continues: bool = False
 
 
 class Record(msgspec.Struct, omit_defaults=True, gc=False):
@@ -152,6 +155,9 @@ class Exchange:
     lane = ""
     adapted: tuple[str, ...] = ()
     output_bytes = 0
+    continuation: Any = None  # the relay's, of a stream that may be continued by another candidate
+    lost = False  # of an attempt: another one beside it began first
+    retried = False  # it took from the budget of further attempts
     waited = 0.0  # seconds in line for a key or a limit
     due: float | None = None  # when the time of the whole request is over, by the performance counter
     outcome: Outcome = "unknown"

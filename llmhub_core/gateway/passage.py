@@ -163,7 +163,8 @@ class Passage:
                     out += await self._exchanged(lane)
                 await reply.send(200, lane.content_type, out, headers)
         except HubError as error:
-            if reply.started and isinstance(lane, Translated):
+            continuation = exchange.continuation
+            if reply.started and isinstance(lane, Translated) and not (continuation and continuation.possible):
                 await reply.write(lane.failure(error))
                 exchange.error_passed_on = True
             raise
@@ -193,11 +194,16 @@ class Passage:
         if head.framing == "bytes":
             return VerbatimBytes()
         looked_at = (hub.sees_events or hub.sees_responses) and head.operation == CHAT
-        if self._same and not looked_at and head.framing != "json_array":
+        if self._same and not looked_at and head.framing != "json_array" and exchange.continuation is None:
             if streamed:
                 return VerbatimStream(exchange.dialect, head)
             if not (head.stream and self._target.translates):
                 return VerbatimWhole(exchange.dialect, head)
+        continuation = exchange.continuation
+        if continuation is not None:
+            looks = [partial(each.event, exchange) for each in hub.sees_events]
+            decoder = self._target.response_decoder(streamed)
+            return Translated(decoder, continuation.encoder, [*looks, continuation.look])
         filters = [partial(each.event, exchange) for each in hub.sees_events] if looked_at else []
         return Translated(
             self._target.response_decoder(streamed),

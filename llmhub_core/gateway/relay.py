@@ -5,49 +5,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 
 from multidict import istr
 
 from llmhub_core.contracts.candidate import CandidateStats
-from llmhub_core.contracts.chat_response import Answered
+from llmhub_core.contracts.chat_response import Answered, Failed
 from llmhub_core.contracts.errors import (
     BadRequest,
     HubError,
     Internal,
     NoCandidateLeft,
     QuotaExceeded,
-    UnknownModel,
-    UpstreamDenied,
     UpstreamError,
     UpstreamGarbled,
-    UpstreamLimited,
-    UpstreamModelMissing,
     UpstreamOverloaded,
-    UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from llmhub_core.contracts.exchange import Attempt, Exchange
+from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import COUNT_TOKENS, TokenCount
 from llmhub_core.contracts.quota_store import LimitReached
 from llmhub_core.contracts.usage import tokens_of_bytes
+from llmhub_core.gateway.attempt import answer_headers, attempt
+from llmhub_core.gateway.continuation import Continuation
+from llmhub_core.gateway.hedging import Race, tempo
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.meter import give_back, reserve, soon
-from llmhub_core.gateway.passage import Passage, encoded_for
-from llmhub_core.gateway.refusal import FAULT
+from llmhub_core.gateway.passage import encoded_for
 from llmhub_core.gateway.reply import CallerGone, Reply
-from llmhub_core.gateway.route import extend_plan, no_candidate
+from llmhub_core.gateway.route import extend_plan
 from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.gateway.verdict import verdict
 from llmhub_core.gateway.waiting import patience, wait_and_walk, waits_in_line
-from llmhub_core.hub.fault_lab import REASON
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.waiting import Ticket
 
 log = logging.getLogger("llmhub.gateway")
 
-MAX_ADAPTED = 2048
 TIMEOUT = istr("x-llmhub-timeout")
 
 _REFUSALS = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
@@ -68,6 +64,8 @@ async def relay(request: Incoming) -> Reply:
     if exchange.head.operation == COUNT_TOKENS:
         return await _count(exchange, hub, upstream, reply)
     total = _deadline(exchange)
+    if exchange.plan.continues:
+        exchange.continuation = Continuation.of(exchange)
     if hub.waiting.lines and (behind := waits_in_line(exchange, hub)) is not None:
         return await _timed(exchange, reply, total, _wait(exchange, hub, upstream, reply, behind))
     try:
@@ -118,7 +116,7 @@ async def _count(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply)
     count = TokenCount(tokens_of_bytes(len(exchange.body)), estimated=True)
     body = encoder.write(Answered(count)) + encoder.close()
     exchange.ended("served", 200)
-    await reply.send(200, encoder.content_type, body, _headers(exchange, hub))
+    await reply.send(200, encoder.content_type, body, answer_headers(exchange, hub))
     return reply
 
 
@@ -148,10 +146,15 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
             ticket.leave()
         known = len(attempts)
         try:
-            await _attempt(exchange, hub, upstream, stats, reply)
+            if plan.hedge and place < len(candidates):
+                await _hedged(exchange, hub, upstream, stats, place, reply, failures)
+            else:
+                await attempt(exchange, hub, upstream, stats, reply)
         except HubError as error:
             if reply.started:
-                return await _break_off(exchange, reply, error)
+                if not await _goes_on(exchange, hub, reply, stats, place, error):
+                    return await _break_off(exchange, reply, error)
+                continue
             give_back(exchange, hub, limits, asked=len(attempts) > known)
             # What it said before it failed is none of the next one's answer.
             exchange.first_byte = exchange.usage = None
@@ -176,10 +179,66 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
             log.error("%s failed in its stream: %s", exchange.id, type(error).__name__)  # noqa: TRY400 — no text of it
             return await _break_off(exchange, reply, Internal(f"The hub failed; its log has {exchange.id}."))
         else:
-            if plan.affinity:
-                hub.affinity.note(plan.affinity, stats.candidate.label, exchange.usage)
+            if exchange.continuation is not None and exchange.continuation.times:
+                exchange.usage = exchange.continuation.used(exchange)
+                exchange.adapted += ("answer=continued",)
+            if exchange.retried and attempts[-1].reason == "ok":
+                hub.retries.give_back(plan.route)
+            if plan.affinity and exchange.served_by is not None:
+                hub.affinity.note(plan.affinity, exchange.served_by.candidate.label, exchange.usage)
             return reply
-    raise _verdict(exchange, hub, failures)
+    raise verdict(exchange.plan, hub, failures)
+
+
+async def _hedged(
+    exchange: Exchange,
+    hub: Hub,
+    upstream: Upstream,
+    stats: CandidateStats,
+    place: int,
+    reply: Reply,
+    failures: list[HubError],
+) -> None:
+    """An attempt, and one at the candidate of `place` beside it if it takes longer than is usual: that one is then
+    out of the plan. Raises as an attempt does."""
+    times, label, known = tempo(hub), stats.candidate.label, len(exchange.attempts)
+    after = times.p95(label)
+    if after is None or known + 1 >= hub.settings.routing.attempts:
+        await attempt(exchange, hub, upstream, stats, reply)
+    else:
+        candidates = exchange.plan.candidates
+
+        def enter(own: Exchange, stats: CandidateStats, entrant: Reply) -> Awaitable[None]:
+            return attempt(own, hub, upstream, stats, entrant)
+
+        def second() -> CandidateStats | None:
+            return candidates.pop(place) if _may_retry(exchange, hub, place) else None
+
+        await Race(exchange, hub, reply, enter).run(stats, second, after, failures)
+    first = exchange.attempts[known]
+    if first.reason == "ok" and first.first_byte_ms is not None:
+        times.note(label, (first.first_byte_ms - first.started_ms) / 1000)
+
+
+async def _goes_on(
+    exchange: Exchange, hub: Hub, reply: Reply, stats: CandidateStats, place: int, error: HubError
+) -> bool:
+    """Whether a stream that broke is continued by the next candidate, by the same one if there is no other: then the
+    exchange asks for the rest, and the seam is marked."""
+    continuation, plan = exchange.continuation, exchange.plan
+    if continuation is None or not (error.retryable and continuation.possible):
+        return False
+    if len(exchange.attempts) >= hub.settings.routing.attempts:
+        return False
+    if place >= len(plan.candidates):
+        plan.candidates.append(stats)
+    if not _may_retry(exchange, hub, place):
+        return False
+    continuation.resume(exchange)
+    give_back(exchange, hub, stats.candidate.key.limits, asked=True)
+    following = plan.candidates[place].candidate.deployment if hub.settings.server.served_by_header else None
+    await reply.write(continuation.mark(following))
+    return True
 
 
 def _may_retry(exchange: Exchange, hub: Hub, place: int) -> bool:
@@ -190,6 +249,7 @@ def _may_retry(exchange: Exchange, hub: Hub, place: int) -> bool:
         return True
     route = hub.catalog.find(plan.route)
     if route is None or hub.retries.take(plan.route, route.turn):
+        exchange.retried = True
         return True
     plan.left_out.append((plan.candidates[place].candidate.label, "retry budget: too many attempts failed of late"))
     return False
@@ -233,85 +293,15 @@ def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached)
         plan.soonest = wait
 
 
-async def _attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: CandidateStats, reply: Reply) -> None:
-    """One call to one candidate, carried through to the caller."""
-    deployment, key = stats.candidate.deployment, stats.candidate.key
-    attempt = Attempt(deployment.provider, deployment.model, key.name, exchange.elapsed_ms())
-    exchange.attempts.append(attempt)
-    hub.health.begin(stats)
-    began = time.perf_counter()
-    failure: BaseException | None = None
-    passage = Passage(exchange, hub, stats, began)
-    try:
-        await passage.open(upstream)
-        exchange.served_by = stats
-        exchange.adapted = passage.adapted
-        await passage.carry(reply, _headers(exchange, hub))
-        attempt.reason = "ok"
-        exchange.outcome, exchange.status = "served", 200
-    except UpstreamError as error:
-        failure = error
-        attempt.status = error.provider_status
-        fault = attempt.detail  # nobody but the fault lab says anything before the end
-        attempt.reason, attempt.detail = error.code, error.detail
-        if fault:
-            attempt.reason, attempt.detail = REASON, f"{fault}, read as {error.code}"
-            error.provider_code = REASON
-        attempt.provider_code, attempt.provider_request_id = error.provider_code, error.provider_request_id
-        hub.pool.note(stats, error)
-        raise
-    except HubError as error:
-        failure = error
-        attempt.reason = error.code
-        if not passage.sent:
-            # What its wire format cannot say was never asked of it: that is no attempt.
-            exchange.attempts.remove(attempt)
-            exchange.plan.left_out.append((stats.candidate.label, f"cannot: {error.code}"))
-            exchange.adapted = passage.adapted
-        raise
-    except BaseException as error:
-        failure = error
-        attempt.reason = _interruption(exchange, error)
-        raise
-    finally:
-        passage.close()
-        if attempt.status is None:
-            attempt.status = passage.status
-        first = exchange.first_byte
-        if first is not None:
-            attempt.first_byte_ms = exchange.first_byte_ms()
-        attempt.ended_ms = exchange.elapsed_ms()
-        hub.health.end(stats, failure, None if first is None else first - began)
-
-
-def _interruption(exchange: Exchange, error: BaseException) -> str:
-    if not isinstance(error, asyncio.CancelledError | CallerGone):
-        return "internal_error"
-    return "upstream_timeout" if exchange.due is not None and time.perf_counter() >= exchange.due else "client_closed"
-
-
-def _headers(exchange: Exchange, hub: Hub) -> dict[str, str]:
-    headers = {"x-request-id": exchange.id}
-    own = exchange.dialect.request_id_header
-    if own != "x-request-id":
-        headers[own] = exchange.id
-    if hub.settings.server.served_by_header and exchange.served_by is not None:
-        deployment = exchange.served_by.candidate.deployment
-        headers["x-llmhub-served-by"] = f"{deployment.provider}/{deployment.model}"
-        headers["x-llmhub-attempts"] = str(len(exchange.attempts))
-    if exchange.waited:
-        headers["x-llmhub-waited"] = f"{exchange.waited:.3f}"
-    if exchange.adapted:
-        headers["x-llmhub-adapted"] = ", ".join(exchange.adapted)[:MAX_ADAPTED]
-        if exchange.fault:
-            headers[FAULT] = exchange.fault
-    return headers
-
-
 async def _break_off(exchange: Exchange, reply: Reply, error: HubError) -> Reply:
     """A stream that cannot go on: one error event in the caller's dialect, and an end that nobody takes for one."""
     exchange.ended("failed", error.status, error.code, error.source)
-    if not exchange.error_passed_on:
+    if exchange.continuation is not None:
+        if exchange.continuation.times:
+            exchange.usage = exchange.continuation.used(exchange)
+        if not exchange.error_passed_on:
+            await reply.write(exchange.continuation.encoder.write(Failed(error)))
+    elif not exchange.error_passed_on:
         await reply.write(exchange.dialect.encode_stream_error(error, exchange.id))
     reply.break_off()
     return reply
@@ -327,10 +317,10 @@ async def _send_ready(exchange: Exchange, hub: Hub, reply: Reply) -> Reply:
     exchange.lane, exchange.usage = "intercepted", ready.usage
     exchange.ended("served", 200)
     if exchange.head.stream:
-        await reply.start(encoder.content_type, _headers(exchange, hub), body)
+        await reply.start(encoder.content_type, answer_headers(exchange, hub), body)
         await reply.finish()
     else:
-        await reply.send(200, encoder.content_type, body, _headers(exchange, hub))
+        await reply.send(200, encoder.content_type, body, answer_headers(exchange, hub))
     return reply
 
 
@@ -349,48 +339,3 @@ def _deadline(exchange: Exchange) -> float | None:
             "x-llmhub-timeout takes seconds, such as 30 or 30s.", code="invalid_value", param="x-llmhub-timeout"
         )
     return seconds if total is None else min(seconds, total)
-
-
-def _verdict(exchange: Exchange, hub: Hub, failures: list[HubError]) -> HubError:
-    """What the caller is told when nobody answered: of all that went wrong, what helps most."""
-    plan = exchange.plan
-    if not failures:
-        return no_candidate(plan)
-    if all(isinstance(error, UpstreamModelMissing) for error in failures):
-        return UnknownModel(
-            "No provider behind this name has the model; GET /v1/models lists what can be asked for.", param="model"
-        )
-    refused = next((error for error in failures if isinstance(error, UpstreamRefused | BadRequest)), None)
-    if refused is not None:
-        return refused
-    limited = [error for error in failures if isinstance(error, UpstreamLimited)]
-    if limited and len(limited) + sum(isinstance(e, UpstreamDenied) for e in failures) == len(failures):
-        oversized = next((error for error in limited if error.oversized), None)
-        if oversized is not None:
-            oversized.should_retry = False
-            return oversized
-        now = time.monotonic()
-        for stats in plan.candidates:
-            mark = hub.pool.blocked(stats.candidate, now)
-            if mark is not None and mark.until is not None:
-                wait = max(0.001, mark.until - now)
-                plan.soonest = wait if plan.soonest is None else min(plan.soonest, wait)
-        return _limited(no_candidate(plan), limited)
-    last = failures[-1]
-    if isinstance(last, UpstreamDenied):
-        return NoCandidateLeft(last.message, should_retry=False)
-    return last
-
-
-def _limited(refusal: NoCandidateLeft, limited: list[UpstreamLimited]) -> NoCandidateLeft:
-    """The hub's own words, for it knows all the keys, with what the providers said of the quota: its code where they
-    agree, and the details that callers of the provider's own format can read."""
-    if all(error.code == limited[0].code for error in limited) and refusal.retry_after is not None:
-        refusal.code = limited[0].code
-    told = next((error for error in reversed(limited) if error.details), None)
-    if told is not None:
-        refusal.details, refusal.origin = told.details, told.origin
-    return refusal
-
-
-Headers = Mapping[str, str]

@@ -60,6 +60,10 @@ def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None =
     made = Plan(route.model, route.strategy.name, [], timeouts=route.timeouts, fallbacks_on=route.fallbacks_on)
     if route.wait:
         made.wait = route.wait
+    if route.hedge:
+        made.hedge = True
+    if route.continuation:
+        made.continues = True
     if affinity:
         made.affinity = affinity
         made.warm = hub.affinity.warm(affinity, measured=route.affinity == "prefix")

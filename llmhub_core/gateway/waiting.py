@@ -54,7 +54,8 @@ async def wait_and_walk(exchange: Exchange, hub: Hub, reply: Reply, refusal: Hub
     try:
         while True:
             refused_at, wait = time.monotonic(), refusal.retry_after
-            if reply.started or wait is None or until <= refused_at or refused_at + wait > until + LOOK_AGAIN:
+            spent = len(exchange.attempts) >= hub.settings.routing.attempts
+            if spent or reply.started or wait is None or until <= refused_at or refused_at + wait > until + LOOK_AGAIN:
                 raise refusal
             subject = caller if isinstance(refusal, QuotaExceeded) else route
             if ticket is None or ticket.subject != subject:

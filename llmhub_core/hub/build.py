@@ -166,6 +166,8 @@ def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies) -> R
         fallbacks=tuple(table.fallbacks),
         fallbacks_on={code: tuple(routes) for code, routes in table.fallbacks_on.items()},
         wait=table.wait,
+        hedge=table.hedge,
+        continuation=table.continuation,
         affinity="" if table.affinity == "none" else table.affinity,
     )
 

@@ -34,6 +34,8 @@ class Route:
     fallbacks_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     wait: float = 0.0
     affinity: str = ""
+    hedge: bool = False
+    continuation: bool = False
     turn: int = 0
 
 

@@ -1,4 +1,7 @@
-"""How many second tries are allowed: a share of the requests, so that an outage does not multiply the load."""
+"""How many second tries may be in vain: a share of the requests, so that an outage does not multiply the load.
+
+A try that served is given back: where one key or provider fails and the next one is well, everybody is served.
+"""
 
 from __future__ import annotations
 
@@ -46,3 +49,9 @@ class Retries:
             return False
         budget.left -= 1.0
         return True
+
+    def give_back(self, route: str) -> None:
+        """A try that was taken has served."""
+        budget = self._budgets.get(route)
+        if budget is not None:
+            budget.left = min(budget.most, budget.left + 1.0)

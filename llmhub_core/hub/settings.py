@@ -146,7 +146,7 @@ class RoutingSettings:
     attempts: int = setting(3, "Attempts a request may take in all, the first included.", minimum=1, maximum=100)
     retry_budget: float = setting(
         0.2,
-        "Further attempts after failures of providers, as a share of a route's recent requests; a few are always left.",
+        "Attempts in vain after failures of providers, as a share of a route's recent requests; a few are always left.",
         minimum=0,
         maximum=1,
     )
@@ -310,6 +310,12 @@ class RouteSettings:
     affinity: Literal["none", "session", "prefix"] = setting(
         "none",
         "Whether a conversation stays with the key that has its prompt cached: told by its session or its beginning.",
+    )
+    hedge: bool = setting(
+        False, "Whether the next candidate is asked beside one that is slower than 95 of 100 of its answers."
+    )
+    continuation: bool = setting(
+        False, "Whether another candidate goes on with the text of a stream that broke; the answer says so."
     )
     wait: float = setting(
         0.0,
