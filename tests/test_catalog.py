@@ -9,7 +9,7 @@ from houses import provider, route
 
 from llmhub_core.cli.common import known
 from llmhub_core.contracts import Deployment, PluginError, Strategy
-from llmhub_core.hub.build import build_catalog
+from llmhub_core.hub.build import Sources, build_catalog
 from llmhub_core.hub.catalog import AD_HOC_ROUTES, Catalog, Route
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings_file import load
@@ -28,7 +28,7 @@ class Builder:
         path = self.folder / "config.toml"
         path.write_text(config)
         loaded = load(path, {}, known(self.registry))
-        return build_catalog(loaded.settings, self.registry, path.parent, {})[0]
+        return build_catalog(loaded.settings, self.registry, Sources(path.parent, {}))
 
 
 @pytest.fixture

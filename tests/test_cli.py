@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ from houses import COMPLETION, route
 
 from llmhub_core import __version__
 from llmhub_core.cli import COMMANDS, main
+from llmhub_core.cli.common import known
+from llmhub_core.contracts import Entry
+from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.settings_file import load
 from llmhub_core.hub.tokens import digest
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer
 
@@ -414,3 +420,55 @@ def test_a_second_hub_on_the_same_folder_does_not_start_and_the_first_stops_clea
         served.post(CHAT)
         lines = [json.loads(line) for line in served.stop(signal.SIGINT).splitlines()]
         assert lines[-1]["message"] == "stopped"
+
+
+# --- what changes while it runs
+
+
+def test_check_looks_at_what_is_stored_too(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    assert run("check", "--config", path).exit_code == 0
+    assert not (tmp_path / "data" / "llm-hub.db").exists(), "looking makes nothing"
+
+    async def store() -> None:
+        hub = Hub(load(path, {}, known(Registry().discover())).settings, Registry().discover(), tmp_path / "data")
+        (tmp_path / "data").mkdir()
+        await hub.store.start()
+        await hub.store.migrate()
+        assert hub.store.configuration is not None
+        await hub.store.configuration.put(Entry("token", "app", json.dumps({"hash": digest("lh-x")})))
+        await hub.store.configuration.put(Entry("key", "ecko/main", "{}"))
+        await hub.store.stop()
+
+    asyncio.run(store())
+    done = run("check", "--config", path, "--json")
+    assert done.exit_code == 0
+    told = json.loads(done.output)
+    assert told["tokens"] == 1
+    assert told["warnings"] == ['stored key ecko/main: there is no provider "ecko"; did you mean "echo"?']
+
+
+def test_sighup_reads_the_configuration_again_and_keeps_the_old_one_if_it_is_bad(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    good = path.read_text()
+    with serving("--config", path) as hub:
+
+        def names() -> set[str]:
+            with urllib.request.urlopen(f"{hub.url}/v1/models", timeout=10) as answer:
+                return {model["id"] for model in json.load(answer)["data"]}
+
+        def until(condition: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + 5
+            while not condition():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+        assert names() == {"fast"}
+        path.write_text(good + route("more", "echo/m"))
+        hub.process.send_signal(signal.SIGHUP)
+        until(lambda: names() == {"fast", "more"})
+        path.write_text(good + "[nonsense]\n")
+        hub.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert names() == {"fast", "more"}
+        assert hub.stop().count("the changed configuration is not used") == 1

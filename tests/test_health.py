@@ -15,6 +15,7 @@ from llmhub_core.contracts import (
     Deployment,
     NoSettings,
     ProviderKey,
+    Timeouts,
     UpstreamDenied,
     UpstreamError,
     UpstreamGarbled,
@@ -26,7 +27,7 @@ from llmhub_core.contracts import (
     UpstreamUnreachable,
 )
 from llmhub_core.gateway.route import plan_route
-from llmhub_core.hub.catalog import Catalog, Route
+from llmhub_core.hub.catalog import NO_SECRET, Catalog, Place, Route, Standing
 from llmhub_core.hub.health import LONGEST_PAUSE, MOST_BREAKERS, Health
 from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.registry import Registry
@@ -51,8 +52,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+PLACE = Place("p", "echo", Registry().discover().providers.get("echo")(NoSettings()), (), Timeouts())
+
+
 def stats(model: str = "m", key: str = "k1") -> CandidateStats:
-    return CandidateStats(Candidate(Deployment("p", model), ProviderKey("p", key)))
+    return Standing(Candidate(Deployment("p", model), ProviderKey("p", key)), place=PLACE, secret=NO_SECRET)
 
 
 def attempt(health: Health, one: CandidateStats, error: BaseException | None, first_byte: float | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import again, alerts, audit, events, faults, live, past, people, scripts, setting
+from llmhub_core.admin import again, alerts, audit, configuration, events, faults, live, past, people, scripts, setting
 from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
@@ -55,7 +55,7 @@ async def reset_key(visit: Visit, asked: Nothing) -> KeyView:
     found = visit.request.match_info
     hub = visit.control.hub
     key = live.find_key(hub, found["provider"], found["key"])
-    before = hub.pool.state(key)
+    before = hub.key_state(key)
     told = {"state": before.state, "reason": before.reason}
     await visit.control.accounts.note(
         visit.actor, visit.address, "key.reset", key.id, before=told, after={"state": "active"}
@@ -112,6 +112,7 @@ ENDPOINTS = (
     *audit.ENDPOINTS,
     *alerts.ENDPOINTS,
     *faults.ENDPOINTS,
+    *configuration.ENDPOINTS,
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
     Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
     Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from llmhub_core import __version__
+from llmhub_core.admin import configuration
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
 from llmhub_core.admin.views import DeploymentView, HealthView, KeyView, LevelView, Problem, ProviderView
@@ -79,8 +80,8 @@ def _level(level: Level) -> LevelView:
 
 
 def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
-    mark = hub.pool.state(key)
-    secret = hub.secrets.get(key.id)
+    mark = hub.key_state(key)
+    secret = hub.catalog.places[key.provider].secrets.get(key.name)
     own = [stats for stats in hub.catalog.stats if stats.candidate.key.id == key.id]
     return KeyView(
         id=key.id,
@@ -139,10 +140,16 @@ async def health(control: Control) -> HealthView:
 
 def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, failed: int) -> ProviderView:
     own = [key for key in all_keys if key.provider == place.name]
-    usable = sum(key.state == "active" for key in own)
+    usable, wanted = sum(key.state == "active" for key in own), sum(key.state != "disabled" for key in own)
     deployments = [_deployment(hub, each) for each in hub.catalog.stats if each.candidate.key.provider == place.name]
     failing = any(each.state == "failing" for each in deployments)
-    state = "out" if not usable else ("degraded" if failing or usable < len(own) else "active")
+    state = (
+        "disabled"
+        if place.disabled
+        else "out"
+        if not usable
+        else ("degraded" if failing or usable < wanted else "active")
+    )
     return ProviderView(
         name=place.name,
         kind=place.kind,
@@ -226,6 +233,7 @@ def _hub_problems(hub: Hub) -> Iterable[Problem]:
         yield Problem(
             severity="note", what="The hub is stopping.", advice="Running requests are finished first.", page="health"
         )
+    yield from configuration.problems(hub)
     for report in hub.registry.reports:
         if report.state == "refused":
             yield Problem(
@@ -236,10 +244,15 @@ def _hub_problems(hub: Hub) -> Iterable[Problem]:
 
 def _key_problems(all_keys: list[KeyView]) -> Iterable[Problem]:
     for key in all_keys:
-        if key.state == "invalid":
+        if key.state == "invalid" and key.reason.startswith("cannot be opened"):
+            yield Problem(
+                severity="error", what=f"The secret of the key {key.id} {key.reason}.",
+                advice="Give the hub the root key that it was sealed with, or enter the secret again.", page="keys",
+            )  # fmt: skip
+        elif key.state == "invalid":
             yield Problem(
                 severity="error", what=f"{key.provider} refuses the key {key.name} ({key.reason}).",
-                advice="Put a good key in its place and start the hub again, or reset it if it works after all.",
+                advice="Put a good key in its place, or reset it if it works after all.",
                 page="keys",
             )  # fmt: skip
         elif key.state == "exhausted":

@@ -185,7 +185,7 @@ class ProviderView(View):
 
     name: str
     kind: str
-    state: Literal["active", "degraded", "out"]
+    state: Literal["active", "degraded", "out", "disabled"]
     keys: int
     usable_keys: int
     models: list[str]
@@ -332,6 +332,22 @@ class SettingView(View):
     origin: Literal["default", "set"]
     secret: bool
     help: str
+
+
+class ReloadView(View):
+    """What became of reading the configuration again.
+
+    With `refused` the file is not used, for the reasons in `problems`, and the one before still counts; `left_out` are
+    stored entries that do not count, `needs_restart` settings that count from the next start on.
+    """
+
+    at: float
+    refused: bool
+    changes: list[str]
+    problems: list[str]
+    warnings: list[str]
+    left_out: list[str]
+    needs_restart: list[str]
 
 
 class Done(View):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from llmhub_core.contracts.errors import StartError
+from llmhub_core.hub.configuration import Source
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Known, Loaded
-from llmhub_core.hub.settings_file import load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,12 +66,19 @@ def known(registry: Registry) -> Known:
     )
 
 
-def load_settings(config: Path | None, overrides: dict[str, str] | None = None) -> tuple[Loaded, Registry]:
-    """The checked configuration; ends the command with all problems if there are any. `overrides` are options
-    of the command line, as the environment variables that they stand for."""
+def load_settings(config: Path | None) -> tuple[Loaded, Registry]:
+    """The checked configuration; ends the command with all problems if there are any."""
+    loaded, registry, _ = load_source(config)
+    return loaded, registry
+
+
+def load_source(config: Path | None, overrides: Mapping[str, str] = {}) -> tuple[Loaded, Registry, Source]:
+    """As `load_settings`, and how to read it again. `overrides` are options of the command line, as the environment
+    variables that they stand for."""
     registry = Registry().discover()
+    source = Source(config, {**os.environ, **overrides}, known(registry))
     try:
-        return load(config, {**os.environ, **(overrides or {})}, known(registry)), registry
+        return source.load(), registry, source
     except StartError as error:
         fail(str(error))
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import click
 
 from llmhub_core import __version__
-from llmhub_core.cli.common import config_option, data_dir, data_option, fail, load_settings
+from llmhub_core.cli.common import config_option, data_dir, data_option, fail, load_source
 from llmhub_core.cli.logs import set_up_logs
 from llmhub_core.contracts.errors import StartError
+from llmhub_core.hub.configuration import Source, base_of
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Loaded
 
@@ -41,7 +42,7 @@ def command(config: Path | None, data_dir: Path | None, **options: object) -> No
     began = time.perf_counter()
     _refuse_unsafe_interpreter()
     overrides = {f"LLMHUB_SERVER__{name.upper()}": str(value) for name, value in options.items() if value is not None}
-    loaded, registry = load_settings(config, overrides)
+    loaded, registry, source = load_source(config, overrides)
     server = loaded.settings.server
     set_up_logs(server.log_level, server.log_format)
     for warning in loaded.warnings:
@@ -50,7 +51,7 @@ def command(config: Path | None, data_dir: Path | None, **options: object) -> No
         if report.state == "refused":
             log.warning("plugin %s is not used: %s", report.entry, report.reason)
     try:
-        _run(_serve(loaded, registry, data_dir, began))
+        _run(_serve(loaded, registry, source, data_dir, began))
     except StartError as error:
         fail(str(error))
 
@@ -76,7 +77,7 @@ def _run(main: object) -> None:
         runner.run(main)  # type: ignore[arg-type]
 
 
-async def _serve(loaded: Loaded, registry: Registry, folder: Path | None, began: float) -> None:
+async def _serve(loaded: Loaded, registry: Registry, source: Source, folder: Path | None, began: float) -> None:
     from llmhub_core.app import CONTROL, make_runner
     from llmhub_core.hub.hub import Hub
 
@@ -86,13 +87,13 @@ async def _serve(loaded: Loaded, registry: Registry, folder: Path | None, began:
         access_log = registry.observers.get("access_log").Settings()
         observers = {"access_log": access_log, **settings.plugins.get("observers", {})}
         settings = dataclasses.replace(settings, plugins={**settings.plugins, "observers": observers})
-    base = loaded.path.absolute().parent if loaded.path is not None else Path.cwd()
-    hub = Hub(settings, registry, data_dir(folder), base)
+    hub = Hub(settings, registry, data_dir(folder), base_of(loaded), source, loaded)
     listening = _listen(settings.server.host, settings.server.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hub.configuration.reload_soon)
     runner = make_runner(hub)
     try:
         await runner.setup()

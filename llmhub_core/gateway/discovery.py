@@ -10,7 +10,7 @@ from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.provider import Timeouts
 from llmhub_core.contracts.wire import load_json
 from llmhub_core.gateway.upstream import Upstream
-from llmhub_core.hub.catalog import Place
+from llmhub_core.hub.catalog import NO_SECRET, Place
 from llmhub_core.hub.hub import Hub
 
 log = logging.getLogger("llmhub.discovery")
@@ -22,40 +22,35 @@ PATIENCE = Timeouts(connect=3.0, first_token=5.0, stall=5.0, total=6.0)
 MAX_LIST = 8 * 1024 * 1024
 
 
-class _Lists:
-    """When each place is to be asked again; one question at a time."""
-
-    def __init__(self) -> None:
-        self.due: dict[str, float] = {}
-        self.lock = asyncio.Lock()
-
-
-_LISTS = "discovery_lists"
+_ASKING = "discovery"
+"""One question at a time."""
 
 
 async def list_models(hub: Hub, upstream: Upstream) -> None:
     """Ask every place whose list is old; a place that cannot be asked keeps the list that it had."""
-    lists = hub.memo(_LISTS, _Lists)
-    now = time.monotonic()
-    if all(lists.due.get(name, 0.0) > now for name in hub.catalog.places):
+    if not _due(hub):
         return
-    async with lists.lock:
-        now = time.monotonic()
-        places = [place for name, place in hub.catalog.places.items() if lists.due.get(name, 0.0) <= now]
-        for place, good in zip(places, await asyncio.gather(*(_ask(hub, upstream, p) for p in places)), strict=True):
-            lists.due[place.name] = time.monotonic() + (GOOD_FOR if good else GOOD_FOR / 10)
+    async with hub.memo(_ASKING, asyncio.Lock):
+        places = _due(hub)
+        for place, good in zip(places, await asyncio.gather(*(_ask(upstream, p) for p in places)), strict=True):
+            place.list_again = time.monotonic() + (GOOD_FOR if good else GOOD_FOR / 10)
 
 
-async def _ask(hub: Hub, upstream: Upstream, place: Place) -> bool:
-    call = place.provider.models_call()
-    key = place.keys[0]
+def _due(hub: Hub) -> list[Place]:
+    now = time.monotonic()
+    return [place for place in hub.catalog.places.values() if place.list_again <= now and not place.disabled]
+
+
+async def _ask(upstream: Upstream, place: Place) -> bool:
+    call, key = place.provider.models_call(), place.usable_key
     if place.listed is None:
         place.listed = frozenset()  # from now on it was asked, whatever comes of it
-    if call is None:
+    if call is None or key is None:
         return True
     call.timeouts = PATIENCE
     try:
-        answer = await upstream.fetch(await place.provider.prepare(call, hub.secret(key.id), upstream.fetch), MAX_LIST)
+        secret = place.secrets.get(key.name, NO_SECRET).reveal()
+        answer = await upstream.fetch(await place.provider.prepare(call, secret, upstream.fetch), MAX_LIST)
         if answer.status != 200:
             return False
         place.listed = _names(answer.body)

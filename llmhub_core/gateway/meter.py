@@ -46,7 +46,8 @@ async def meter(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply
     """
     exchange, hub = request.exchange, request.hub
     hub.ledger.intend(exchange)
-    hub.entered()
+    under_way = hub.under_way
+    under_way.count += 1
     try:
         return await handler(request)
     except (asyncio.CancelledError, CallerGone):
@@ -60,7 +61,7 @@ async def meter(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply
         exchange.ended("failed", 500, "internal_error", "gateway")
         raise
     finally:
-        hub.left()
+        under_way.left()
         if exchange.usage is None:
             _complete_usage(exchange)
         cost = None

@@ -20,6 +20,7 @@ from llmhub_core.gateway.faults import stage
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
+from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.hub import Hub
 
@@ -48,13 +49,14 @@ class Passage:
 
     def __init__(self, exchange: Exchange, hub: Hub, stats: CandidateStats, began: float) -> None:
         """`began` is when, by the performance counter."""
-        name = stats.candidate.deployment.provider
-        target = hub.target(exchange.dialect, name)
+        standing: Standing = stats  # type: ignore[assignment]  # as all in a plan
+        place = standing.place
+        target = hub.target(exchange.dialect, place)
         assert target is not None  # noqa: S101 — the plan leaves out whoever cannot be asked
         self._exchange = exchange
         self._hub = hub
-        self._stats = stats
-        self._place = hub.catalog.places[name]
+        self._stats = standing
+        self._place = place
         self._target: Dialect[Any] = target
         self._same = target is exchange.dialect
         self._call: Call | None = None
@@ -96,7 +98,7 @@ class Passage:
             target.path(exchange.head, model), target.request_headers(forwarded), body, timeouts=exchange.plan.timeouts
         )
         place = self._place
-        call = await place.provider.prepare(call, self._hub.secret(candidate.key.id), upstream.fetch)
+        call = await place.provider.prepare(call, self._stats.secret.reveal(), upstream.fetch)
         if call.adapted:
             self.adapted += tuple(call.adapted)
         if self.adapted and exchange.strict:

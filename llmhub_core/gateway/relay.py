@@ -39,6 +39,7 @@ from llmhub_core.gateway.route import extend_plan
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.gateway.verdict import verdict
 from llmhub_core.gateway.waiting import patience, wait_and_walk, waits_in_line
+from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.waiting import Ticket
 
@@ -275,8 +276,9 @@ def _priority(stats: CandidateStats) -> tuple[int, int]:
 
 
 def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
-    deployment = stats.candidate.deployment
-    target = hub.target(exchange.dialect, deployment.provider)
+    standing: Standing = stats  # type: ignore[assignment]  # as all in a plan
+    deployment = standing.candidate.deployment
+    target = hub.target(exchange.dialect, standing.place)
     if target is None or target is exchange.dialect:
         return False
     try:

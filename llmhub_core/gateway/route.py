@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from multidict import istr
@@ -15,7 +16,7 @@ from llmhub_core.contracts.exchange import Exchange, Plan
 from llmhub_core.contracts.operations import COUNT_TOKENS
 from llmhub_core.contracts.strategy import Choice, warm_first
 from llmhub_core.gateway.affinity import affinity_of
-from llmhub_core.hub.catalog import Route
+from llmhub_core.hub.catalog import Route, Standing
 from llmhub_core.hub.hub import Hub
 
 WAIT = istr("x-llmhub-wait")
@@ -102,11 +103,14 @@ def _extend(
     now = time.monotonic()
     usable: list[CandidateStats] = []
     failing: list[CandidateStats] = []
-    for stats in route.standing:
+    if route.left_out:
+        made.left_out += route.left_out
+    standing: Sequence[Standing] = route.standing  # type: ignore[assignment]  # as all in a catalog
+    for stats in standing:
         candidate = stats.candidate
         if planned and candidate.label in planned:
             continue
-        if hub.target(dialect, candidate.deployment.provider) is None:
+        if hub.target(dialect, stats.place) is None:
             made.left_out.append((candidate.label, f"cannot: {dialect.name} is not spoken there"))
             continue
         if calm:

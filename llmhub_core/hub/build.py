@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmhub_core.contracts.candidate import Deployment, Limit, ProviderKey
+from llmhub_core.contracts.candidate import Deployment, KeyState, Limit, ProviderKey
 from llmhub_core.contracts.errors import PluginError, SettingsError
 from llmhub_core.contracts.exchange import Caller
 from llmhub_core.contracts.plugin import NoSettings
 from llmhub_core.contracts.provider import Timeouts
 from llmhub_core.contracts.strategy import Strategy
-from llmhub_core.hub.catalog import Catalog, Place, Route
+from llmhub_core.hub.catalog import Catalog, Place, Route, Standing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import (
     KeySettings,
@@ -33,6 +33,27 @@ KEYLESS = "none"
 
 Secrets = dict[str, Secret]
 
+DISABLED: tuple[KeyState, str] = ("disabled", "by the configuration")
+DISABLED_PLACE: tuple[KeyState, str] = ("disabled", "with its provider")
+
+
+class CannotBuild(SettingsError):
+    """Providers that cannot be made, and why, by name."""
+
+    def __init__(self, providers: Mapping[str, str]) -> None:
+        super().__init__([f"provider {name}: {why}" for name, why in providers.items()])
+        self.providers = providers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """Where secrets come from beside the settings: relative paths begin in `base`; `stored` has those of keys that
+    were added while the hub ran, by the key's id, or in words why one cannot be opened."""
+
+    base: Path
+    environ: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
+    stored: Mapping[str, Secret | str] = dataclasses.field(default_factory=dict)
+
 
 def limits_of(prefix: str, limits: LimitSettings, zone: str | None) -> tuple[Limit, ...]:
     """Limits as the quota stores count them; days begin at midnight of `zone`, minutes slide."""
@@ -50,9 +71,21 @@ def limits_of(prefix: str, limits: LimitSettings, zone: str | None) -> tuple[Lim
     )
 
 
+def own_prices(settings: Settings) -> dict[tuple[str, str], Deployment]:
+    """The operator's own prices, by provider and model."""
+    return {
+        (entry.provider, entry.model): Deployment(
+            entry.provider, entry.model, input_price=entry.input_price, output_price=entry.output_price
+        )
+        for route in settings.routes
+        for entry in route.deployments
+        if entry.input_price is not None
+    }
+
+
 def build_tokens(tokens: Iterable[TokenSettings], key: bytes = b"") -> Tokens:
     """`key` is the vault's for keyed digests; without it tokens that rest so are not found."""
-    return Tokens((known for token in tokens for known in _known(token)), key)
+    return Tokens((known for token in tokens if not token.disabled for known in _known(token)), key)
 
 
 def _known(token: TokenSettings) -> Iterator[KnownToken]:
@@ -71,47 +104,72 @@ def _caller(token: TokenSettings) -> Caller:
     return Caller(token.name, tuple(token.models), limits, () if "*" in token.scopes else tuple(token.scopes))
 
 
-def build_catalog(
-    settings: Settings, registry: Registry, base: Path, environ: Mapping[str, str] | None = None
-) -> tuple[Catalog, Secrets]:
-    """Everything that can be called; SettingsError with all that is wrong."""
+def build_catalog(settings: Settings, registry: Registry, sources: Sources, after: Catalog | None = None) -> Catalog:
+    """Everything that can be called; SettingsError with all that is wrong. `after` is the catalog that runs: providers
+    and strategies that are configured as there go on as they are."""
+    failed: dict[str, str] = {}
     problems: list[str] = []
-    secrets: Secrets = {}
     places = []
     for table in settings.providers:
         try:
-            places.append(_place(table, registry, secrets, base, os.environ if environ is None else environ))
+            places.append(_place(table, registry, sources, after.places.get(table.name) if after else None))
         except (PluginError, ValueError, LookupError) as error:
-            problems.append(f"provider {table.name}: {error}")
-    if problems:
-        raise SettingsError(problems)
-    strategies = _Strategies(settings, registry)
-    catalog = Catalog(places, strategies.get("priority"))
+            failed[table.name] = str(error)
+    if failed:
+        raise CannotBuild(failed)
+    strategies = _Strategies(settings, registry, after)
+    closed = (route.model for route in settings.routes if route.disabled)
+    catalog = Catalog(places, strategies.get("priority"), closed, after)
     for route in settings.routes:
         try:
-            catalog.add(_route(route, catalog, strategies))
+            if not route.disabled:
+                catalog.add(_route(route, catalog, strategies, after.routes.get(route.model) if after else None))
         except PluginError as error:
             problems.append(f"route {route.model}: {error}")
     if problems:
         raise SettingsError(problems)
-    return catalog, secrets
+    return catalog
 
 
-def _place(
-    table: ProviderSettings, registry: Registry, secrets: Secrets, base: Path, environ: Mapping[str, str]
-) -> Place:
-    provider = registry.providers.get(table.kind)(table.options)
-    keys = tuple(_key(table.name, key) for key in table.keys)
-    for key, settings in zip(keys, table.keys, strict=True):
-        secrets[key.id] = resolve(settings.secret, environ, base)
-    return Place(
+def _place(table: ProviderSettings, registry: Registry, sources: Sources, was: Place | None) -> Place:
+    same = was is not None and was.kind == table.kind and was.options == table.options
+    provider = was.provider if was is not None and same else registry.providers.get(table.kind)(table.options)
+    keys: list[ProviderKey] = []
+    secrets: Secrets = {}
+    out: dict[str, tuple[KeyState, str]] = {}
+    for entry in table.keys:
+        keys.append(_same(_key(table.name, entry), was))
+        secret = sources.stored.get(f"{table.name}/{entry.name}")
+        if isinstance(secret, str):
+            out[entry.name] = "invalid", f"cannot be opened: {secret}"
+            continue
+        secrets[entry.name] = resolve(entry.secret, sources.environ, sources.base) if secret is None else secret
+        if entry.disabled:
+            out[entry.name] = DISABLED
+    if not keys:
+        keys.append(ProviderKey(table.name, KEYLESS))
+    if table.disabled:
+        out = {key.name: DISABLED_PLACE for key in keys}
+    place = Place(
         name=table.name,
         kind=table.kind,
         provider=provider,
-        keys=keys or (ProviderKey(table.name, KEYLESS),),
+        keys=tuple(keys),
         timeouts=_timeouts(table.timeouts) if table.timeouts is not None else Timeouts(),
         models=tuple(table.models),
+        disabled=table.disabled,
+        options=table.options,
+        secrets=secrets,
+        out=out,
     )
+    if was is not None and same:
+        place.goes_on(was)
+    return place
+
+
+def _same(key: ProviderKey, was: Place | None) -> ProviderKey:
+    """The very key that was there if it is equal: quota stores know limits again by their identity."""
+    return next((other for other in was.keys if other == key), key) if was is not None else key
 
 
 def _key(provider: str, key: KeySettings) -> ProviderKey:
@@ -131,7 +189,10 @@ def _key(provider: str, key: KeySettings) -> ProviderKey:
 class _Strategies:
     """One instance of each strategy that is used, with its settings."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, after: Catalog | None) -> None:
+        self._running = (
+            {} if after is None else {route.strategy.name: route.strategy for route in after.routes.values()}
+        )
         self._settings = settings.plugins.get("strategies", {})
         self._registry = registry
         self._made: dict[str, Strategy] = {}
@@ -141,13 +202,16 @@ class _Strategies:
         if strategy is None:
             cls = self._registry.strategies.get(name)
             options = self._settings.get(name)
-            strategy = cls(options if options is not None else cls.Settings())
+            options = cls.Settings() if options is None else options
+            running = self._running.get(name)
+            strategy = running if running is not None and running.settings == options else cls(options)
             self._made[name] = strategy
         return strategy
 
 
-def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies) -> Route:
-    standing = []
+def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies, was: Route | None) -> Route:
+    standing: list[Standing] = []
+    left_out: list[tuple[str, str]] = []
     for entry in table.deployments:
         deployment = Deployment(
             provider=entry.provider,
@@ -158,6 +222,7 @@ def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies) -> R
             output_price=entry.output_price,
         )
         standing += catalog.candidates(deployment)
+        left_out += catalog.left_out(deployment)
     return Route(
         model=table.model,
         strategy=strategies.get(table.strategy),
@@ -169,6 +234,8 @@ def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies) -> R
         hedge=table.hedge,
         continuation=table.continuation,
         affinity="" if table.affinity == "none" else table.affinity,
+        turn=was.turn if was is not None else 0,
+        left_out=left_out,
     )
 
 

@@ -46,6 +46,14 @@ class Health:
         self._pause = pause
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
+    def tune(self, failures: int, pause: float) -> None:
+        self._failures, self._pause = failures, pause
+
+    def forget_provider(self, provider: str) -> None:
+        """Another place bears that name now, or none."""
+        for key in [key for key in self._breakers if key[0] == provider]:
+            del self._breakers[key]
+
     @property
     def calm(self) -> bool:
         """Whether nobody fails."""

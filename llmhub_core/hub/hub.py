@@ -7,11 +7,11 @@ import dataclasses
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmhub_core.contracts.candidate import Deployment, Limit
+from llmhub_core.contracts.candidate import Limit, ProviderKey
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.exchange import Exchange, Record
@@ -22,17 +22,22 @@ from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
-from llmhub_core.hub.build import Secrets, build_catalog, build_tokens, plugin_settings, revealed
+from llmhub_core.hub.build import Sources, build_catalog, build_tokens, own_prices, plugin_settings, revealed
+from llmhub_core.hub.catalog import Catalog, Place
+from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
-from llmhub_core.hub.pool import Pool
+from llmhub_core.hub.pool import Mark, Pool
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.reloading import Reloaded, Reloading
 from llmhub_core.hub.retries import Retries
-from llmhub_core.hub.settings import Settings
+from llmhub_core.hub.settings import Loaded, Settings
+from llmhub_core.hub.settings_entries import Merged
 from llmhub_core.hub.standings import Standings
 from llmhub_core.hub.tokens import PURPOSE
+from llmhub_core.hub.under_way import UnderWay
 from llmhub_core.hub.vault import Vault
 from llmhub_core.hub.vault.opening import NOT_STARTED, given_keys, open_vault
 from llmhub_core.hub.waiting import Waiting
@@ -46,22 +51,37 @@ MOST_JOINED = 10_000
 LEASE = 900.0
 """Seconds after which a reservation whose holder died is given back."""
 
+PATIENCE = 10.0
+"""Seconds that a provider may take to start while the hub runs."""
+
 
 class Hub:
     """`data` is the folder for everything that is written; `base` is where relative paths of the settings begin.
 
-    Construct (no I/O beyond reading secrets) → start → use → stop.
+    Construct (no I/O beyond reading secrets) → start → use → stop. With the `source` of its settings the configuration
+    can change while it runs, by the file and by what is stored beside it; without, the settings are all there is.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, data: Path, base: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        data: Path,
+        base: Path | None = None,
+        source: Source | None = None,
+        loaded: Loaded | None = None,
+    ) -> None:
         self.settings = settings
         self.registry = registry
         self.data = data
         self.base = base or Path.cwd()
-        self.catalog, self.secrets = build_catalog(settings, registry, self.base)
         self.vault: Vault = NOT_STARTED
         self.sealed = ""
         """Why no traffic is served though the hub runs: its root keys do not open what is stored; "" if they do."""
+        first = loaded or Loaded(settings, None, [], [])
+        self.configuration = Reloading(self, source, Configured(first, Merged(settings), settings))
+        self.catalog = build_catalog(settings, registry, Sources(self.base))
+        self._token_key = b""
         self.tokens = build_tokens(settings.tokens)
         routing = settings.routing
         self.pool = Pool(routing.cooldown, routing.max_cooldown, self.announce)
@@ -82,15 +102,7 @@ class Hub:
         ]
         self.store: MetadataStore = self._store("metadata_stores", settings.storage.metadata)
         self.quota: QuotaStore = self._store("quota_stores", settings.storage.quota)
-        own = {
-            (entry.provider, entry.model): Deployment(
-                entry.provider, entry.model, input_price=entry.input_price, output_price=entry.output_price
-            )
-            for route in settings.routes
-            for entry in route.deployments
-            if entry.input_price is not None
-        }
-        self.pricing = Pricing(own, {table.name: table.kind for table in settings.providers})
+        self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(settings.alerts, self, self.store, self.observers, settings.server.public_url)
         self.ledger = Ledger(
             data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
@@ -104,14 +116,14 @@ class Hub:
         """The same, while any fault is active: the one thing that an ordinary request looks at."""
         self.draining = False
         self.ready = False
-        self.in_flight = 0
-        self._idle: asyncio.Event | None = None  # made when somebody waits
+        self.under_way = UnderWay()
+        self._eras = [self.under_way]
+        self._retiring: set[asyncio.Task[None]] = set()
         self._started: list[Plugin] = []
         self._settling: set[asyncio.Task[None]] = set()
         self._lock = -1
         self._memos: dict[str, Any] = {}
         self._joined: dict[tuple[int, int], tuple[tuple[Limit, ...], tuple[Limit, ...], tuple[Limit, ...]]] = {}
-        self._targets: dict[tuple[str, str], Dialect[Any] | None] = {}
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
         """Something that a room above keeps for as long as the hub lives."""
@@ -120,18 +132,18 @@ class Hub:
         memo: M = self._memos[name]
         return memo
 
-    def target(self, dialect: Dialect[Any], place: str) -> Dialect[Any] | None:
+    def target(self, dialect: Dialect[Any], place: Place) -> Dialect[Any] | None:
         """In which dialect a request is sent to a provider: the caller's own if it is spoken there, else the best of
         the same operation, for translation; None if there is none."""
-        key = (dialect.name, place)
-        if key not in self._targets:
-            speaks = self.catalog.places[place].provider.speaks
+        targets = place.targets
+        if dialect.name not in targets:
+            speaks = place.provider.speaks
             found = dialect if dialect.name in speaks else None
             if found is None and dialect.translates:
                 known = (self.dialects[name] for name in speaks if name in self.dialects)
                 found = next((d for d in known if d.operation == dialect.operation and d.translates), None)
-            self._targets[key] = found
-        return self._targets[key]
+            targets[dialect.name] = found
+        return targets[dialect.name]
 
     def _store(self, door: str, url: str) -> Any:
         """The plugin that the scheme of `url` names. Its Settings get the address as `url`, in which a relative file
@@ -163,6 +175,7 @@ class Hub:
                 )
             await self.store.migrate()
         await self._open_vault()
+        await self.configuration.add_stored()
         await self._start(self.quota)
         for plugin in (
             *self.dialects.values(),
@@ -176,12 +189,14 @@ class Hub:
         await self.standings.start()
         await self.alerts.start()
         self.ready = True
+        self.configuration.watch()
 
     async def _open_vault(self) -> None:
         keys = given_keys(self.settings.secrets.keys, os.environ, self.base, self.data)
         self.vault = await open_vault(keys, self.store.configuration, self.data)
         if not self.vault.closed:
-            self.tokens = build_tokens(self.settings.tokens, self.vault.derive(PURPOSE))
+            self._token_key = self.vault.derive(PURPOSE)
+            self.tokens = build_tokens(self.settings.tokens, self._token_key)
         elif self.store.configuration is not None:
             self.sealed = self.vault.closed
             log.error("SEALED, no traffic is served: %s", self.sealed)
@@ -193,17 +208,15 @@ class Hub:
     async def stop(self) -> None:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
+        await self.configuration.stop()
+        for task in self._retiring:
+            task.cancel()
         self.fault_lab.stop_all()
         await self.settled()
         await self.alerts.stop()
         await self.standings.stop()
         await self.ledger.stop()
-        for plugin in reversed(self._started):
-            try:
-                await plugin.stop()
-            except Exception:
-                log.exception("%s did not stop cleanly", plugin.name)
-        self._started.clear()
+        await self._stop_some(tuple(reversed(self._started)))
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -221,6 +234,78 @@ class Hub:
                 f"Another llm-hub runs on the data folder {self.data}; stop it, or give this one a folder of its own "
                 "with --data-dir."
             ) from None
+
+    # the configuration, while the hub runs
+
+    async def reload(self, file: bool = True) -> Reloaded:
+        """Let what is configured now count, in one step: what is stored and, with `file`, the file.
+
+        Requests under way end on what they began with, and what did not change goes on as it was. A file that is
+        wrong is not used, with all its problems in the answer; what is stored counts all the same.
+        """
+        return await self.configuration.reload(file)
+
+    async def start_providers(self, places: Iterable[Place]) -> Mapping[str, str]:
+        """Those of places that shall count from now on; if some cannot, why, by name: then none is left running."""
+        failed: dict[str, str] = {}
+        begun: list[Plugin] = []
+        for place in places if self.ready else ():  # before that, all are started with everything else
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._start(place.provider)
+                begun.append(place.provider)
+            except Exception as error:
+                known = isinstance(error, StartError)
+                failed[place.name] = f"does not start: {error if known else type(error).__name__}"
+        if failed:
+            await self._stop_some(begun)
+        return failed
+
+    def turn_to(self, settings: Settings, catalog: Catalog) -> None:
+        """One step: nothing that runs sees half of it."""
+        before, self.catalog, self.settings = self.catalog, catalog, settings
+        catalog.take_over()
+        self._forget(before)
+        self.tokens = build_tokens(settings.tokens, self._token_key)
+        self.pool.tune(settings.routing.cooldown, settings.routing.max_cooldown)
+        self.health.tune(settings.routing.breaker_failures, settings.routing.breaker_pause)
+        self.pricing.turn_to(own_prices(settings), {table.name: table.kind for table in settings.providers})
+        self.standings.turn_to(catalog)
+        self._joined.clear()
+        kept = {place.provider for place in catalog.places.values()}
+        gone = [place.provider for place in before.places.values() if place.provider not in kept]
+        earlier = [era for era in self._eras if era.count]
+        self.under_way = UnderWay()
+        self._eras = [*earlier, self.under_way]
+        if gone and self.ready:
+            task = asyncio.create_task(self._retire(gone, earlier))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _forget(self, before: Catalog) -> None:
+        """What is held against places and keys that are gone, or are others under the same name."""
+        for place in before.places.values():
+            after = self.catalog.places.get(place.name)
+            if after is None or after.provider is not place.provider:
+                self.health.forget_provider(place.name)
+            for key in place.keys:
+                if after is None or after.secrets.get(key.name) != place.secrets.get(key.name):
+                    self.pool.reset(key)
+
+    async def _retire(self, gone: Sequence[Plugin], earlier: Sequence[UnderWay]) -> None:
+        """Stop what no new request can reach, once the last of those that began with it has ended."""
+        for era in earlier:
+            await era.over()
+        await self._stop_some(gone)
+
+    async def _stop_some(self, plugins: Iterable[Plugin]) -> None:
+        for plugin in plugins:
+            if plugin in self._started:
+                self._started.remove(plugin)
+                try:
+                    await plugin.stop()
+                except Exception:
+                    log.exception("%s did not stop cleanly", plugin.name)
 
     # settling: never in the caller's task if it could have to wait, for callers leave at any moment
 
@@ -261,21 +346,16 @@ class Hub:
         while self._settling:
             await asyncio.wait(self._settling)
 
-    def entered(self) -> None:
-        """A request is under way."""
-        self.in_flight += 1
-
-    def left(self) -> None:
-        self.in_flight -= 1
-        if self._idle is not None and not self.in_flight:
-            self._idle.set()
+    @property
+    def in_flight(self) -> int:
+        """Requests that are under way."""
+        return sum(era.count for era in self._eras)
 
     async def idle(self) -> None:
         """Until no request is under way."""
         while self.in_flight:
-            self._idle = self._idle or asyncio.Event()
-            self._idle.clear()
-            await self._idle.wait()
+            for era in tuple(self._eras):
+                await era.over()
 
     # what happened
 
@@ -304,9 +384,10 @@ class Hub:
     def _switch_faults(self, active: bool) -> None:
         self.faults = self.fault_lab if active else None
 
-    def secret(self, key_id: str) -> str:
-        secret = self.secrets.get(key_id)
-        return "" if secret is None else secret.reveal()
+    def key_state(self, key: ProviderKey) -> Mark:
+        """Of a configured key: what the configuration says of it, else what the providers said."""
+        out = self.catalog.places[key.provider].out.get(key.name)
+        return self.pool.state(key) if out is None else Mark(*out, None)
 
 
 def _run_through(work: Coroutine[Any, Any, None]) -> None:
@@ -317,6 +398,3 @@ def _run_through(work: Coroutine[Any, Any, None]) -> None:
         return
     work.close()
     raise RuntimeError("a quota store that says waits = False suspended")
-
-
-__all__ = ["Hub", "Secrets"]

@@ -38,6 +38,10 @@ class Pool:
         self._announce = announce
         self._marks: dict[str, Mark] = {}
 
+    def tune(self, cooldown: float, longest: float) -> None:
+        """From now on; what rests already rests as long as it was told."""
+        self._cooldown, self._longest = cooldown, longest
+
     @property
     def calm(self) -> bool:
         """Whether nothing is held against anybody."""

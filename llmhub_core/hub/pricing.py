@@ -100,6 +100,12 @@ class Pricing:
         self._unknown: set[tuple[str, str]] = set()
         self._rates: dict[tuple[str, str], _Rates] = {}
 
+    def turn_to(self, prices: Mapping[tuple[str, str], Deployment], kinds: Mapping[str, str]) -> None:
+        """From now on these are the operator's own prices, and the providers' kinds."""
+        self._own, self._kinds = prices, kinds
+        self._unknown.clear()
+        self._rates.clear()
+
     async def load(self) -> None:
         """Import the table: it is large, so it happens beside the start and not before it."""
 

@@ -260,6 +260,7 @@ class KeySettings:
     )
     limits: LimitSettings = setting(LimitSettings(), "Limits of this key's account at the provider.")
     reset: str = setting("UTC", "Time zone in which this provider's day begins, such as Europe/Paris.", parse=a_zone)
+    disabled: bool = setting(False, "Takes this key out of use; it stays to be seen.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +278,7 @@ class ProviderSettings:
         (), "Models that it lists: callers may ask for them without a route.", parse=a_model
     )
     timeouts: TimeoutSettings | None = setting(None, "How long to wait for this provider.")
+    disabled: bool = setting(False, "Takes this provider out of use, with all its keys.")
     options: Any = dataclasses.field(default=None, repr=False, metadata={"hidden": True})
 
 
@@ -324,6 +326,7 @@ class RouteSettings:
         minimum=0,
     )
     timeouts: TimeoutSettings = setting(TimeoutSettings(), "How long to wait for this route's deployments.")
+    disabled: bool = setting(False, "Takes this name out of use: callers are told that it is not known.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +350,7 @@ class TokenSettings:
     )
     models: tuple[str, ...] = setting(("*",), "Models that it may ask for; * stands for anything.", parse=a_pattern)
     limits: TokenLimits = setting(TokenLimits(), "Limits of this token.")
+    disabled: bool = setting(False, "Takes this token out of use: callers are told that it is not known.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,12 +394,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`path` is None without a file; `found` tells in words which providers the environment offered."""
+    """`path` is None without a file; `found` tells in words which providers the environment offered. `document` is
+    what was read, the variables' words included: it may hold secrets."""
 
     settings: Settings
     path: Path | None
     warnings: list[str]
     found: list[str]
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
 def scheme_of(address: str) -> str:

@@ -51,7 +51,8 @@ def load(path: Path | None, environ: Mapping[str, str], known: Known) -> Loaded:
     if problems or overridden.problems:
         raise SettingsError([*place.lines(problems), *overridden.problems])
     settings = _with_secret_key(settings, environ)
-    return Loaded(settings, path, [*place.lines(settings_rules.warnings(settings, environ, base)), *notes], found)
+    warnings = [*place.lines(settings_rules.warnings(settings, environ, base)), *notes]
+    return Loaded(settings, path, warnings, found, overridden.document)
 
 
 def _usual_path(environ: Mapping[str, str]) -> Path | None:

@@ -50,6 +50,11 @@ class _Account:
         self.picks = 0
         self.step = 0.0
 
+    def goes_on(self, was: _Account) -> None:
+        """These limits were known under the catalog before: their share, and what was learned."""
+        self.share, self.step = was.share, was.step
+        self.picks = sum(stats.picks for stats in self.standing)
+
     def look(self, levels: dict[str, Level]) -> None:
         """Take over what is left, and learn what an attempt takes: all that went, over the attempts it went on."""
         share = min(levels[limit.id].left / limit.amount for limit in self.limits)
@@ -76,15 +81,30 @@ class Standings:
         self._accounts: list[_Account] = []
         self._looking: asyncio.Task[None] | None = None
         self._out = False
+        self._started = False
 
     async def start(self) -> None:
+        self._started = True
         self._set_prices()
         self._accounts = _accounts(self._catalog)
         if self._accounts:
             await self.look()
             self._looking = asyncio.create_task(self._keep_looking())
 
+    def turn_to(self, catalog: Catalog) -> None:
+        """Another catalog counts from now on. What was learned of limits that stay is kept."""
+        was = {account.limits: account for account in self._accounts}
+        self._catalog = catalog
+        self._set_prices()
+        self._accounts = _accounts(catalog)
+        for account in self._accounts:
+            if account.limits in was:
+                account.goes_on(was[account.limits])
+        if self._accounts and self._looking is None and self._started:
+            self._looking = asyncio.create_task(self._keep_looking())
+
     async def stop(self) -> None:
+        self._started = False
         if self._looking is not None:
             self._looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -94,8 +114,9 @@ class Standings:
     async def look(self, share_of_time: float = 1.0) -> None:
         """Ask the store for all levels and write down what is left; what it cannot tell stays as it was."""
         at_once = AT_ONCE if self._quota.waits else AT_ONCE_HERE
-        for first in range(0, len(self._accounts), at_once):
-            accounts = self._accounts[first : first + at_once]
+        standing = self._accounts
+        for first in range(0, len(standing), at_once):
+            accounts = standing[first : first + at_once]
             began = time.perf_counter()
             levels = await self._levels([limit for account in accounts for limit in account.limits])
             for account in accounts if levels else ():

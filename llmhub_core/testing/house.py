@@ -13,6 +13,7 @@ from aiohttp import web
 from llmhub_core.app import make_runner
 from llmhub_core.cli.common import known
 from llmhub_core.contracts.exchange import Record
+from llmhub_core.hub.configuration import Source
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings_file import load
@@ -21,8 +22,8 @@ from llmhub_core.hub.settings_file import load
 class House:
     """``async with House('[[providers]] …') as house:`` runs a hub with that configuration.
 
-    `url` is its address; `registry` may be given to try plugins that are not installed, `tune` is called with
-    the hub before it starts.
+    `url` is its address, `config` its file; `registry` may be given to try plugins that are not installed, `tune` is
+    called with the hub before it starts.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class House:
         self._tune = tune
         self._stack = AsyncExitStack()
         self.hub: Hub
+        self.config: Path
         self.url: str
 
     async def __aenter__(self) -> House:
@@ -48,7 +50,9 @@ class House:
         path.write_text(self._config, encoding="utf-8")
         registry = self._registry or Registry().discover()
         loaded = load(path, self._environ, known(registry))
-        self.hub = Hub(loaded.settings, registry, folder / "data", folder)
+        source = Source(path, self._environ, known(registry))
+        self.hub = Hub(loaded.settings, registry, folder / "data", folder, source, loaded)
+        self.config = path
         if self._tune is not None:
             self._tune(self.hub)
         runner = make_runner(self.hub)
