@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmhub_core.contracts.alerts import AlertSeverity
-from llmhub_core.contracts.candidate import Limit
+from llmhub_core.contracts.candidate import Limit, ProviderKey
 from llmhub_core.contracts.quota_store import Level, QuotaStore
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.forecast import Trend
@@ -62,6 +62,8 @@ class Watched(Protocol):
     quota: QuotaStore
     ledger: Ledger
     sealed: str
+
+    def key_state(self, key: ProviderKey) -> Mark: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ def _named(subject: str) -> str:
 def _provider_down(sight: Sight) -> Iterator[Finding]:
     hub, after = sight.hub, sight.settings.provider_down_after
     for place in hub.catalog.places.values():
-        states = Counter(hub.pool.state(key).state for key in place.keys)
-        if place.keys and not states["active"]:
+        states = Counter(hub.key_state(key).state for key in place.keys)
+        if not states["active"] and states.keys() != {"disabled"}:  # that somebody wants
             why = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             yield Finding(
                 "provider_down", place.name, "error", f"No key of {place.name} can be used ({why}).",
