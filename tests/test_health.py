@@ -52,7 +52,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-PLACE = Place("p", "echo", Registry().discover().providers.get("echo")(NoSettings()), (), Timeouts())
+ECHO = Registry().discover().providers.get("echo")
+PLACE = Place("p", "echo", ECHO(ECHO.Settings()), (), Timeouts())
 
 
 def stats(model: str = "m", key: str = "k1") -> CandidateStats:
