@@ -269,6 +269,7 @@ class Hub:
         self.tokens = build_tokens(settings.tokens, self._token_key)
         self.pool.tune(settings.routing.cooldown, settings.routing.max_cooldown)
         self.health.tune(settings.routing.breaker_failures, settings.routing.breaker_pause)
+        self.retries.share, self.waiting.most = settings.routing.retry_budget, settings.routing.waiting
         self.pricing.turn_to(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.standings.turn_to(catalog)
         self._joined.clear()
