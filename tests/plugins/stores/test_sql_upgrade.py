@@ -1,0 +1,91 @@
+"""A database of each earlier schema, with records in it, becomes one of today's; and the way back."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from alembic import command
+from llmhub_plugins.stores.sql.migrations import REVISIONS
+from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
+from llmhub_plugins.stores.sql.sums import columns_of, summed
+from llmhub_plugins.stores.sql.tables import records, usage_hours
+from llmhub_plugins.stores.sql.upgrade import alembic_config
+from sqlalchemy import Connection
+from test_sql import (
+    HOUR,
+    TEN,
+    UsageQuestion,
+    assert_usage,
+    opened,
+    postgres,  # noqa: F401
+    some_records,
+    store_of,
+    url,  # noqa: F401
+)
+
+from llmhub_core.contracts import Record, RecordFilter
+
+
+async def made_by(revision: str, url: str, batch: list[Record]) -> None:  # noqa: F811
+    """A database as the version with that schema left it."""
+
+    def make(connection: Connection) -> None:
+        command.upgrade(alembic_config(connection), revision)
+        connection.execute(records.insert(), [dict(zip(COLUMNS, row_of(one), strict=True)) for one in batch])
+        hours = dict(summed(batch, 0.0))[usage_hours]
+        connection.execute(
+            usage_hours.insert(), [dict(zip(columns_of(usage_hours), row, strict=True)) for row in hours]
+        )
+
+    async with opened(store_of(url), migrate=False) as store, store._database.alone() as connection:
+        await connection.run_sync(make)
+
+
+@pytest.mark.parametrize("revision", [each for each in REVISIONS if each < "0006"])
+async def test_sums_are_the_same_after_the_upgrade(
+    url: str,  # noqa: F811
+    revision: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: TEN + 9 * 24 * HOUR)
+    batch = some_records(300, span=9 * 24 * HOUR)
+    await made_by(revision, url, batch)
+    async with opened(store_of(url), migrate=False) as store:
+        assert (await store.schema()).current == revision
+        assert (await store.migrate()).is_current
+        for by in (
+            (),
+            ("model",),
+            ("caller",),
+            ("provider", "key"),
+            ("caller", "model"),
+            ("key", "caller"),
+            ("minute",),
+        ):
+            await assert_usage(store, batch, UsageQuestion(0.0, 4e9, by))  # type: ignore[arg-type]
+            recent = UsageQuestion(TEN + 7.6 * 24 * HOUR + 7, TEN + 9 * 24 * HOUR, by)  # type: ignore[arg-type]
+            await assert_usage(store, batch, recent)
+        more = some_records(50, seed=9)
+        await store.append(more)
+        await assert_usage(store, [*batch, *more])
+        assert len(await store.requests(RecordFilter(caller="ann"), 1000)) == sum(
+            one.caller == "ann" for one in [*batch, *more]
+        )
+
+
+async def test_the_copy_from_before_is_the_way_back(tmp_path: Path) -> None:
+    path, batch = tmp_path / "hub.db", some_records(40)
+    address, before = f"sqlite:///{path}", REVISIONS[-2]
+    await made_by(before, address, batch)
+    async with opened(store_of(address)) as store:
+        await store.append(some_records(10, seed=2))
+    for side in ("-wal", "-shm"):
+        path.with_name(path.name + side).unlink(missing_ok=True)
+    shutil.copy(tmp_path / f"hub.db.before-{REVISIONS[-1]}", path)
+    async with opened(store_of(address), migrate=False) as store:
+        assert (await store.schema()).current == before
+        found = await store.latest(100)
+        assert {one.id for one in found} == {one.id for one in batch}
