@@ -145,6 +145,9 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                 continue
         if ticket is not None:
             ticket.leave()
+        if failures:
+            # What was said before the failure is none of the next one's answer.
+            exchange.first_byte = exchange.usage = None
         known = len(attempts)
         try:
             if plan.hedge and place < len(candidates):
@@ -157,8 +160,6 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                     return await _break_off(exchange, reply, error)
                 continue
             give_back(exchange, hub, limits, asked=len(attempts) > known)
-            # What it said before it failed is none of the next one's answer.
-            exchange.first_byte = exchange.usage = None
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
             if fallback and fallback in plan.fallbacks_on:
