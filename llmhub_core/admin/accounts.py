@@ -27,7 +27,9 @@ def check_name(name: str) -> str:
     """Denied if it is no name for a user."""
     if not _NAME.fullmatch(name):
         raise unusable(
-            "A user's name has 1 to 64 letters, digits, spaces or any of . @ + - _.", "An e-mail address is fine."
+            "A user's name has 1 to 64 letters, digits, spaces or any of . @ + - _.",
+            "An e-mail address is fine.",
+            field="name",
         )
     return name
 
@@ -121,7 +123,7 @@ class Accounts:
             await self.note(user.name, address, "password.change", user.name, "refused")
             raise Denied(
                 403, "wrong_password", "The password that you have now is another one.",
-                "Try again; an owner can give you a new one.",
+                "Try again; an owner can give you a new one.", field="old",
             )  # fmt: skip
         await throttle.forgive(self.people, user.name, address)
         passwords.check(new, user.name)
@@ -199,7 +201,8 @@ def gone(name: str) -> Denied:
 
 
 def _taken(name: str) -> Denied:
-    return Denied(409, "name_taken", f"There is a user {name} already.", "Take another name, or reset this one.")
+    message = f"There is a user {name} already."
+    return Denied(409, "name_taken", message, "Take another name, or reset this one.", field="name")
 
 
 def _last_owner(name: str) -> Denied:

@@ -81,6 +81,7 @@ async def _state(visit: Visit) -> bytes:
     return msgspec.json.encode(
         {
             "in_flight": health.in_flight,
+            "requests": sum(provider.requests for provider in health.providers),
             "problems": health.problems,
             "providers": {provider.name: provider.state for provider in health.providers},
             # A time that counts down would be news every time.

@@ -59,7 +59,8 @@ def complaint(password: str, name: str) -> str:
 def check(password: str, name: str) -> None:
     """Denied with the reason if it may not be a password."""
     if wrong := complaint(password, name):
-        raise unusable(wrong, "A few words in a row that only you would put together make a good one.")
+        advice = "A few words in a row that only you would put together make a good one."
+        raise unusable(wrong, advice, field="password")
 
 
 def invented() -> str:

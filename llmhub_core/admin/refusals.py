@@ -4,10 +4,17 @@ from __future__ import annotations
 
 
 class Denied(Exception):
-    """`advice` says what would help; `retry_after` is in seconds."""
+    """`advice` says what would help; `retry_after` is in seconds; `field` is what of a form or body it is about."""
 
     def __init__(
-        self, status: int, code: str, message: str, advice: str = "", *, retry_after: float | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        advice: str = "",
+        *,
+        retry_after: float | None = None,
+        field: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -15,6 +22,7 @@ class Denied(Exception):
         self.message = message
         self.advice = advice
         self.retry_after = retry_after
+        self.field = field
 
 
 def not_signed_in() -> Denied:
@@ -55,5 +63,5 @@ def not_found(what: str) -> Denied:
     return Denied(404, "not_found", f"There is no {what} here.", "Check the address; it may be gone by now.")
 
 
-def unusable(message: str, advice: str = "") -> Denied:
-    return Denied(400, "invalid_request", message, advice)
+def unusable(message: str, advice: str = "", field: str = "") -> Denied:
+    return Denied(400, "invalid_request", message, advice, field=field)

@@ -31,7 +31,8 @@ class NewAdminToken(Asked, kw_only=True):
 def made(sent: NewAdminToken, user: User | None) -> tuple[AdminToken, str]:
     """The token as it rests, and itself; Denied for what it cannot be, or `user` may not make (None: the host)."""
     if not _NAME.fullmatch(sent.name):
-        raise unusable("A token's name has 1 to 64 letters, digits or any of . - _, and begins with neither.")
+        what = "A token's name has 1 to 64 letters, digits or any of . - _, and begins with neither."
+        raise unusable(what, field="name")
     if user is not None and USER_ROLES.index(sent.role) > USER_ROLES.index(user.role):
         raise forbidden(sent.role)
     text, now = mint(ADMIN_PREFIX), time.time()
@@ -58,7 +59,8 @@ def _until(lasts: str, now: float) -> float:
 
 
 def name_taken(name: str) -> Denied:
-    return Denied(409, "name_taken", f"There is a token {name} already.", "Take another name, or revoke that one.")
+    message = f"There is a token {name} already."
+    return Denied(409, "name_taken", message, "Take another name, or revoke that one.", field="name")
 
 
 async def admin_tokens(visit: Visit) -> list[AdminTokenView]:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from llmhub_core.admin import live, setting
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.views import SettingView
 from llmhub_core.dashboard.page import Page
 from llmhub_core.dashboard.render import render
 
@@ -18,7 +19,19 @@ async def health(visit: Visit) -> web.Response:
     return render(visit, "health.html", {"health": await live.health(visit.control)})
 
 
+async def settings(visit: Visit) -> web.Response:
+    """By table, each line under its name within it."""
+    only = visit.request.query.get("only") == "set"
+    groups: dict[str, list[tuple[str, SettingView]]] = {}
+    for line in setting.settings(visit.control):
+        if not only or line.origin == "set":
+            table, _, name = line.key.rpartition(".")
+            groups.setdefault(table or "hub", []).append((name, line))
+    return render(visit, "settings.html", {"groups": groups.items(), "only": only})
+
+
 PAGES = (
+    Page("GET", "/settings", "admin", settings),
     Page("GET", "/plugins", "viewer", plugins),
     Page("GET", "/health", "viewer", health),
 )

@@ -10,11 +10,11 @@ from aiohttp import web
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import HEADERS, Policy, Visit, guarded
 from llmhub_core.admin.refusals import Denied
-from llmhub_core.dashboard import care, entrance, hub_pages, routing, traffic
+from llmhub_core.dashboard import care, entrance, hub_pages, people_pages, routing, traffic
 from llmhub_core.dashboard.page import go
 from llmhub_core.dashboard.render import Asset, load_assets, render, set_up_templates
 
-PAGES = (*entrance.PAGES, *traffic.PAGES, *routing.PAGES, *care.PAGES, *hub_pages.PAGES)
+PAGES = (*entrance.PAGES, *traffic.PAGES, *routing.PAGES, *care.PAGES, *people_pages.PAGES, *hub_pages.PAGES)
 
 
 def add_pages(app: web.Application, control: Control) -> None:

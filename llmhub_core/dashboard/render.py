@@ -33,7 +33,10 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Routing",
         (
+            ("/providers", "Providers", "cloud", "viewer"),
             ("/keys", "Keys and quotas", "key", "viewer"),
+            ("/routes", "Routes", "route", "viewer"),
+            ("/tokens", "Tokens", "ticket", "viewer"),
         ),
     ),
     (
@@ -42,6 +45,9 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             ("/health", "Health", "pulse", "viewer"),
             ("/alerts", "Alerts", "bell", "viewer"),
             ("/plugins", "Plugins", "plug", "viewer"),
+            ("/settings", "Settings", "gear", "admin"),
+            ("/users", "Users", "people", "owner"),
+            ("/audit", "Audit", "scroll", "admin"),
             ("/fault-lab", "Fault lab", "flask", "owner"),
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -139,5 +139,25 @@ def _utc(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
 
 
-_SAID = (tone, said, number, counted, short, milliseconds, seconds, money, amount, tick, limited, window, percent)
+def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """For a choice whose options are called what they are."""
+    return [(name, name) for name in names]
+
+
+_SAID = (
+    pairs,
+    tone,
+    said,
+    number,
+    counted,
+    short,
+    milliseconds,
+    seconds,
+    money,
+    amount,
+    tick,
+    limited,
+    window,
+    percent,
+)
 FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock)}

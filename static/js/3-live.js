@@ -41,8 +41,7 @@ async function news() {
 const light = document.querySelector("[data-stream]");
 if (light && window.EventSource) {
   let source = null;
-  let first = true;
-  const told = () => { if (first) first = false; else { renew(); news(); } };
+  const told = () => { renew(); news(); };
   const listen = () => {
     source = new EventSource(light.dataset.stream);
     source.addEventListener("open", () => { light.textContent = "Live"; });
