@@ -8,7 +8,7 @@ from aiohttp import web
 
 from llmhub_core.admin import api, people, scripts
 from llmhub_core.admin.audit import AuditAsked, CheckAsked, audit, check
-from llmhub_core.admin.calls import query
+from llmhub_core.admin.calls import query, taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.contracts.people import USER_ROLES
@@ -28,7 +28,7 @@ async def users(visit: Visit, form: Form = NOTHING_SENT, made: object = None) ->
 
 async def add_user(visit: Visit) -> web.Response:
     try:
-        sent = people.taken({name: visit.text(name) for name in ("name", "role", "password")}, people.NewUser)
+        sent = taken({name: visit.text(name) for name in ("name", "role", "password")}, people.NewUser)
         made = await people.add(visit, sent)
     except Denied as denied:
         return await users(visit, Form(visit.sent, denied))
@@ -46,7 +46,7 @@ async def change_user(visit: Visit) -> web.Response:
     sent = {name: visit.text(name) for name in ("name", "role") if name in visit.sent}
     wanted = {**sent, **({"disabled": visit.text("disabled") == "yes"} if "disabled" in visit.sent else {})}
     try:
-        await people.change(visit, visit.part("id"), people.taken(wanted, people.UserChange))
+        await people.change(visit, visit.part("id"), taken(wanted, people.UserChange))
     except Denied as denied:
         return await user(visit, Form(visit.sent, denied))
     # Who gives up the rights of an owner cannot look at users any more.
@@ -104,7 +104,7 @@ async def change_password(visit: Visit) -> web.Response:
 async def add_admin_token(visit: Visit) -> web.Response:
     try:
         sent = {name: visit.text(name) for name in ("name", "role", "lasts")}
-        made = await scripts.add(visit, scripts.taken(sent, scripts.NewAdminToken))
+        made = await scripts.add(visit, taken(sent, scripts.NewAdminToken))
     except Denied as denied:
         return await account(visit, Form(visit.sent, denied))
     return await account(visit, made=made)

@@ -1,7 +1,7 @@
 // What changes while one looks. Parts marked data-live are taken anew from this same page, and only where nobody is
 // reading with the keyboard; lists hold still and offer what is new. Nothing happens in a tab that nobody sees.
 const LEAST = 4000;
-let due = 0;
+let due = Date.now() + LEAST;
 let stale = false;
 
 async function renew() {

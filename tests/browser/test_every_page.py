@@ -30,6 +30,7 @@ async def test_every_page(visit: Visit, empty: House, busy: House, state: str) -
     ann = await visit(house, "owner")
     faults: dict[str, list[str]] = {}
     for path in await paths(house):
+        await ann.page.goto("about:blank")
         ann.forget()
         ann.expected = ("Failed to load resource",) if "non" in path else ()
         await ann.go(path)
@@ -82,7 +83,7 @@ async def test_the_watch_sees_what_is_wrong(visit: Visit, empty: House) -> None:
 
 
 async def test_reading_needs_no_scripts(visit: Visit, busy: House) -> None:
-    ann = await visit(busy, "viewer", java_script_enabled=False)
+    ann = await visit(busy, "owner", java_script_enabled=False)
     for path in await paths(busy):
         ann.expected = ("Failed to load resource",) if "non" in path else ()
         await ann.go(path)
