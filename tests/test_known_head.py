@@ -218,6 +218,28 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_leaves_nothing_behind
         await house.hub.settled()
 
 
+async def test_a_connection_that_was_used_for_something_else_goes_on(line: Line, known: list[KnownHead]) -> None:
+    for _ in range(2):
+        await line.send(b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n")
+        assert (await line.answer())[0] == 200
+        for text in ("one", "two", "three", "four"):
+            await line.send(asking(text))
+            assert text in await line.said()
+    assert not known  # aiohttp has it for good
+
+
+async def test_a_connection_may_turn_to_something_else(line: Line, known: list[KnownHead]) -> None:
+    await warm(line)
+    await line.send(asking("three"))
+    assert "three" in await line.said()
+    await line.send(b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n")
+    assert (await line.answer())[0] == 200
+    for text in ("four", "five", "six"):
+        await line.send(asking(text))
+        assert text in await line.said()
+    assert len(known) == 1
+
+
 async def test_a_body_beyond_the_limit_is_refused_though_its_head_is_known(upstream: FakeUpstream) -> None:
     small = one_provider(upstream.url) + '\n[server]\nmax_body = "2 KiB"\n'
     async with House(small) as house:

@@ -145,7 +145,7 @@ class _Handler(RequestHandler):
                 message, content = messages[0]
                 # What the parser refused has another type here, and no path.
                 if getattr(message, "path", "") not in posts or not _plain(cast(RawRequestMessage, message)):
-                    self._known = None
+                    self._known, self._between, self._due = None, False, -1  # no head is known from here on
                     await super().start()
                     return
                 messages.popleft()
