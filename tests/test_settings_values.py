@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from settings_help import HASH, folder, read  # noqa: F401
+from settings_help import HASH, KNOWN, folder, problems, read  # noqa: F401
 
 from llmhub_core.hub.settings_positions import Positions
 from llmhub_core.hub.settings_values import Budget, seconds, show_seconds, show_size, size
@@ -112,3 +113,48 @@ l = "ü"; n = 2
     assert at(("j", 1, "k", 1, "n"), "value") == (14, 5)
     assert at(("j", 1, "k", 0, "missing"), "key") == (11, 5)
     assert at(("nowhere",), "value") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"2026-12-31"', "2026-12-31T00:00:00+00:00"),
+        ("2026-12-31", "2026-12-31T00:00:00+00:00"),
+        ('"2026-12-31T18:00:00+01:00"', "2026-12-31T17:00:00+00:00"),
+        ("2026-12-31T18:00:00Z", "2026-12-31T18:00:00+00:00"),
+        ("2026-12-31 18:00:00", "2026-12-31T18:00:00+00:00"),
+    ],
+)
+def test_moments(written: str, expected: str) -> None:
+    loaded = read(f'[[tokens]]\nname = "t"\nhash = "{HASH}"\nexpires = {written}')
+    assert str(loaded.settings.tokens[0].expires) == expected
+
+
+@pytest.mark.parametrize("written", ['"soon"', "5", "[]", '"2026-13-01"', "18:00:00", "true"])
+def test_what_is_no_moment(written: str) -> None:
+    (problem,) = problems(f'[[tokens]]\nname = "t"\nhash = "{HASH}"\nexpires = {written}')
+    assert "tokens[0].expires: must be a date or a time such as" in problem
+
+
+def test_what_a_token_may_not_say() -> None:
+    known = replace(KNOWN, operations=frozenset({"chat", "embeddings"}))
+    other = "sha256:" + "1" * 64
+    found = problems(
+        f"""
+[[tokens]]
+name = "a"
+hash = "{HASH}"
+scopes = ["chta", "*"]
+previous = {{ hash = "{HASH}", until = 2999-01-01 }}
+[[tokens]]
+name = "b"
+hash = "{other}"
+scopes = []
+""",
+        known=known,
+    )
+    assert [line.partition(": ")[2] for line in found] == [
+        'tokens[0].scopes[0]: is not an operation; did you mean "chat"?',
+        "tokens[0].previous.hash: is a hash that counts already; make a new token",
+        "tokens[1].scopes: allows nothing; leave it out for all",
+    ]

@@ -134,3 +134,13 @@ def test_secrets_that_are_not_there(tmp_path: Path, reference: str, sentence: st
     assert caught.value.args == (sentence.format(base=tmp_path),)
     assert "canary" not in str(caught.value).lower()
     assert caught.value.__cause__ is None
+
+
+def test_a_secret_is_hidden_in_what_others_say() -> None:
+    pair = Secret("AKIAEXAMPLE000000001:wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY")
+    said = b"The key AKIAEXAMPLE000000001 of wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY is refused"
+    assert pair.hidden_in(said) == b"The key *** of *** is refused"
+    assert Secret(CANARY).hidden_in(f'{{"sent": "Bearer {CANARY}"}}'.encode()) == b'{"sent": "Bearer ***"}'
+    assert Secret('{"type": "x", "private_key": "MIIEvQIBADANBgkqhkiG"}').hidden_in(b"MIIEvQIBADANBgkqhkiG") == b"***"
+    for short in ("", "a", "key"):
+        assert Secret(short).hidden_in(b"a key") == b"a key"

@@ -114,6 +114,8 @@ def _setting(key: str, field: dataclasses.Field[Any], value: Any) -> SettingView
     secret = not field.repr or field.name in ("secret", "password", "token", "url")
     default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
     shown: Any = ("***" if value else "") if secret else _plain(value)
+    if field.name == "headers" and isinstance(shown, dict):  # people put secrets there all the same
+        shown = dict.fromkeys(shown, "***")
     return SettingView(
         key=key,
         value=shown,
@@ -124,7 +126,7 @@ def _setting(key: str, field: dataclasses.Field[Any], value: Any) -> SettingView
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, str | int | float | bool) or value is None:
+    if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, dict):
         return {str(name): _plain(each) for name, each in value.items()}

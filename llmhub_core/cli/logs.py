@@ -36,6 +36,9 @@ def set_up_logs(level: str, style: str) -> None:
     """To stderr, one line an event."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Text())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The drivers' own debugging has every row and parameter in it, credentials too: it is never switched on with ours.
+    others = max(logging.INFO, logging.getLevelNamesMapping()[level.upper()])
+    logging.basicConfig(level=others, handlers=[handler], force=True)
+    logging.getLogger("llmhub").setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
 from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.vault import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_ERROR = 1024 * 1024
@@ -113,6 +114,9 @@ class Passage:
         self._answer = answer
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
+            plain = target.request_headers(forwarded)
+            added = [value for name, value in call.headers.items() if plain.get(name) != value]
+            problem = _without(problem, (self._hub.secret(candidate.key.id), *added))
             raise target.decode_error(answer.status, answer.headers, problem)
 
     async def _open_in_the_lab(self, lab: FaultLab, upstream: Upstream, call: Call) -> ProviderAnswer:
@@ -341,3 +345,11 @@ def _refused_adaptation(adapted: tuple[str, ...]) -> BadRequest:
         code="adaptation_refused",
         param=adapted[0].partition("=")[0],
     )
+
+
+def _without(problem: bytes, credentials: Iterable[str]) -> bytes:
+    """What a provider says of its refusal, without the key that it may repeat there, nor the tokens and signatures that
+    were made of it."""
+    for each in credentials:
+        problem = Secret(each).hidden_in(problem)
+    return problem

@@ -32,7 +32,10 @@ LARGEST_BUDGET = 10**9 * NANO
 
 
 class Moment(float):
-    """Seconds since 1970."""
+    """Seconds since 1970, shown as a time in UTC."""
+
+    def __str__(self) -> str:
+        return datetime.datetime.fromtimestamp(self, datetime.UTC).isoformat()
 
 
 class Budget(NamedTuple):

@@ -14,6 +14,7 @@ LARGEST_FILE = 64 * 1024
 """Bytes; a secret's file is small, /dev/zero is not."""
 
 _SHOWN = "***"
+_BETWEEN = re.compile(r"""[\s:,;"'{}\\]+""")
 _PROCESS_KEY = os.urandom(32)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURELY_A_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -35,6 +36,15 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+    def hidden_in(self, data: bytes) -> bytes:
+        """`data` with stars wherever the secret stands, or one of the longer parts that it consists of (an account's
+        key pair, a file of credentials)."""
+        parts = {self._value, *(part for part in _BETWEEN.split(self._value) if len(part) >= 16)}
+        for part in sorted(parts, key=len, reverse=True):
+            if len(part) >= 8:
+                data = data.replace(part.encode("utf-8", "surrogatepass"), _SHOWN.encode())
+        return data
 
     @property
     def hint(self) -> str:
