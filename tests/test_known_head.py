@@ -167,6 +167,17 @@ async def test_the_next_request_may_come_with_the_rest_of_a_body(line: Line, kno
     assert len(known) == 1
 
 
+async def test_a_connection_that_asked_for_another_kind_of_path_goes_on(line: Line, known: list[KnownHead]) -> None:
+    await line.send(asking("a"))
+    assert (await line.answer())[0] == 200
+    await line.send(asking("a", path="/v1beta/models/echo:generateContent"))
+    assert (await line.answer())[0] == 400, "a body of another format, on a path that the router finds"
+    for text in "bcd":
+        await line.send(asking(text))
+        assert (await line.answer())[0] == 200
+    assert not known
+
+
 async def test_another_token_in_the_same_head_is_another_caller(line: Line) -> None:
     await warm(line)
     await line.send(asking("known"))
