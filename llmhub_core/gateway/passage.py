@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.chat_request import ChatRequest
 from llmhub_core.contracts.dialect import Dialect, EncodedRequest
-from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamGarbled, UpstreamRefused
+from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamError, UpstreamGarbled, UpstreamRefused
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
-from llmhub_core.contracts.wire import LONG_STRING, skim
+from llmhub_core.contracts.wire import LONG_STRING, dump_json, load_json, skim
 from llmhub_core.gateway.faults import stage
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
@@ -114,10 +114,27 @@ class Passage:
         self._answer = answer
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
-            plain = target.request_headers(forwarded)
-            added = [value for name, value in call.headers.items() if plain.get(name) != value]
-            problem = _without(problem, (self._hub.secret(candidate.key.id), *added))
-            raise target.decode_error(answer.status, answer.headers, problem)
+            raise target.decode_error(answer.status, answer.headers, self._hidden(problem))
+
+    def _hidden(self, said: bytes) -> bytes:
+        """What a provider says of its refusal, without the key that it may repeat there, nor the tokens and signatures
+        that were made of it: headers that neither the format nor the caller brought."""
+        assert self._call is not None  # noqa: S101 — it was sent
+        plain = {*self._target.request_headers(NONE_FORWARDED).values(), *self._exchange.headers.values()}
+        added = [value for value in self._call.headers.values() if value not in plain]
+        for credential in (self._hub.secret(self._stats.candidate.key.id), *added):
+            said = Secret(credential).hidden_in(said)
+        return said
+
+    def _hide(self, error: HubError) -> None:
+        """The same for a refusal in the middle of an answer."""
+        if not isinstance(error, UpstreamError) or self._call is None:
+            return
+        said = [error.message, error.detail, error.provider_code, error.details]
+        known = load_json(self._hidden(dump_json(said)))
+        if known != said:
+            error.message, error.detail, error.provider_code, error.details = known
+            error.args = (error.message,)
 
     async def _open_in_the_lab(self, lab: FaultLab, upstream: Upstream, call: Call) -> ProviderAnswer:
         """The same while faults on purpose are active; whoever is struck by one has it in header and record."""
@@ -169,6 +186,7 @@ class Passage:
                     out += await self._exchanged(lane)
                 await reply.send(200, lane.content_type, out, headers)
         except HubError as error:
+            self._hide(error)
             continuation = exchange.continuation
             if reply.started and isinstance(lane, Translated) and not (continuation and continuation.possible):
                 await reply.write(lane.failure(error))
@@ -345,11 +363,3 @@ def _refused_adaptation(adapted: tuple[str, ...]) -> BadRequest:
         code="adaptation_refused",
         param=adapted[0].partition("=")[0],
     )
-
-
-def _without(problem: bytes, credentials: Iterable[str]) -> bytes:
-    """What a provider says of its refusal, without the key that it may repeat there, nor the tokens and signatures that
-    were made of it."""
-    for each in credentials:
-        problem = Secret(each).hidden_in(problem)
-    return problem
