@@ -122,7 +122,7 @@ class Passage:
         assert self._call is not None  # noqa: S101 — it was sent
         plain = {*self._target.request_headers(NONE_FORWARDED).values(), *self._exchange.headers.values()}
         added = [value for value in self._call.headers.values() if value not in plain]
-        for credential in (self._hub.secret(self._stats.candidate.key.id), *added):
+        for credential in (self._stats.secret.reveal(), *added):
             said = Secret(credential).hidden_in(said)
         return said
 
