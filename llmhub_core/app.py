@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from functools import partial
@@ -15,6 +16,7 @@ from llmhub_core.contracts.exchange import Plan
 from llmhub_core.dashboard.pages import add_pages
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.paths import PLACE, add_gateway, bar_if_sealed, write_error
+from llmhub_core.gateway.reviving import keep_reviving
 from llmhub_core.gateway.route import plan_route
 from llmhub_core.gateway.server import Runner
 from llmhub_core.hub.hub import Hub
@@ -49,7 +51,10 @@ def make_app(hub: Hub) -> web.Application:
         bar_if_sealed(place)
         try:
             await control.open(os.environ)
+            reviving = asyncio.create_task(keep_reviving(hub, place.upstream))
             yield
+            reviving.cancel()
+            await asyncio.gather(reviving, return_exceptions=True)
         finally:
             control.close()
             await hub.stop()

@@ -282,8 +282,8 @@ async def test_a_provider_whose_breaker_opens(
     upstream.script(FAILED)
     more = "[routing]\nbreaker_failures = 2\nbreaker_pause = 0.1\n" + one_provider(upstream.url)
     async with House(config(upstream, receiver, 'rules = ["provider_down"]', more)) as house:
-        for _ in range(2):
-            await ask(client, house.url)
+        for number in range(2):
+            await ask(client, house.url, {**CHAT, "seed": number})
         await ask(client, house.url, {**CHAT, "model": "main/made-up"})
         await receiver.wait_for("open")
         assert receiver.told[0]["data"]["subject"] == "main/small"

@@ -174,7 +174,7 @@ async def test_an_error_is_in_the_words_of_the_providers_format(upstream: FakeUp
             with pytest.raises(openai.RateLimitError) as caught:
                 await client.chat.completions.create(**ASKED)
         assert caught.value.code == "rate_limit_exceeded"
-        assert {mark.state for mark in house.hub.pool.marks().values()} == {"cooling"}
+        assert {mark.state for mark in house.hub.pool.now_held().values()} == {"cooling"}
 
 
 async def test_a_provider_in_this_process_can_fail_too(client: aiohttp.ClientSession) -> None:

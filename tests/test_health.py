@@ -60,9 +60,15 @@ def stats(model: str = "m", key: str = "k1") -> CandidateStats:
     return Standing(Candidate(Deployment("p", model), ProviderKey("p", key)), place=PLACE, secret=NO_SECRET)
 
 
-def attempt(health: Health, one: CandidateStats, error: BaseException | None, first_byte: float | None = None) -> None:
+def attempt(
+    health: Health,
+    one: CandidateStats,
+    error: BaseException | None,
+    first_byte: float | None = None,
+    request: bytes = b"",
+) -> None:
     health.begin(one)
-    health.end(one, error, first_byte)
+    health.end(one, error, first_byte, request)
 
 
 def pause_of(health: Health, one: CandidateStats, clock: Clock) -> float | None:
@@ -174,6 +180,100 @@ def test_the_real_clock_is_monotonic() -> None:
     until = health.blocked(one.candidate, time.monotonic())
     assert until is not None
     assert until - time.monotonic() == pytest.approx(10.0, abs=0.5)
+
+
+# whose fault it is
+
+
+def test_one_request_that_nobody_answers_opens_nothing(clock: Clock) -> None:
+    health, standing = Health(3, 10.0), [stats("m"), stats("m", "k2"), stats("other")]
+    for _ in range(5):
+        for one in standing:
+            attempt(health, one, FAILURE, request=b"poison")
+    assert [pause_of(health, one, clock) for one in standing] == [None] * 3
+
+
+def test_a_connection_that_fails_is_no_request_s_fault(clock: Clock) -> None:
+    health, one = Health(3, 10.0), stats()
+    for _ in range(3):
+        attempt(health, one, UpstreamUnreachable("x"), request=b"the same")
+    assert pause_of(health, one, clock) == 10.0
+
+
+def test_different_requests_do(clock: Clock) -> None:
+    health, one = Health(3, 10.0), stats()
+    for request in (b"1", b"2", b"2", b"2"):
+        attempt(health, one, FAILURE, request=request)
+    assert pause_of(health, one, clock) is None
+    attempt(health, one, FAILURE, request=b"3")
+    assert pause_of(health, one, clock) == 10.0
+
+
+def test_the_same_request_counts_again_when_clients_have_given_up(clock: Clock) -> None:
+    health, one = Health(3, 10.0), stats()
+    for expected in (None, None, 10.0):
+        attempt(health, one, FAILURE, request=b"ping")
+        attempt(health, one, FAILURE, request=b"ping")
+        assert pause_of(health, one, clock) == expected
+        clock.now += 31.0
+
+
+def test_a_request_that_another_answers_tells_of_whoever_did_not(clock: Clock) -> None:
+    health, ill, well = Health(3, 10.0), stats("ill"), stats("well")
+    for expected in (None, None, 10.0):
+        attempt(health, ill, FAILURE, request=b"the same")
+        attempt(health, well, None, request=b"the same")
+        assert pause_of(health, ill, clock) == expected
+
+
+def test_a_provider_is_left_alone_when_several_of_its_deployments_fail(clock: Clock) -> None:
+    health, one, two, idle = Health(4, 10.0), stats("one"), stats("two"), stats("idle")
+    for number in range(6):
+        attempt(health, one, UpstreamUnreachable("x"), request=b"%d" % number)
+    assert pause_of(health, idle, clock) is None, "one deployment is not the provider"
+    attempt(health, two, UpstreamUnreachable("x"), request=b"a")
+    assert pause_of(health, idle, clock) is None
+    attempt(health, two, UpstreamUnreachable("x"), request=b"b")
+    assert pause_of(health, idle, clock) == 10.0
+    assert pause_of(health, CandidateStats(Candidate(Deployment("q", "m"), ProviderKey("q", "k"))), clock) is None
+    clock.now += 10.0
+    health.begin(idle)
+    assert pause_of(health, stats("third"), clock) is not None, "one at a time tries a provider as well"
+    health.end(idle, None, 0.1)
+    assert pause_of(health, stats("third"), clock) is None
+
+
+def test_a_success_anywhere_at_the_provider_begins_its_count_anew(clock: Clock) -> None:
+    health, one, two = Health(4, 10.0), stats("one"), stats("two")
+    for number in range(12):
+        attempt(health, one if number % 2 else two, FAILURE, request=b"%d" % number)
+        if number % 3 == 2:
+            attempt(health, stats("well"), None)
+    assert pause_of(health, stats("well"), clock) is None
+
+
+def test_overloaded_altogether_is_told_of_the_provider(clock: Clock) -> None:
+    health, error = Health(3, 10.0), UpstreamOverloaded("x")
+    error.scope = "provider"
+    for request in (b"1", b"2", b"3"):
+        attempt(health, stats(), error, request=request)
+    assert pause_of(health, stats("other"), clock) == 10.0
+    assert health.breaker("p") is not None
+    health.forget_provider("p")
+    assert pause_of(health, stats("other"), clock) is None
+    assert pause_of(health, stats(), clock) is None
+
+
+def test_a_failed_probe_of_a_known_request_leaves_the_way_to_the_next(clock: Clock) -> None:
+    health, one = Health(1, 10.0), stats()
+    attempt(health, one, FAILURE, request=b"1")
+    clock.now += 10.0
+    attempt(health, one, FAILURE, request=b"1")
+    assert pause_of(health, one, clock) == 20.0
+    clock.now += 20.0
+    assert pause_of(health, one, clock) is None
+    attempt(health, one, None, request=b"2")
+    assert health.calm
 
 
 # in plans

@@ -13,7 +13,7 @@ from llmhub_plugins.providers.echo import Echo
 from llmhub_plugins.providers.gemini import Gemini
 from llmhub_plugins.providers.openai import OpenAI
 from llmhub_plugins.providers.openai_compatible import OpenAICompatible
-from llmhub_plugins.stores.memory import MemoryQuotaStore
+from llmhub_plugins.stores.memory import MemoryQuotaStore, MemorySettings
 from llmhub_plugins.stores.sql import SqliteSettings, SqliteStore
 from llmhub_plugins.strategies.priority import Priority
 
@@ -79,9 +79,15 @@ class TestOpenAICompatibleWithItsOwnHeader(ProviderSuite):
 
 
 class TestMemory(QuotaStoreSuite):
+    folder: ClassVar[str] = ""
+
+    @pytest.fixture(autouse=True)
+    def in_a_folder(self, tmp_path: Path) -> None:
+        type(self).folder = str(tmp_path)
+
     @classmethod
     def make(cls) -> QuotaStore:
-        return MemoryQuotaStore(NoSettings())
+        return MemoryQuotaStore(MemorySettings(folder=cls.folder))
 
 
 class TestSqlite(MetadataStoreSuite):

@@ -28,6 +28,7 @@ from llmhub_core.admin.views import (
     LevelView,
     Page,
     PluginView,
+    ProviderView,
     RequestLine,
     RequestView,
     SettingView,
@@ -62,6 +63,17 @@ async def reset_key(visit: Visit, asked: Nothing) -> KeyView:
     )
     hub.pool.reset(key)
     return next(each for each in await live.keys(visit.control) if each.id == key.id)
+
+
+async def reset_provider(visit: Visit, asked: Nothing) -> ProviderView:
+    """Forget what is held against a provider as a whole, and the failures of its deployments."""
+    hub, name = visit.control.hub, visit.request.match_info["provider"]
+    if name not in hub.catalog.places:
+        raise not_found("provider of that name")
+    await visit.control.accounts.note(visit.actor, visit.address, "provider.reset", name)
+    hub.pool.reset_provider(name)
+    hub.health.forget_provider(name)
+    return next(each for each in (await live.health(visit.control)).providers if each.name == name)
 
 
 async def quotas(visit: Visit, asked: ListAsked) -> Page[LevelView]:
@@ -116,6 +128,7 @@ ENDPOINTS = (
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
     Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
     Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),
+    Endpoint("POST", "/providers/{provider}/reset", "admin", reset_provider, ProviderView, "Forget its failures."),
     Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Every limit and where it stands.", ListAsked),
     Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
     Endpoint("GET", "/requests", "viewer", requests, Page[RequestLine], "Requests, newest first.", past.RequestsAsked),

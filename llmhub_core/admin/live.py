@@ -10,12 +10,13 @@ from llmhub_core import __version__
 from llmhub_core.admin import configuration
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
-from llmhub_core.admin.views import DeploymentView, HealthView, KeyView, LevelView, Problem, ProviderView
+from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
 from llmhub_core.contracts.candidate import CandidateStats, Limit, ProviderKey
 from llmhub_core.contracts.metadata_store import UsageQuestion
 from llmhub_core.contracts.quota_store import Level
 from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.pool import Mark
 
 HOUR = 3600.0
 SEVEREST = ("error", "warning", "note")
@@ -80,7 +81,7 @@ def _level(level: Level) -> LevelView:
 
 
 def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
-    mark = hub.key_state(key)
+    mark, now = hub.key_state(key), time.monotonic()
     secret = hub.catalog.places[key.provider].secrets.get(key.name)
     own = [stats for stats in hub.catalog.stats if stats.candidate.key.id == key.id]
     return KeyView(
@@ -90,7 +91,10 @@ def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
         hint="" if secret is None else secret.hint,
         state=mark.state,
         reason=mark.reason,
+        since=wall(mark.since or None),
         until=wall(mark.until),
+        next_try=wall(mark.next_try),
+        holds=[_held(held, now) for held in hub.pool.held(key)],
         priority=key.priority,
         weight=key.weight,
         group=key.group,
@@ -98,6 +102,17 @@ def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
         in_flight=sum(stats.in_flight for stats in own),
         attempts=sum(stats.picks for stats in own),
         levels=[levels[limit.id] for limit in key.limits if limit.id in levels],
+    )
+
+
+def _held(mark: Mark, now: float) -> HoldView:
+    return HoldView(
+        subject=mark.subject,
+        state=mark.state,
+        reason=mark.reason,
+        since=wall(mark.since) or 0.0,
+        until=wall(mark.until),
+        trying=mark.trier is not None or mark.over(now),
     )
 
 
@@ -143,6 +158,7 @@ def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, fa
     usable, wanted = sum(key.state == "active" for key in own), sum(key.state != "disabled" for key in own)
     deployments = [_deployment(hub, each) for each in hub.catalog.stats if each.candidate.key.provider == place.name]
     failing = any(each.state == "failing" for each in deployments)
+    breaker = hub.health.breaker(place.name)
     state = (
         "disabled"
         if place.disabled
@@ -159,6 +175,9 @@ def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, fa
         models=sorted({*place.models, *(place.listed or ())}),
         requests=requests,
         failed=failed,
+        reason="" if breaker is None else f"fails altogether ({breaker.reason})",
+        since=None if breaker is None else wall(breaker.since),
+        until=None if breaker is None else wall(breaker.open_until),
         deployments=deployments,
     )
 
@@ -167,17 +186,22 @@ def _deployment(hub: Hub, stats: CandidateStats) -> DeploymentView:
     candidate, now = stats.candidate, time.monotonic()
     mark = hub.pool.blocked(candidate, now)
     closed_until = hub.health.blocked(candidate, now)
-    state, reason, until = "active", "", None
+    state, reason, since, until = "active", "", None, None
     if mark is not None:
-        state, reason, until = mark.state, mark.reason, mark.until
+        state, reason, since, until = mark.state, mark.reason, mark.since, mark.until
     elif closed_until is not None:
-        state, reason, until = "failing", "failed several times in a row", closed_until
+        provider, model = candidate.deployment.provider, candidate.deployment.model
+        breaker = hub.health.breaker(provider, model) or hub.health.breaker(provider)
+        state, until = "failing", closed_until
+        reason = "failed several times in a row" + (f" ({breaker.reason})" if breaker is not None else "")
+        since = None if breaker is None else breaker.since
     return DeploymentView(
         provider=candidate.deployment.provider,
         model=candidate.deployment.model,
         key=candidate.key.name,
         state=state,  # type: ignore[arg-type]
         reason=reason,
+        since=wall(since),
         until=wall(until),
         in_flight=stats.in_flight,
         attempts=stats.picks,

@@ -145,9 +145,22 @@ class LevelView(View):
     resets_in: float
 
 
+class HoldView(View):
+    """What is held against a key, its account (group), a model of it or its provider, and since when. `trying`: it is
+    over, and the next request goes first to see whether it really is."""
+
+    subject: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled"]
+    reason: str
+    since: float
+    until: float | None
+    trying: bool
+
+
 class KeyView(View):
     """A provider key. `hint` is the end of its secret, "" where that would be too much of it; `until` None with a
-    state other than active means: until somebody resets it."""
+    state other than active means: until it works again or somebody resets it. `next_try` is when it is asked next
+    whether it works; `holds` is everything that is held against it, limits of single models included."""
 
     id: str
     provider: str
@@ -155,7 +168,10 @@ class KeyView(View):
     hint: str
     state: Literal["active", "cooling", "exhausted", "invalid", "disabled"]
     reason: str
+    since: float | None
     until: float | None
+    next_try: float | None
+    holds: list[HoldView]
     priority: int
     weight: int
     group: str
@@ -173,6 +189,7 @@ class DeploymentView(View):
     key: str
     state: Literal["active", "cooling", "exhausted", "invalid", "disabled", "failing"]
     reason: str
+    since: float | None
     until: float | None
     in_flight: int
     attempts: int
@@ -181,7 +198,8 @@ class DeploymentView(View):
 
 
 class ProviderView(View):
-    """`requests` and `failed` are of this hour and the one before."""
+    """`requests` and `failed` are of this hour and the one before; `reason`, `since` and `until` of a breaker that is
+    open for the provider as a whole."""
 
     name: str
     kind: str
@@ -191,6 +209,9 @@ class ProviderView(View):
     models: list[str]
     requests: int
     failed: int
+    reason: str
+    since: float | None
+    until: float | None
     deployments: list[DeploymentView]
 
 

@@ -174,6 +174,7 @@ from llmhub_core.contracts.provider import (
 )
 from llmhub_core.contracts.quota_store import (
     Amount,
+    Hold,
     Level,
     LimitReached,
     QuotaStore,
@@ -277,6 +278,7 @@ __all__ = [
     "FrameTooLarge",
     "Framing",
     "HealthChange",
+    "Hold",
     "HubError",
     "Image",
     "Inline",

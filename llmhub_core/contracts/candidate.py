@@ -56,8 +56,13 @@ class ProviderKey:
     id: str = field(init=False, compare=False)
     """``provider/name``"""
 
+    account: str = field(init=False, compare=False)
+    """What its limits and rests belong to: ``group:provider/group``, or ``key:provider/name`` where it is in none."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", f"{self.provider}/{self.name}")
+        account = f"group:{self.provider}/{self.group}" if self.group else f"key:{self.id}"
+        object.__setattr__(self, "account", account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,15 @@ class Candidate:
 
     deployment: Deployment
     key: ProviderKey
+
+    subjects: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    """All that may be held against it: its key, its account, its model of this account, its provider."""
+
+    def __post_init__(self) -> None:
+        key = self.key
+        own, model, place = f"key:{key.id}", f"model:{key.account}/{self.deployment.model}", f"provider:{key.provider}"
+        subjects = (own, key.account, model, place) if key.group else (own, model, place)
+        object.__setattr__(self, "subjects", subjects)
 
     @property
     def label(self) -> str:

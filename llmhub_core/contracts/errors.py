@@ -174,9 +174,12 @@ class UpstreamModelMissing(UpstreamError):
 
 
 class UpstreamDenied(UpstreamError):
+    """`scope` is what was refused: the key, its account (group), or everybody from here (provider)."""
+
     status, code = 503, "no_upstream_available"
     source: Source = "capacity"
     retryable: ClassVar[bool] = True
+    scope: LimitScope = "key"
 
 
 class UpstreamLimited(UpstreamError):
@@ -195,8 +198,11 @@ class UpstreamLimited(UpstreamError):
 
 
 class UpstreamOverloaded(UpstreamError):
+    """`scope` provider: not this model alone, everything there is out (529)."""
+
     status, code = 503, "overloaded"
     retryable: ClassVar[bool] = True
+    scope: LimitScope = "model"
 
 
 class UpstreamUnreachable(UpstreamError):

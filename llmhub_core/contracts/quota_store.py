@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import msgspec
 
-from llmhub_core.contracts.candidate import Limit
+from llmhub_core.contracts.candidate import KeyState, Limit
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.plugin import Plugin
 
@@ -59,6 +59,23 @@ class Level:
         return max(0, self.limit.amount - self.used - self.reserved)
 
 
+class Hold(msgspec.Struct, frozen=True, gc=False):
+    """Why something may not be used: a key, an account, a model of an account, a provider (`Candidate.subjects`).
+
+    lasts    seconds from now; None: until it is lifted
+    age      seconds since it began
+    state    ``active`` says that it was lifted
+
+    Seconds and no moments, so that two machines need not agree on the time of day.
+    """
+
+    subject: str
+    state: KeyState
+    reason: str = ""
+    lasts: float | None = None
+    age: float = 0.0
+
+
 class QuotaStore(Plugin):
     """Chosen by the scheme of ``[storage] quota = "memory:"``; `name` is the scheme."""
 
@@ -77,3 +94,18 @@ class QuotaStore(Plugin):
 
     @abstractmethod
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]: ...
+
+    # What is held against keys and accounts. A store that does nothing here keeps each process to itself, and a
+    # restart forgets.
+
+    async def hold(self, hold: Hold) -> None:
+        """Keep it until it is over, or lift what is held against its subject (state ``active``). One that would end
+        sooner than what is held already changes nothing. Must not fail for a place that is away: told later."""
+
+    async def holds(self) -> Sequence[Hold]:
+        """What holds now, from earlier runs and other processes."""
+        return ()
+
+    def watch(self, told: Callable[[Hold], None]) -> None:
+        """Before `start`: from then on call `told`, in the event loop and within 100 ms, with whatever other processes
+        hold and lift."""

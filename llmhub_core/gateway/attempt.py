@@ -24,11 +24,15 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
     made = Attempt(deployment.provider, deployment.model, key.name, exchange.elapsed_ms())
     exchange.attempts.append(made)
     hub.health.begin(stats)
+    if hub.pool.marks:
+        hub.pool.begin(stats)
     began = time.perf_counter()
     failure: BaseException | None = None
     passage = Passage(exchange, hub, stats, began)
     try:
         await passage.open(upstream)
+        if hub.pool.marks:
+            hub.pool.answered(stats)
         exchange.served_by = stats
         exchange.adapted = passage.adapted
         await passage.carry(reply, answer_headers(exchange, hub))
@@ -66,7 +70,9 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
         if first is not None:
             made.first_byte_ms = exchange.first_byte_ms()
         made.ended_ms = exchange.elapsed_ms()
-        hub.health.end(stats, failure, None if first is None else first - began)
+        if hub.pool.marks:
+            hub.pool.end(stats)
+        hub.health.end(stats, failure, None if first is None else first - began, exchange.body)
 
 
 def _interruption(exchange: Exchange, error: BaseException) -> str:

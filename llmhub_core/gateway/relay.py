@@ -35,7 +35,7 @@ from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.meter import give_back, reserve, soon
 from llmhub_core.gateway.passage import encoded_for
 from llmhub_core.gateway.reply import CallerGone, Reply
-from llmhub_core.gateway.route import extend_plan
+from llmhub_core.gateway.route import extend_plan, leave_out
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.gateway.verdict import verdict
 from llmhub_core.gateway.waiting import patience, wait_and_walk, waits_in_line
@@ -132,9 +132,9 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
     while place < len(candidates) and len(attempts) < hub.settings.routing.attempts:
         stats = candidates[place]
         place += 1
-        if attempts and (mark := hub.pool.blocked(stats.candidate, time.monotonic())) is not None:
-            # A failure before this one told something of its account as well.
-            plan.left_out.append((stats.candidate.label, f"{mark.state}: {mark.reason}"))
+        if hub.pool.marks and (mark := hub.pool.blocked(stats.candidate, now := time.monotonic())) is not None:
+            # Since the plan was made somebody heard something of its account, or goes first now.
+            leave_out(plan, stats.candidate, mark, now)
             continue
         limits = stats.candidate.key.limits
         if limits or exchange.caller.limits:

@@ -9,7 +9,7 @@ from typing import Any
 
 from multidict import istr
 
-from llmhub_core.contracts.candidate import CandidateStats
+from llmhub_core.contracts.candidate import Candidate, CandidateStats
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import Forbidden, NoCandidateLeft
 from llmhub_core.contracts.exchange import Exchange, Plan
@@ -18,6 +18,7 @@ from llmhub_core.contracts.strategy import Choice, warm_first
 from llmhub_core.gateway.affinity import affinity_of
 from llmhub_core.hub.catalog import Route, Standing
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.pool import Mark
 
 WAIT = istr("x-llmhub-wait")
 
@@ -118,9 +119,7 @@ def _extend(
             continue
         mark = hub.pool.blocked(candidate, now)
         if mark is not None:
-            made.left_out.append((candidate.label, _why(mark.state, mark.reason, mark.until, now)))
-            if mark.until is not None:
-                _sooner(made, mark.until - now)
+            leave_out(made, candidate, mark, now)
             continue
         closed_until = hub.health.blocked(candidate, now)
         if closed_until is not None:
@@ -138,6 +137,13 @@ def _extend(
             seen.add(name)
             failing += _extend(made, other, hub, dialect, other.turn, seen)
     return failing
+
+
+def leave_out(made: Plan, candidate: Candidate, mark: Mark, now: float) -> None:
+    """Write down what is held against a candidate, and when it is back."""
+    made.left_out.append((candidate.label, _why(mark.state, mark.reason, mark.until, now)))
+    if mark.until is not None:
+        _sooner(made, mark.until - now)
 
 
 def _ordered(standing: list[CandidateStats], route: Route, turn: int, made: Plan) -> list[CandidateStats]:

@@ -107,7 +107,7 @@ def _key_exhausted(sight: Sight) -> Iterator[Finding]:
 
 
 def _held(sight: Sight, state: str) -> list[tuple[str, Mark]]:
-    return [(subject, mark) for subject, mark in sight.hub.pool.marks().items() if mark.state == state]
+    return [(subject, mark) for subject, mark in sight.hub.pool.now_held().items() if mark.state == state]
 
 
 def _named(subject: str) -> str:

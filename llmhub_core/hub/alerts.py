@@ -25,7 +25,6 @@ from llmhub_core.contracts.quota_store import Level
 from llmhub_core.hub.alert_rules import NO_ROUTE, Counted, Finding, Sight, Watched, findings, watched_limits
 from llmhub_core.hub.courier import Courier
 from llmhub_core.hub.forecast import Trend
-from llmhub_core.hub.pool import subjects
 from llmhub_core.hub.settings import AlertSettings
 
 log = logging.getLogger("llmhub.alerts")
@@ -142,7 +141,7 @@ class Alerts:
                 place = places.get(attempt.provider)
                 key = next((key for key in place.keys if key.name == attempt.key), None) if place else None
                 if attempt.reason == "ok" and key is not None:
-                    self._proofs.update(subjects(Candidate(Deployment(attempt.provider, attempt.model), key)))
+                    self._proofs.update(Candidate(Deployment(attempt.provider, attempt.model), key).subjects)
                     self._proofs.update((attempt.provider, f"{attempt.provider}/{attempt.model}"))
         if any(subject in self._proofs for _, subject in self._unproven):
             self._wake.set()
@@ -240,7 +239,7 @@ class Alerts:
     def _exists(self, subject: str) -> bool:
         places = self._hub.catalog.places.values()
         known = {place.name for place in places}
-        known.update(each for place in places for key in place.keys for each in subjects(Candidate(_ANY, key)))
+        known.update(each for place in places for key in place.keys for each in Candidate(_ANY, key).subjects)
         kind, _, rest = subject.partition(":")
         if kind == "model":
             return any(rest.startswith(f"{each}/") for each in known)

@@ -1,10 +1,16 @@
-"""How each deployment is doing: a breaker that opens after failures in a row and lets one probe through later."""
+"""How each deployment and each provider is doing: breakers that open after failures in a row, and let one probe
+through later.
+
+Not every failure tells of a deployment: a request may be such that nobody answers it. The same request (the same
+body) counts once in half a minute, which is as long as clients try by themselves, and again only if somebody else
+answered it after all. A connection that fails is no request's fault.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmhub_core.contracts.candidate import Candidate, CandidateStats
 from llmhub_core.contracts.errors import (
@@ -21,6 +27,12 @@ log = logging.getLogger("llmhub.health")
 COUNTS = (UpstreamOverloaded, UpstreamUnreachable, UpstreamTimeout, UpstreamGarbled, UpstreamModelMissing)
 """What counts against a deployment; a refused key or a spent quota does not."""
 
+SUSPECTS = 100
+"""So many requests are known again: of each breaker, and of those that failed twice until somebody answers them."""
+
+REPEATED = 30.0
+"""Seconds after which the same request counts again."""
+
 LONGEST_PAUSE = 300.0
 MOST_BREAKERS = 10_000
 """Callers may ask a provider for any name: no more deployments than these are remembered."""
@@ -28,29 +40,45 @@ MOST_BREAKERS = 10_000
 SMOOTHING = 0.2
 
 
+Place = tuple[str, str]
+"""Provider and model; the model is "" for the provider as a whole."""
+
+
 @dataclass(slots=True)
 class Breaker:
-    """`open_until` is monotonic, 0 while closed; `probing` while one attempt is under way to see if it is over."""
+    """`open_until` is monotonic, 0 while closed; `probing` while one attempt is under way to see if it is over.
+
+    failures   in a row; those of the same request are one
+    requests   which failed in this row, and when they counted (monotonic)
+    shares     of a provider: how many of its failures are whose
+    """
 
     failures: int = 0
     open_until: float = 0.0
     pause: float = 0.0
     probing: bool = False
+    since: float = 0.0
+    reason: str = ""
+    requests: dict[int, float] = field(default_factory=dict)
+    shares: dict[str, int] = field(default_factory=dict)
 
 
 class Health:
-    """`failures` in a row open a deployment's breaker for `pause` seconds, doubling up to five minutes."""
+    """`failures` in a row open a deployment's breaker for `pause` seconds, doubling up to five minutes. A provider's
+    opens if that many come from several deployments, of which none makes up more than half, or if the provider says
+    itself that all of it is out."""
 
     def __init__(self, failures: int, pause: float) -> None:
         self._failures = failures
         self._pause = pause
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._breakers: dict[Place, Breaker] = {}
+        self._suspects: dict[int, list[tuple[Candidate, UpstreamError]]] = {}
 
     def tune(self, failures: int, pause: float) -> None:
         self._failures, self._pause = failures, pause
 
     def forget_provider(self, provider: str) -> None:
-        """Another place bears that name now, or none."""
+        """Of it and all its deployments: somebody says that it works, or another place bears that name now."""
         for key in [key for key in self._breakers if key[0] == provider]:
             del self._breakers[key]
 
@@ -64,20 +92,30 @@ class Health:
         the probe is taken by `begin`."""
         if not self._breakers:
             return None
-        breaker = self._breakers.get(_key(candidate))
-        if breaker is None or not breaker.open_until:
-            return None
-        if now < breaker.open_until:
-            return breaker.open_until
-        return now + 1.0 if breaker.probing else None
+        latest: float | None = None
+        for place in _places(candidate):
+            breaker = self._breakers.get(place)
+            if breaker is None or not breaker.open_until:
+                continue
+            until = breaker.open_until if now < breaker.open_until else now + 1.0 if breaker.probing else None
+            if until is not None and (latest is None or until > latest):
+                latest = until
+        return latest
+
+    def breaker(self, provider: str, model: str = "") -> Breaker | None:
+        """The open breaker of a deployment, or of a provider."""
+        breaker = self._breakers.get((provider, model))
+        return breaker if breaker is not None and breaker.open_until else None
 
     def out(self) -> dict[tuple[str, str], int]:
-        """Deployments (provider, model) whose breaker is open, with their failures in a row: until one succeeds."""
+        """Deployments (provider, model) whose breaker is open, with their failures in a row: until one succeeds. The
+        model is "" where a provider is out as a whole."""
         return {key: breaker.failures for key, breaker in self._breakers.items() if breaker.open_until}
 
     def forget(self, provider: str, model: str) -> None:
         """As if it had never failed."""
-        self._breakers.pop((provider, model), None)
+        for place in ((provider, model), (provider, "")):
+            self._breakers.pop(place, None)
 
     def begin(self, stats: CandidateStats) -> None:
         stats.in_flight += 1
@@ -86,47 +124,127 @@ class Health:
         if stats.quota_step:
             stats.quota_left = max(0.0, stats.quota_left - stats.quota_step)
         if self._breakers:
-            breaker = self._breakers.get(_key(stats.candidate))
-            if breaker is not None and breaker.open_until:
-                breaker.probing = True
+            for place in _places(stats.candidate):
+                breaker = self._breakers.get(place)
+                if breaker is not None and breaker.open_until:
+                    breaker.probing = True
 
-    def end(self, stats: CandidateStats, error: BaseException | None, first_byte: float | None) -> None:
-        """After an attempt; `first_byte` in seconds. An error that says nothing of the deployment (the caller
-        left, the request was at fault, the key was out) leaves its count alone."""
+    def end(
+        self, stats: CandidateStats, error: BaseException | None, first_byte: float | None, request: bytes = b""
+    ) -> None:
+        """After an attempt; `first_byte` in seconds, `request` the caller's body. An error that says nothing of the
+        deployment (the caller left, the request was at fault, the key was out) leaves its count alone."""
         stats.in_flight -= 1
         if error is None:
             stats.failures = 0
             if first_byte is not None:
                 was = stats.first_token
                 stats.first_token = first_byte if was is None else was + SMOOTHING * (first_byte - was)
-            if self._breakers and self._breakers.pop(_key(stats.candidate), None) is not None:
-                log.info("%s/%s works", *_key(stats.candidate))
+            if self._breakers:
+                self._works(stats.candidate, request)
         elif isinstance(error, COUNTS):
             stats.failures += 1
-            self._count(stats.candidate, error)
+            self._fails(stats.candidate, error, request)
         elif self._breakers:
-            breaker = self._breakers.get(_key(stats.candidate))
-            if breaker is not None:
-                breaker.probing = False
+            for place in _places(stats.candidate):
+                breaker = self._breakers.get(place)
+                if breaker is not None:
+                    breaker.probing = False
 
-    def _count(self, candidate: Candidate, error: UpstreamError) -> None:
-        breaker = self._breakers.get(_key(candidate))
+    def _works(self, candidate: Candidate, request: bytes) -> None:
+        for provider, model in _places(candidate):
+            breaker = self._breakers.pop((provider, model), None)
+            if breaker is not None and breaker.open_until:
+                log.info("%s works", f"{provider}/{model}" if model else provider)
+        if self._suspects and request:
+            # It can be answered: then those who failed it are at fault, each time.
+            for other, error in self._suspects.pop(hash(request), ()):
+                if other.deployment.provider != candidate.deployment.provider:
+                    self._count(other, error, 0)
+                elif other.deployment.model != candidate.deployment.model:
+                    self._count_at((other.deployment.provider, other.deployment.model), error, 0)
+
+    def _fails(self, candidate: Candidate, error: UpstreamError, request: bytes) -> None:
+        number = hash(request) if request and not isinstance(error, UpstreamUnreachable) else 0
+        breaker = self._breakers.get((candidate.deployment.provider, candidate.deployment.model))
+        if breaker is not None and _counted(breaker, number):
+            for place in _places(candidate):
+                known = self._breakers.get(place)
+                if known is not None:
+                    known.probing = False
+                    if known.open_until:  # the probe failed; whatever it was, this is no time to come back
+                        self._open(known, *place)
+            if len(self._suspects) >= SUSPECTS:
+                del self._suspects[next(iter(self._suspects))]
+            self._suspects.setdefault(number, []).append((candidate, error))
+            return
+        self._count(candidate, error, number)
+
+    def _count(self, candidate: Candidate, error: UpstreamError, number: int) -> None:
+        deployment = candidate.deployment
+        self._count_at((deployment.provider, deployment.model), error, number)
+        if isinstance(error, UpstreamModelMissing):
+            return
+        provider = self._breaker((deployment.provider, ""))
+        provider.probing = False
+        if number:
+            if _counted(provider, number):
+                return
+            _remember(provider, number)
+        everything = isinstance(error, UpstreamOverloaded) and error.scope == "provider"
+        provider.reason = error.code
+        name = "" if everything else deployment.model
+        provider.shares[name] = provider.shares.get(name, 0) + 1
+        provider.failures = self._spread(provider.shares)
+        if provider.failures >= self._failures and (everything or len(provider.shares) > 1 or provider.open_until):
+            self._open(provider, deployment.provider, "")
+
+    def _spread(self, shares: dict[str, int]) -> int:
+        """Failures of a provider, of which one deployment makes up no more than half of what is needed."""
+        most = (self._failures + 1) // 2
+        return sum(count if not model else min(count, most) for model, count in shares.items())
+
+    def _count_at(self, place: Place, error: UpstreamError, number: int) -> None:
+        breaker = self._breaker(place)
+        breaker.failures += 1
+        breaker.probing = False
+        breaker.reason = error.code
+        if number:
+            _remember(breaker, number)
+        if breaker.failures >= self._failures:
+            self._open(breaker, *place)
+
+    def _breaker(self, place: Place) -> Breaker:
+        breaker = self._breakers.get(place)
         if breaker is None:
             if len(self._breakers) >= MOST_BREAKERS:
                 del self._breakers[next(iter(self._breakers))]
-            breaker = self._breakers[_key(candidate)] = Breaker()
-        breaker.failures += 1
-        breaker.probing = False
+            breaker = self._breakers[place] = Breaker(since=time.monotonic())
+        return breaker
+
+    def _open(self, breaker: Breaker, provider: str, model: str) -> None:
         now = time.monotonic()
         # Requests that began before it opened and fail together are one failure, not reasons to double.
-        if breaker.failures >= self._failures and now >= breaker.open_until:
-            breaker.pause = min(breaker.pause * 2 or self._pause, LONGEST_PAUSE)
-            breaker.open_until = now + breaker.pause
-            log.warning(
-                "%s/%s failed %d times in a row (%s); left alone for %.0f s",
-                *_key(candidate), breaker.failures, error.code, breaker.pause,
-            )  # fmt: skip
+        if now < breaker.open_until:
+            return
+        breaker.pause = min(breaker.pause * 2 or self._pause, LONGEST_PAUSE)
+        breaker.open_until = now + breaker.pause
+        log.warning(
+            "%s failed %d times in a row (%s); left alone for %.0f s",
+            f"{provider}/{model}" if model else provider, breaker.failures, breaker.reason, breaker.pause,
+        )  # fmt: skip
 
 
-def _key(candidate: Candidate) -> tuple[str, str]:
-    return candidate.deployment.provider, candidate.deployment.model
+def _remember(breaker: Breaker, request: int) -> None:
+    if len(breaker.requests) < SUSPECTS:
+        breaker.requests[request] = time.monotonic()
+
+
+def _counted(breaker: Breaker, request: int) -> bool:
+    at = breaker.requests.get(request) if request else None
+    return at is not None and time.monotonic() < at + REPEATED
+
+
+def _places(candidate: Candidate) -> tuple[Place, Place]:
+    deployment = candidate.deployment
+    return (deployment.provider, deployment.model), (deployment.provider, "")

@@ -19,7 +19,7 @@ from llmhub_core.contracts.interceptor import Interceptor
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import HealthChange, Observer
 from llmhub_core.contracts.plugin import Plugin
-from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
+from llmhub_core.contracts.quota_store import Amount, Hold, QuotaStore, Reservation
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
 from llmhub_core.hub.build import Sources, build_catalog, build_tokens, own_prices, plugin_settings, revealed
@@ -28,7 +28,7 @@ from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
-from llmhub_core.hub.pool import Mark, Pool
+from llmhub_core.hub.pool import Mark, Pool, provider_of
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.reloading import Reloaded, Reloading
@@ -102,6 +102,8 @@ class Hub:
         ]
         self.store: MetadataStore = self._store("metadata_stores", settings.storage.metadata)
         self.quota: QuotaStore = self._store("quota_stores", settings.storage.quota)
+        self.quota.watch(self._adopt)
+        self.pool.share = self._share
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(settings.alerts, self, self.store, self.observers, settings.server.public_url)
         self.ledger = Ledger(
@@ -177,6 +179,10 @@ class Hub:
         await self._open_vault()
         await self.configuration.add_stored()
         await self._start(self.quota)
+        for hold in await self.quota.holds():
+            self._adopt(hold)
+        for mark in self.pool.invalid():
+            self.pool.may_be_tried(mark)  # somebody may have put a good key in its place
         for plugin in (
             *self.dialects.values(),
             *(place.provider for place in self.catalog.places.values()),
@@ -330,6 +336,21 @@ class Hub:
                 self._joined.clear()
             known = self._joined[key] = (own, limits, own + limits)
         return known[2]
+
+    # what is held against keys and accounts, shared by all processes and kept over restarts
+
+    def _share(self, hold: Hold) -> None:
+        if self.quota in self._started:
+            self._spawn(self.quota.hold(hold))
+
+    def _adopt(self, hold: Hold) -> None:
+        """Of providers and keys that this hub knows; others may share the store and not the configuration."""
+        place = self.catalog.places.get(provider_of(hold.subject))
+        if place is None or (
+            hold.subject.startswith("key:") and hold.subject not in {f"key:{key.id}" for key in place.keys}
+        ):
+            return
+        self.pool.adopt(hold)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,42 +1,79 @@
-"""Provider keys and the accounts, models and places behind them: who may be used now, who cools until when.
+"""Provider keys and the accounts, models and places behind them: who may be used now, who rests until when.
 
-A cooldown belongs to what the provider's limit belongs to: a key, a quota group (all keys of one account), a
-model within a group, or the whole provider. Deadlines only ever grow. Times inside are monotonic seconds, so
-that a stepped clock shortens nothing.
+A rest belongs to what the provider's limit belongs to: a key, a quota group (all keys of one account), a model
+within an account, or the whole provider. Deadlines only ever grow. Times inside are monotonic seconds, so that a
+stepped clock shortens nothing; what is shared with other processes, and kept over restarts, are seconds from now.
+
+Whatever rests comes back through one request that goes first. Refusals come at once: whoever was not refused within
+`PATIENCE` has passed, and nobody waits for the end of a long answer.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llmhub_core.contracts.candidate import Candidate, CandidateStats, KeyState, ProviderKey
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.contracts.observer import HealthChange
+from llmhub_core.contracts.quota_store import Hold
 
 log = logging.getLogger("llmhub.pool")
 
+PATIENCE = 2.0
+"""Seconds for which others wait for what becomes of the request that goes first."""
 
-@dataclass(slots=True)
+FORGOTTEN = 600.0
+"""Seconds after which a rest that is over is forgotten though nobody tried: it costs every request a look."""
+
+LONGEST_STATED = 32 * 86_400.0
+"""The longest wait that a provider is believed: a month's quota."""
+
+LONGEST_UNSTATED = 6 * 3600.0
+"""The longest rest of an account without credit, which only trying tells of."""
+
+WORTH_TELLING = 1.0
+"""Seconds by which a deadline must grow to be announced and shared: callers who are refused together say the same."""
+
+
+@dataclass(slots=True, eq=False)
 class Mark:
-    """Why something may not be used. `until` is monotonic; None: until somebody resets it."""
+    """Why something may not be used. `since` and `until` are monotonic; `until` None: until it is lifted.
+
+    rested   seconds of rest in all since then, those to come included
+    lasting  whether it had no end when it began
+    trier    the candidate of the request that goes first, while that is under way
+    next_try when something asks whether it works again; None: not planned
+    """
 
     state: KeyState
     reason: str
     until: float | None
+    since: float = 0.0
+    subject: str = ""
+    rested: float = 0.0
+    lasting: bool = False
+    trier: CandidateStats | None = None
+    next_try: float | None = None
+
+    def over(self, now: float) -> bool:
+        return self.until is not None and self.until <= now
 
 
 class Pool:
-    """`announce` is told of every change of state; `cooldown` and `longest` are seconds: what a 429 without a
-    time means, and the most that a provider's own figure is believed (a spent daily quota is believed)."""
+    """`announce` is told of every change of state. `cooldown` and `longest` are seconds: what a 429 without a time
+    means at first, and the most that it may come to. Where the provider says when, that holds."""
 
     def __init__(self, cooldown: float, longest: float, announce: Callable[[HealthChange], None]) -> None:
         self._cooldown = cooldown
         self._longest = longest
         self._announce = announce
-        self._marks: dict[str, Mark] = {}
+        self.marks: dict[str, Mark] = {}
+        """By subject. Empty in the ordinary case, which costs one look."""
+        self.share: Callable[[Hold], None] = _keep_to_oneself
+        """Is told what other processes and later runs have to know."""
 
     def tune(self, cooldown: float, longest: float) -> None:
         """From now on; what rests already rests as long as it was told."""
@@ -45,88 +82,194 @@ class Pool:
     @property
     def calm(self) -> bool:
         """Whether nothing is held against anybody."""
-        return not self._marks
+        return not self.marks
 
     def blocked(self, candidate: Candidate, now: float) -> Mark | None:
         """What keeps the candidate from being used; the one that lasts longest, None if nothing does."""
-        if not self._marks:  # the ordinary case costs one look
+        if not self.marks:
             return None
         worst: Mark | None = None
-        for subject in subjects(candidate):
-            mark = self._marks.get(subject)
-            if mark is None:
+        for subject in candidate.subjects:
+            mark = self.marks.get(subject)
+            if mark is None or (mark.until is not None and mark.until <= now):
                 continue
-            if mark.until is not None and mark.until <= now:
-                self._lift(subject, mark, candidate.key)
-                continue
-            if worst is None or mark.until is None or (worst.until is not None and mark.until > worst.until):
+            if mark.until is None:
+                return mark
+            if worst is None or worst.until is None or mark.until > worst.until:
                 worst = mark
-            if worst.until is None:
-                break
         return worst
+
+    # an attempt: whoever keeps no marks calls none of these
+
+    def begin(self, stats: CandidateStats) -> None:
+        """An attempt begins. If a rest is over, this is the request that goes first."""
+        now = stats.last_pick
+        for subject in stats.candidate.subjects:
+            mark = self.marks.get(subject)
+            if mark is None or not mark.over(now):
+                continue
+            if mark.trier is not None:  # still under way, and not refused
+                self._lift(mark, tell=mark.lasting)
+            else:
+                mark.trier, mark.until = stats, now + PATIENCE
+
+    def answered(self, stats: CandidateStats) -> None:
+        """A good answer has begun: what this attempt had to try is over."""
+        for mark in self._tried_by(stats):
+            self._lift(mark, tell=mark.lasting)  # what had an end is over elsewhere as well
+
+    def end(self, stats: CandidateStats) -> None:
+        """The attempt is over; if it told nothing of what it tried, the next one goes first."""
+        for mark in self._tried_by(stats):
+            mark.trier, mark.until = None, time.monotonic()
+
+    def _tried_by(self, stats: CandidateStats) -> list[Mark]:
+        marks = (self.marks.get(subject) for subject in stats.candidate.subjects)
+        return [mark for mark in marks if mark is not None and mark.trier is stats]
 
     def note(self, stats: CandidateStats, error: Exception) -> None:
         """What a failed attempt says about its key or account; other errors say nothing about it."""
         candidate = stats.candidate
         if isinstance(error, UpstreamDenied):
-            self._mark(f"key:{candidate.key.id}", Mark("invalid", error.provider_code or "denied", None), candidate.key)
+            subject = _subject(candidate, error.scope) if error.scope != "key" else f"key:{candidate.key.id}"
+            self._hold(subject, "invalid", error.provider_code or "denied", None)
         elif isinstance(error, UpstreamLimited) and not error.oversized:
-            seconds = self._cooldown if error.retry_after is None else error.retry_after
-            if not error.exhausted:
-                seconds = min(seconds, self._longest)
-            elif error.retry_after is None:
-                seconds = self._longest  # no credit: nobody knows when, so somebody looks again by and by
-            state: KeyState = "exhausted" if error.exhausted else "cooling"
             subject = _subject(candidate, error.scope)
-            self._mark(
-                subject, Mark(state, error.provider_code or error.code, time.monotonic() + seconds), candidate.key
-            )
+            reason = error.provider_code or error.code
+            exhausted = error.exhausted
+            if error.retry_after is not None:
+                seconds = min(error.retry_after, LONGEST_STATED)
+                exhausted = exhausted or seconds > self._longest
+            else:
+                known, now = self.marks.get(subject), time.monotonic()
+                if known is not None and not known.over(now) and known.trier is None and known.until is not None:
+                    longer = exhausted and known.state != "exhausted"
+                    if not longer:
+                        return  # refused together: that is one refusal
+                seconds = self._unstated(known, exhausted)
+            self._hold(subject, "exhausted" if exhausted else "cooling", reason, seconds)
+
+    def _unstated(self, known: Mark | None, exhausted: bool) -> float:
+        """As long again as it has rested already: that doubles, in every process and over restarts."""
+        rested = 0.0 if known is None else known.rested
+        if exhausted:
+            return max(self._longest, min(rested, LONGEST_UNSTATED))
+        return max(self._cooldown, min(rested, self._longest))
+
+    def _hold(self, subject: str, state: KeyState, reason: str, seconds: float | None) -> None:
+        now = time.monotonic()
+        known = self.marks.get(subject)
+        since, rested = (now, 0.0) if known is None else (known.since, known.rested)
+        until = None if seconds is None else now + seconds
+        mark = Mark(state, reason, until, since, subject, rested + (seconds or 0.0), until is None)
+        if self._put(mark):
+            self.share(Hold(subject, state, reason, seconds, now - since))
+
+    # what people ask and do
 
     def state(self, key: ProviderKey) -> Mark:
         """The key's own state as people see it (limits of single models left aside)."""
         now = time.monotonic()
-        for subject in (f"key:{key.id}", f"group:{key.provider}/{key.group}", f"provider:{key.provider}"):
-            mark = self._marks.get(subject)
-            if mark is not None and (mark.until is None or mark.until > now):
+        found = Mark("active", "", None, 0.0)
+        for subject in dict.fromkeys((f"key:{key.id}", key.account, f"provider:{key.provider}")):
+            mark = self.marks.get(subject)
+            if mark is not None and not mark.over(now):
                 return mark
-        return Mark("active", "", None)
+            if mark is not None:
+                found = Mark("active", f"the next request tries whether it is over ({mark.reason})", None, mark.since)
+        return found
 
-    def marks(self) -> dict[str, Mark]:
+    def held(self, key: ProviderKey) -> list[Mark]:
+        """Everything that is held against the key, its account, models of it, or its provider."""
+        return [self.marks[subject] for subject in self._subjects_of(key)]
+
+    def _subjects_of(self, key: ProviderKey) -> list[str]:
+        named, models = {f"key:{key.id}", key.account, f"provider:{key.provider}"}, f"model:{key.account}/"
+        return [subject for subject in self.marks if subject in named or subject.startswith(models)]
+
+    def now_held(self) -> dict[str, Mark]:
         """What is held against whom now, by subject (``key:…``, ``group:…``, ``model:…``, ``provider:…``)."""
         now = time.monotonic()
-        return {subject: mark for subject, mark in self._marks.items() if mark.until is None or mark.until > now}
+        return {subject: mark for subject, mark in self.marks.items() if not mark.over(now)}
 
     def forgive(self, candidate: Candidate, reason: str) -> None:
         """Lift what is held against a candidate for that reason alone."""
-        for subject in subjects(candidate):
-            mark = self._marks.get(subject)
+        for subject in candidate.subjects:
+            mark = self.marks.get(subject)
             if mark is not None and mark.reason == reason:
-                self._lift(subject, mark, candidate.key)
+                self._lift(mark)
 
     def reset(self, key: ProviderKey) -> None:
-        """Forget what is held against a key and its group."""
-        for subject in [*self._marks]:
-            if subject in (f"key:{key.id}", _account(key)) or subject.startswith(f"model:{_account(key)}/"):
-                self._lift(subject, self._marks[subject], key)
+        """Forget what is held against a key, its account and its provider, here and in all other processes."""
+        for subject in self._subjects_of(key):
+            self._lift(self.marks[subject])
 
-    def _mark(self, subject: str, mark: Mark, key: ProviderKey) -> None:
-        was = self._marks.get(subject)
-        if was is not None and (was.until is None or (mark.until is not None and mark.until <= was.until)):
-            return  # deadlines only grow
-        self._marks[subject] = mark
-        seconds = None if mark.until is None else mark.until - time.monotonic()
-        log.warning(
-            "%s is %s%s (%s)", subject, mark.state, "" if seconds is None else f" for {seconds:.0f} s", mark.reason
-        )
+    def reset_provider(self, provider: str) -> None:
+        """Forget what is held against a provider as a whole."""
+        mark = self.marks.get(f"provider:{provider}")
+        if mark is not None:
+            self._lift(mark)
+
+    # what becomes of it without a request
+
+    def invalid(self) -> Iterable[Mark]:
+        """What is out until somebody finds that it works."""
+        return [mark for mark in self.marks.values() if mark.until is None]
+
+    def may_be_tried(self, mark: Mark) -> None:
+        """Something tells that it works again: the next request goes first."""
+        if self.marks.get(mark.subject) is mark and mark.until is None:
+            log.info("%s may be tried again", mark.subject)
+            mark.until = time.monotonic()
+
+    def sweep(self) -> None:
+        """Forget what has been over for long."""
+        long_ago = time.monotonic() - FORGOTTEN
+        for mark in [mark for mark in self.marks.values() if mark.over(long_ago)]:
+            self._lift(mark, tell=False)
+
+    def adopt(self, hold: Hold) -> None:
+        """What another process or an earlier run held or lifted."""
+        if hold.state == "active":
+            mark = self.marks.get(hold.subject)
+            if mark is not None:
+                self._lift(mark, tell=False)
+            return
+        now = time.monotonic()
+        until = None if hold.lasts is None else now + hold.lasts
+        rested = hold.age + (hold.lasts or 0.0)
+        self._put(Mark(hold.state, hold.reason, until, now - hold.age, hold.subject, rested, until is None))
+
+    # marks
+
+    def _put(self, mark: Mark) -> bool:
+        """False if that is nothing new: deadlines only grow."""
+        was, now = self.marks.get(mark.subject), time.monotonic()
+        before: KeyState = "active" if was is None else was.state
+        if was is not None and was.trier is None and not was.over(now):
+            if was.until is None or (mark.until is not None and mark.until <= was.until):
+                return False
+            if mark.until is not None and mark.state == was.state and mark.until < was.until + WORTH_TELLING:
+                was.until = mark.until
+                return False
+        self.marks[mark.subject] = mark
+        seconds = None if mark.until is None else mark.until - now
+        lasting = "" if seconds is None else f" for {seconds:.0f} s"
+        log.warning("%s is %s%s (%s)", mark.subject, mark.state, lasting, mark.reason)
         until = None if seconds is None else time.time() + seconds
-        self._announce(
-            HealthChange(key.provider, subject, "active" if was is None else was.state, mark.state, mark.reason, until)
-        )
+        self._announce(HealthChange(provider_of(mark.subject), mark.subject, before, mark.state, mark.reason, until))
+        return True
 
-    def _lift(self, subject: str, mark: Mark, key: ProviderKey) -> None:
-        del self._marks[subject]
-        log.info("%s may be used again", subject)
-        self._announce(HealthChange(key.provider, subject, mark.state, "active", "over"))
+    def _lift(self, mark: Mark, tell: bool = True) -> None:
+        del self.marks[mark.subject]
+        log.info("%s may be used again", mark.subject)
+        self._announce(HealthChange(provider_of(mark.subject), mark.subject, mark.state, "active", "over"))
+        if tell:
+            self.share(Hold(mark.subject, "active"))
+
+
+def provider_of(subject: str) -> str:
+    return subject.removeprefix("model:").partition(":")[2].partition("/")[0]
 
 
 def _subject(candidate: Candidate, scope: str) -> str:
@@ -134,21 +277,9 @@ def _subject(candidate: Candidate, scope: str) -> str:
     if scope == "provider":
         return f"provider:{key.provider}"
     if scope == "model":
-        return f"model:{_account(key)}/{candidate.deployment.model}"
-    return _account(key)
+        return f"model:{key.account}/{candidate.deployment.model}"
+    return key.account
 
 
-def _account(key: ProviderKey) -> str:
-    """What the key's limits belong to; a group may be named like a key that is in none."""
-    return f"group:{key.provider}/{key.group}" if key.group else f"key:{key.id}"
-
-
-def subjects(candidate: Candidate) -> tuple[str, ...]:
-    """Everything that may be held against a candidate."""
-    key = candidate.key
-    own = f"key:{key.id}"
-    account = _account(key)
-    model = f"model:{account}/{candidate.deployment.model}"
-    if key.group:
-        return own, account, model, f"provider:{key.provider}"
-    return own, model, f"provider:{key.provider}"
+def _keep_to_oneself(hold: Hold) -> None:
+    """Of a pool that is alone."""

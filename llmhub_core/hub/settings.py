@@ -157,9 +157,21 @@ class RoutingSettings:
         120.0, "The longest that a request may stand in line, whatever x-llmhub-wait says.", unit="seconds", minimum=0
     )
     cooldown: float = setting(
-        10.0, "How long a key rests after a 429 that does not say for how long.", unit="seconds", minimum=0
+        10.0,
+        "How long a key rests at first after a 429 that does not say for how long; each further one doubles it.",
+        unit="seconds",
+        minimum=0,
     )
-    max_cooldown: float = setting(600.0, "The longest rest that a provider may order.", unit="seconds", minimum=0)
+    max_cooldown: float = setting(
+        600.0, "What that may come to. Where a provider says when, that holds.", unit="seconds", minimum=0
+    )
+    retry_invalid: float = setting(
+        300.0,
+        "How long a key that was refused rests before its list of models is asked for, to see whether it works again; "
+        "the pause doubles up to six hours. 0 never asks.",
+        unit="seconds",
+        minimum=0,
+    )
     breaker_failures: int = setting(5, "Failures in a row that take a deployment out.", minimum=1, maximum=1000)
     breaker_pause: float = setting(
         10.0, "How long it stays out before one request may try it again.", unit="seconds", minimum=0

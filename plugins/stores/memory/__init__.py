@@ -8,7 +8,8 @@ A sliding window is a short queue of buckets: uses that come within 1/60 of the 
 leaves when its latest use has left the window. That errs only towards counting too long, by 1/60 at the most,
 and costs the same whether a limit is ten a minute or a million.
 
-Rooms: `counters` (how one limit is counted), `journal` (what of it is written down, once a second).
+Rooms: `counters` (how one limit is counted), `holds` (who must rest), `journal` (what is written down: holds at once,
+the rest once a second).
 """
 
 from __future__ import annotations
@@ -37,9 +38,20 @@ from llmhub_plugins.stores.memory.counters import (
     counter_for,
     needs_of,
 )
+from llmhub_plugins.stores.memory.holds import Holds
 from llmhub_plugins.stores.memory.journal import Journal, LeaseNote, Note, note_of, restored
 
-from llmhub_core.contracts import Amount, Level, Limit, LimitReached, QuotaStore, Reservation, StartError, hookimpl
+from llmhub_core.contracts import (
+    Amount,
+    Hold,
+    Level,
+    Limit,
+    LimitReached,
+    QuotaStore,
+    Reservation,
+    StartError,
+    hookimpl,
+)
 
 log = logging.getLogger("llmhub.quota")
 
@@ -85,6 +97,7 @@ class MemoryQuotaStore(QuotaStore):
         self._forget_idle_at = IDLE_COUNTERS
         self._leases: list[Expiry] = []  # a heap: what expires first is first
         self._open = 0
+        self._holds = Holds(clock)
         folder = getattr(settings, "folder", "")
         self._path = Path(folder, "quota.journal") if folder else None
         self._journal: Journal | None = None
@@ -202,6 +215,17 @@ class MemoryQuotaStore(QuotaStore):
             levels.append(Level(limit, counter.taken - reserved, reserved, counter.resets_in(now)))
         return levels
 
+    async def hold(self, hold: Hold) -> None:
+        note = self._holds.put(hold)
+        if note is not None and self._journal is not None:
+            try:
+                self._journal.write(Note(holds=[note]))
+            except OSError:
+                self._journal.wants_rewriting = True
+
+    async def holds(self) -> Sequence[Hold]:
+        return self._holds.listed()
+
     def _reserved(self, counter: Counter) -> int:
         """What open leases hold of it; those whose bucket has left the window hold nothing that counts."""
         return sum(
@@ -310,7 +334,7 @@ class MemoryQuotaStore(QuotaStore):
                 notes = [note for counter in some if (note := note_of(counter, everything=True)) is not None]
                 journal.write(Note(counters=notes))
                 await asyncio.sleep(0)
-            journal.write(Note(leases=self._changed_leases()[0]))
+            journal.write(Note(leases=self._changed_leases()[0], holds=self._holds.all()))
             await asyncio.to_thread(journal.sync)
 
     def _changed_leases(self) -> tuple[list[LeaseNote], list[int]]:
@@ -336,6 +360,7 @@ class MemoryQuotaStore(QuotaStore):
         shift = now - journal.elapsed(notes[-1]) - notes[-1].clock if notes else 0.0
         counters, leases = restored(notes, shift, self._wall)
         self._counters.update(counters)
+        self._holds.restore((hold for note in notes for hold in note.holds), shift)
         for expires, held in leases:
             number = next(self._numbers)
             lease = Lease(f"memory-{number}", (), Amount(0), expires)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 from llmhub_plugins.stores.memory.counters import GATE, Bucket, Clock, Counter, counter_for
+from llmhub_plugins.stores.memory.holds import HoldNote
 
 from llmhub_core.contracts import Limit
 
@@ -48,6 +49,7 @@ class Note(msgspec.Struct, omit_defaults=True, gc=False):
     counters: list[CounterNote] = []
     leases: list[LeaseNote] = []
     closed: list[int] = []
+    holds: list[HoldNote] = []
     boot: str = ""
     clock: float = 0.0
     wall: float = 0.0

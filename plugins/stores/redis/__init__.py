@@ -5,20 +5,21 @@ is the only one. While Redis does not answer each hub counts for itself (see `lo
 was taken: once, though it be asked twice. Needs the driver: ``pip install llm-hub[redis]``.
 
 Rooms: `quotas.lua` (how limits are counted), `counters` (questions to the script), `line` (the connection), `exact`
-(with Redis), `local` (what may be used without it), `apart` (what it has to be told).
+(with Redis), `local` (what may be used without it), `apart` (what it has to be told), `holds` (who must rest).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from llmhub_core.contracts import Amount, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
+from llmhub_core.contracts import Amount, Hold, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
 
 if TYPE_CHECKING:
     from llmhub_plugins.stores.redis.exact import Exact
+    from llmhub_plugins.stores.redis.holds import Holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class RedisQuotaStore(QuotaStore):
     name = "redis"
     Settings = RedisQuotaSettings
     _exact: Exact
+    _holds: Holds
+    _told: Callable[[Hold], None] = staticmethod(lambda hold: None)
 
     async def start(self) -> None:
         """StartError if the driver is missing, the address cannot be read or the password is refused; a Redis that
@@ -54,13 +57,28 @@ class RedisQuotaStore(QuotaStore):
         if find_spec("redis") is None:
             raise StartError("Redis needs its driver: pip install 'llm-hub[redis]'")
         from llmhub_plugins.stores.redis.exact import Exact
+        from llmhub_plugins.stores.redis.holds import Holds
 
         self._exact = Exact(self.settings)
         await self._exact.start()
+        self._holds = Holds(self.settings, self._told)
+        self._holds.start()
 
     async def stop(self) -> None:
         """Tell Redis what it does not know yet, for two seconds at the most."""
+        await self._holds.stop()
         await self._exact.stop()
+
+    async def hold(self, hold: Hold) -> None:
+        """Told as soon as Redis listens."""
+        self._holds.put(hold)
+
+    async def holds(self) -> Sequence[Hold]:
+        """None while Redis is away: they come as soon as it is back."""
+        return await self._holds.all()
+
+    def watch(self, told: Callable[[Hold], None]) -> None:
+        self._told = told
 
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
         return await self._exact.reserve(limits, amount, lease)

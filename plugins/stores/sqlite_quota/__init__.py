@@ -7,7 +7,7 @@ killed process gives back what it held.
 Windows and leases go by the machine's steady clock, which all its processes share and nobody can set; only days go
 by the clock on the wall. A commit survives the death of any process; a power cut may take back the latest ones.
 
-Rooms: `counts` (how limits are counted, in SQL), `writer` (the thread).
+Rooms: `counts` (how limits are counted, in SQL), `holds` (who must rest), `writer` (the thread).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from llmhub_plugins.stores.sqlite_quota.counts import Counts, Held
+from llmhub_plugins.stores.sqlite_quota.holds import LATEST, Watcher, holds_now, put
 from llmhub_plugins.stores.sqlite_quota.writer import Writer
 
-from llmhub_core.contracts import Amount, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
+from llmhub_core.contracts import Amount, Hold, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
 
 Clock = Callable[[], float]
 
@@ -58,7 +59,10 @@ class SqliteQuotaStore(QuotaStore):
     def __init__(self, settings: Any, *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
         super().__init__(settings)
         path = _path_of(settings.url)
+        self._path = path
         self._writer = Writer(path, lambda: Counts(path, clock, wall))
+        self._told: Callable[[Hold], None] | None = None
+        self._watcher: Watcher | None = None
         self._patience: float = settings.busy_timeout
         self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
         self._numbers = count(1)
@@ -66,9 +70,14 @@ class SqliteQuotaStore(QuotaStore):
     async def start(self) -> None:
         """StartError if the file cannot be used."""
         await self._writer.start(max(5.0, self._patience))
+        if self._told is not None:
+            self._watcher = Watcher(self._path, self._process, self._writer.time, self._told)
+            self._watcher.start(await self._writer.ask(lambda counts: counts.number(LATEST), max(5.0, self._patience)))
 
     async def stop(self) -> None:
         """What waits to be written is written first."""
+        if self._watcher is not None:
+            await self._watcher.stop()
         await self._writer.stop()
 
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
@@ -86,6 +95,15 @@ class SqliteQuotaStore(QuotaStore):
 
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
         return await self._writer.ask(lambda counts: counts.levels(limits), self._patience)
+
+    async def hold(self, hold: Hold) -> None:
+        await self._writer.ask(lambda counts: put(counts, self._process, hold), SETTLING)
+
+    async def holds(self) -> Sequence[Hold]:
+        return await self._writer.ask(holds_now, max(5.0, self._patience))
+
+    def watch(self, told: Callable[[Hold], None]) -> None:
+        self._told = told
 
 
 def _undo(held: Held) -> Callable[[Counts], None] | None:

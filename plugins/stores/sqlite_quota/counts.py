@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from llmhub_core.contracts import Amount, Level, Limit, LimitReached, Reservation, StartError
@@ -39,6 +40,10 @@ CREATE TABLE IF NOT EXISTS quota_held (
     lease TEXT NOT NULL, counter TEXT NOT NULL, bucket INTEGER NOT NULL, amount INTEGER NOT NULL,
     expires INTEGER NOT NULL, PRIMARY KEY (lease, counter)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS quota_holds (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, process TEXT NOT NULL, subject TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER
+);
 CREATE INDEX IF NOT EXISTS quota_held_expires ON quota_held (expires);
 CREATE INDEX IF NOT EXISTS quota_held_counter ON quota_held (counter, expires);
 """
@@ -213,12 +218,16 @@ class Counts:
     def close(self) -> None:
         self._file.close()
 
+    def time(self) -> int:
+        """Milliseconds on the clock of the file; may be asked from any thread."""
+        return int((self._clock() + self._ahead) * 1000)
+
     # transactions
 
     def begin(self) -> None:
         """Also gives back what has expired. sqlite3.OperationalError if another process writes."""
         self._ask("BEGIN IMMEDIATE")
-        self.now = int((self._clock() + self._ahead) * 1000)
+        self.now = self.time()
         self.wall_now = int(self._wall() * 1000)
         for lease, name, bucket, amount in self._ask(EXPIRED, (self.now,)).fetchall():
             self._ask(LET_GO, (lease, name))
@@ -238,8 +247,11 @@ class Counts:
     def number(self, question: str, *values: object) -> int:
         return int(self._ask(question, values).fetchone()[0])
 
-    def rows(self, question: str, *values: object) -> Iterable[tuple[int, ...]]:
+    def rows(self, question: str, *values: object) -> list[Any]:
         return self._ask(question, values).fetchall()
+
+    def run(self, statement: str, *values: object) -> None:
+        self._ask(statement, values)
 
     def day(self, zone: str) -> tuple[int, int]:
         """When today began in `zone` and when it ends, on the clock on the wall."""

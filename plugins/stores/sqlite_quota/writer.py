@@ -69,6 +69,10 @@ class Writer:
                     raise
             time.sleep(0.02)
 
+    def time(self) -> int:
+        """By the clock of the file, in milliseconds."""
+        return self._counts.time()
+
     async def stop(self) -> None:
         if self._thread.is_alive():
             self._jobs.put(None)
