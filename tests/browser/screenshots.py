@@ -1,6 +1,6 @@
 """Pictures of every page: ``python tests/browser/screenshots.py FOLDER [PATH …]``; --help for the rest.
 
-Without a folder: the few that the README shows, into docs/images.
+Without a folder: those that the README shows, into docs/images.
 """
 
 from __future__ import annotations
@@ -55,14 +55,20 @@ async def take(browser: Browser, house: House, folder: Path, state: str, args: a
             for path in args.paths or await paths(house):
                 await ann.go(path)
                 await ann.page.wait_for_timeout(120)
-                file = folder / f"{name_of(path)}-{state}-{scheme}-{width}.png"
-                await ann.page.screenshot(path=file, full_page=True)
+                name = f"{name_of(path)}-{state}-{scheme}-{width}"
+                if args.folder is None:
+                    name = f"{name_of(path).split('-')[0]}-{scheme}"
+                file = folder / f"{name}.png"
+                await ann.page.screenshot(path=file, full_page=args.folder is not None)
             await context.close()
 
 
 async def main(args: argparse.Namespace) -> None:
     passwords.COST = 4
-    folder = Path(args.folder)
+    if args.folder is None:
+        args.widths, args.states, args.per_day = "1280", "filled", 2500
+        args.paths = ["/", "/usage?by=model&from=30d"]
+    folder = Path(args.folder or ROOT / "docs" / "images")
     folder.mkdir(parents=True, exist_ok=True)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -80,7 +86,7 @@ async def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder")
+    parser.add_argument("folder", nargs="?")
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--widths", default="375,768,1280,1920")
     parser.add_argument("--schemes", default="light,dark")
