@@ -60,14 +60,27 @@ class PartDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability. `raw` are its bytes where the provider gives them, for a
+    token may be half a character; `top` are the likeliest at its place, likeliest first, as far as they were asked for.
+    """
+
+    token: str
+    logprob: float
+    raw: bytes | None = None
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PartEnded:
     """Part `index` is complete. `signature` (of reasoning or a tool call) and `redacted` (of reasoning) go back with
-    it unchanged."""
+    it unchanged; `logprobs` are its tokens', for callers who asked for them."""
 
     index: int
     signature: str | None = None
     redacted: str | None = None
     extras: Extras = NO_EXTRAS
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,7 @@ class ResponsePart:
     extras: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
     ended: Extras = NO_EXTRAS
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(slots=True)
@@ -174,7 +188,7 @@ class Fold:
             self._texts.append([])
         elif isinstance(event, PartEnded):
             part = response.parts[event.index]
-            part.signature, part.redacted = event.signature, event.redacted
+            part.signature, part.redacted, part.logprobs = event.signature, event.redacted, event.logprobs
             if event.extras:
                 part.ended = event.extras
                 part.extras = _joined(part.extras, event.extras)
@@ -208,7 +222,7 @@ def unfold(response: ChatResponse) -> Iterable[Event]:
         yield PartStarted(index, part.kind, part.id, part.name, part.choice, part.extras, part.origin)
         if part.text:
             yield PartDelta(index, part.text)
-        yield PartEnded(index, part.signature, part.redacted, part.ended)
+        yield PartEnded(index, part.signature, part.redacted, part.ended, part.logprobs)
     if response.usage is not None:
         yield Used(response.usage)
     yield from response.finished.values()

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmhub_plugins.dialects.gemini.errors import error_in_answer
 from llmhub_plugins.dialects.gemini.framing import EventSplitter, ObjectSplitter
+from llmhub_plugins.dialects.gemini.logprobs import read_result
 from llmhub_plugins.dialects.gemini.partial_args import PartialArguments
 from llmhub_plugins.dialects.gemini.signatures import SIGNATURE
 from llmhub_plugins.dialects.gemini.words import (
@@ -34,6 +35,7 @@ from llmhub_core.contracts import (
     PartStarted,
     ResponseDecoder,
     Started,
+    TokenLogprob,
     UpstreamError,
     UpstreamGarbled,
     Used,
@@ -194,7 +196,7 @@ class _Answer:
             beside, told = beside_content(candidate.beside, told), {}  # the first one tells what all share
             if candidate.open >= 0:
                 candidate.notes |= beside
-                self._end(candidate, events)
+                self._end(candidate, events, read_result(candidate.beside.get("logprobsResult")))
                 beside = {}
             ends.append(Finished(reason, choice, candidate.finish, extras=own(beside)))
         return [*self._with_usage(events), *ends]
@@ -303,12 +305,12 @@ class _Answer:
         self._parts += 1
         events.append(PartStarted(known.open, kind, call_id, name, choice, extras, origin))
 
-    def _end(self, known: _Candidate, events: list[Event]) -> None:
+    def _end(self, known: _Candidate, events: list[Event], tokens: tuple[TokenLogprob, ...] = ()) -> None:
         if known.open < 0:
             return
         _seal_call(known, events)
         # Extras of a part's end replace those of its beginning, so these are said again.
-        events.append(PartEnded(known.open, known.signature, extras=own(known.notes)))
+        events.append(PartEnded(known.open, known.signature, extras=own(known.notes), logprobs=tokens))
         known.open, known.sealed, known.signature, known.notes = -1, False, None, {}
 
 

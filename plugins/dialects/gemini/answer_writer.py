@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmhub_plugins.dialects.gemini.errors import write_error
+from llmhub_plugins.dialects.gemini.logprobs import write_result
 from llmhub_plugins.dialects.gemini.signatures import SIGNATURE, SKIP_VALIDATION, sealed
 from llmhub_plugins.dialects.gemini.words import (
     NAME,
@@ -32,6 +33,7 @@ from llmhub_core.contracts import (
     ResponseEncoder,
     ResponsePart,
     Started,
+    TokenLogprob,
     Usage,
     Used,
     dump_json,
@@ -101,9 +103,12 @@ class _Beside:
 
     def __init__(self) -> None:
         self._candidates: dict[int, Mapping[str, Any]] = {}
+        self._tokens: dict[int, list[TokenLogprob]] = {}
         self._answer: dict[str, Any] = {}
 
-    def note(self, choice: int, extras: Extras) -> None:
+    def note(self, choice: int, extras: Extras, tokens: Sequence[TokenLogprob] = ()) -> None:
+        if tokens:
+            self._tokens.setdefault(choice, []).extend(tokens)
         notes = own_extras(extras)
         if "candidate" in notes:
             self._candidates[choice] = notes["candidate"]
@@ -111,7 +116,9 @@ class _Beside:
 
     def candidate(self, choice: int, finished: Finished | None) -> dict[str, Any]:
         reason = {} if finished is None else {"finishReason": finish_word(finished.reason, finished.native)}
-        return {**reason, "index": choice, **self._candidates.get(choice, {})}
+        tokens = self._tokens.get(choice)
+        weighed = write_result(tokens) if tokens else {}
+        return {**reason, "index": choice, **weighed, **self._candidates.get(choice, {})}
 
     def answer(self, usage: Usage | None) -> dict[str, Any]:
         """The provider's own way of counting is kept as long as its sums hold."""
@@ -153,7 +160,7 @@ class WholeEncoder(ResponseEncoder):
         for part in answer.parts:
             written = _written(part, first.take(part))
             parts.setdefault(part.choice, []).extend([written] if written else [])
-            beside.note(part.choice, part.extras)
+            beside.note(part.choice, part.extras, part.logprobs)
         for choice, finished in answer.finished.items():
             beside.note(choice, finished.extras)
         document: dict[str, Any] = {}
@@ -291,7 +298,7 @@ class StreamEncoder(ResponseEncoder):
         if open_part is None:
             return b""
         part = open_part.ended(event)
-        self._beside.note(part.choice, part.extras)
+        self._beside.note(part.choice, part.extras, event.logprobs)
         written = _written(part, self._first.take(part))
         if not written.keys() - {"text", "thought"}:
             return b""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmhub_plugins.dialects.openai.errors import encode_stream_error
+from llmhub_plugins.dialects.openai.logprobs import write_tokens
 from llmhub_plugins.dialects.openai.passing import DONE
 from llmhub_plugins.dialects.openai.usage import usage_json
 from llmhub_plugins.dialects.openai_chat.sealing import Sealer, is_foreign
@@ -210,6 +211,10 @@ class StreamWriter(ResponseEncoder):
     def _end(self, event: PartEnded) -> bytes:
         around = self._open.pop(event.index, None)
         heard = self._heard.pop(event.index, None)
+        if event.logprobs and around is not None:
+            # The text went out as it came, and its tokens are known at its end: clients string them together.
+            out = self._weighed(event, around)
+            return out if heard is None else out + self._end_heard(heard[0], "".join(heard[1]), event)
         if heard is not None:
             return self._end_heard(heard[0], "".join(heard[1]), event)
         call = self._calls.pop(event.index, None)
@@ -227,6 +232,11 @@ class StreamWriter(ResponseEncoder):
         if more:
             out += self._chunk(part.choice, dump_json({"tool_calls": [{"index": call.place, **more}]}))
         return out
+
+    @staticmethod
+    def _weighed(event: PartEnded, around: tuple[bytes, bytes]) -> bytes:
+        logprobs = b'"logprobs":' + _logprobs({"content": write_tokens(event.logprobs)})
+        return around[0] + b'""' + around[1].replace(b'"logprobs":null', logprobs, 1)
 
     def _end_heard(self, part: PartStarted, text: str, event: PartEnded) -> bytes:
         sealer = self._choices[part.choice].sealer

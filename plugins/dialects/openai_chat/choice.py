@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmhub_plugins.dialects.openai.finish import finish_reason
+from llmhub_plugins.dialects.openai.logprobs import read_tokens
 from llmhub_plugins.dialects.openai_chat.chunks import CallPiece, FunctionPiece, Piece
 from llmhub_plugins.dialects.openai_chat.signatures import details_signature, joined_details, take_signature
 from llmhub_plugins.dialects.openai_chat.words import NAME, invented_call_id
@@ -73,6 +74,7 @@ class Choice:
         self.calls: dict[int, _Part] = {}
         self.last_call: _Part | None = None
         self.notes: dict[str, Any] = {}
+        self.tokens: list[Any] = []  # log probabilities of the text that is open
         self.native: str | None = None
         self.seen = False
 
@@ -81,6 +83,8 @@ class Choice:
     def take(self, piece: Piece, logprobs: dict[str, Any] | None) -> None:
         if self.native is not None:
             return  # repeated or late: the first end counts
+        if logprobs:
+            self._weigh(logprobs)
         thoughts = piece.reasoning_content or piece.reasoning
         if thoughts or piece.reasoning_details:
             self._think(thoughts or "", piece)
@@ -99,13 +103,15 @@ class Choice:
                 self._call(call)
         if piece.function_call is not None and (piece.function_call.name or piece.function_call.arguments):
             self._call(CallPiece(index=-1, function=piece.function_call))
-        if piece.annotations or piece.images or piece.extra_content or logprobs:
-            self._note(piece, logprobs)
+        if piece.annotations or piece.images or piece.extra_content:
+            self._note(piece)
 
     def finish(self, native: str) -> None:
         self.native = native
         self._advance(force=True)
         self._end()
+        if self.tokens:  # of something that is no text
+            self.notes.setdefault("logprobs", {})["content"] = self.tokens
         if self.notes:
             self._open(_Part("opaque", body=self.notes))
             self._end()
@@ -175,7 +181,11 @@ class Choice:
     def _end(self) -> None:
         if self.open is not None:
             self.open.ended = True
-            self.output.events.append(_ended(self.open))
+            if self.open.kind == "text" and self.tokens:
+                self.output.events.append(PartEnded(self.open.index, logprobs=read_tokens(self.tokens)))
+                self.tokens = []
+            else:
+                self.output.events.append(_ended(self.open))
             self.open = None
 
     # calls
@@ -238,7 +248,14 @@ class Choice:
             elif _is_text(part) and part["text"]:
                 self._say("text", part["text"])
 
-    def _note(self, piece: Piece, logprobs: dict[str, Any] | None) -> None:
+    def _weigh(self, logprobs: dict[str, Any]) -> None:
+        """Tokens of the text go with it; all else that stands beside them is for Chat's own clients."""
+        for name, tokens in logprobs.items():
+            if isinstance(tokens, list) and tokens:
+                kept = self.tokens if name == "content" else self.notes.setdefault("logprobs", {}).setdefault(name, [])
+                kept.extend(tokens)
+
+    def _note(self, piece: Piece) -> None:
         """What only Chat's own clients can use is gathered and goes out as one opaque part at the end."""
         for name in ("annotations", "images"):
             more = getattr(piece, name)
@@ -248,9 +265,6 @@ class Choice:
             known = self.notes.setdefault("extra_content", {})
             more = known.get(name)
             known[name] = {**more, **value} if isinstance(more, dict) and isinstance(value, dict) else value
-        for name, tokens in (logprobs or {}).items():
-            if isinstance(tokens, list) and tokens:
-                self.notes.setdefault("logprobs", {}).setdefault(name, []).extend(tokens)
 
 
 def _ended(part: _Part) -> PartEnded:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmhub_plugins.dialects.openai.errors import encode_error
+from llmhub_plugins.dialects.openai.logprobs import write_tokens
 from llmhub_plugins.dialects.openai.usage import usage_json
 from llmhub_plugins.dialects.openai_chat.sealing import Sealer, is_foreign
 from llmhub_plugins.dialects.openai_chat.shape import Shape, thought_name
@@ -40,6 +41,7 @@ class _Message:
     texts: dict[str, list[str]] = field(default_factory=dict)
     calls: list[Json] = field(default_factory=list)
     more: Json = field(default_factory=dict)
+    tokens: list[Json] = field(default_factory=list)  # log probabilities of the text
     audio: list[Json] = field(default_factory=list)
     open: list[int] = field(default_factory=list)
     sealer: Sealer = field(default_factory=Sealer)
@@ -127,6 +129,7 @@ class WholeWriter(ResponseEncoder):
         else:
             name = "content" if part.kind == "text" else "refusal"
             message.texts.setdefault(name, []).extend(texts)
+            message.tokens += write_tokens(ended.logprobs)
             if part.kind == "text":
                 message.sealer.said += sum(map(len, texts))
 
@@ -150,6 +153,8 @@ class WholeWriter(ResponseEncoder):
         if message.audio:
             said["audio"] = _joined_audio(message.audio)
         logprobs = message.more.pop("logprobs", None)
+        if message.tokens:
+            logprobs = {**(logprobs or {}), "content": message.tokens}
         reason = message.finish or ("tool_calls" if calls else "stop")
         return {
             "index": number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from llmhub_plugins.dialects.openai.errors import encode_error, encode_stream_er
 from llmhub_plugins.dialects.openai.finish import finish_word
 from llmhub_plugins.dialects.openai.passing import DONE
 from llmhub_plugins.dialects.openai.usage import usage_json
-from llmhub_plugins.dialects.openai_completions.words import CHAT, NAME
+from llmhub_plugins.dialects.openai_completions.words import NAME
 
 from llmhub_core.contracts import (
     ChatRequest,
@@ -22,9 +23,11 @@ from llmhub_core.contracts import (
     FinishReason,
     HubError,
     PartDelta,
+    PartEnded,
     PartStarted,
     ResponseEncoder,
     Started,
+    TokenLogprob,
     Usage,
     Used,
     dump_json,
@@ -55,23 +58,24 @@ def _word(reason: FinishReason) -> str:
     return "stop" if word == "tool_calls" else word
 
 
-def _logprobs(part: PartStarted) -> Json | None:
-    """The probabilities of tokens in a part's extras, in this format's lists."""
+def _own_logprobs(part: PartStarted) -> Json | None:
+    """What this format's reader left in the extras of a part."""
     own = part.extras.get(NAME, {}).get("logprobs")
-    if own is not None:
-        return dict(own)
-    tokens = (part.extras.get(CHAT, {}).get("logprobs") or {}).get("content")
-    if not isinstance(tokens, list):
+    return None if own is None else dict(own)
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> Json | None:
+    """The probabilities of tokens in this format's lists."""
+    if not tokens:
         return None
     lists: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
     offset = 0
     for token in tokens:
-        text = str(token.get("token", ""))
-        lists["tokens"].append(text)
-        lists["token_logprobs"].append(token.get("logprob"))
-        lists["top_logprobs"].append({top["token"]: top["logprob"] for top in token.get("top_logprobs") or ()})
+        lists["tokens"].append(token.token)
+        lists["token_logprobs"].append(token.logprob)
+        lists["top_logprobs"].append({other.token: other.logprob for other in token.top})
         lists["text_offset"].append(offset)
-        offset += len(text)
+        offset += len(token.token)
     return lists
 
 
@@ -97,6 +101,11 @@ class StreamWriter(ResponseEncoder):
             return around[0] + dump_json(event.text) + around[1] if around is not None and event.text else b""
         if isinstance(event, PartStarted):
             return self._begin(event)
+        if isinstance(event, PartEnded):
+            around, logprobs = self._open.get(event.index), _logprobs(event.logprobs)
+            if around is None or logprobs is None:
+                return b""
+            return around[0] + b'""' + around[1].replace(b'"logprobs":null', b'"logprobs":' + dump_json(logprobs), 1)
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Finished):
@@ -125,7 +134,7 @@ class StreamWriter(ResponseEncoder):
         if part.kind in ("text", "refusal"):
             before, _, after = self._chunk(part.choice, b"\0").partition(b"\0")
             self._open[part.index] = before, after
-        logprobs = _logprobs(part)
+        logprobs = _own_logprobs(part)
         return b"" if logprobs is None else self._chunk(part.choice, logprobs=dump_json(logprobs))
 
     def _chunk(self, choice: int, text: bytes = b'""', logprobs: bytes = b"null", finish: bytes = b"null") -> bytes:
@@ -175,7 +184,11 @@ class WholeWriter(ResponseEncoder):
             choice = self._choice(event.choice)
             if event.kind in ("text", "refusal") and choice.finish is None:
                 self._open[event.index] = choice
-            choice.logprobs = choice.logprobs or _logprobs(event)
+            choice.logprobs = choice.logprobs or _own_logprobs(event)
+        elif isinstance(event, PartEnded):
+            if event.index in self._open:
+                choice = self._open[event.index]
+                choice.logprobs = choice.logprobs or _logprobs(event.logprobs)
         elif isinstance(event, Started):
             self._started = self._started or event
         elif isinstance(event, Finished):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from llmhub_plugins.dialects.openai.logprobs import read_tokens
 from llmhub_plugins.dialects.openai_responses.frames import Frame
 from llmhub_plugins.dialects.openai_responses.sealing import joined
 from llmhub_plugins.dialects.openai_responses.words import NAME, Json, texts_of
@@ -36,7 +37,8 @@ class Parts:
     def end(self, extras: Json | None = None, signature: str | None = None) -> None:
         if self._open:
             kept = {NAME: extras} if extras is not None else {}
-            self.events.append(PartEnded(self._count, signature, extras=kept))
+            tokens = read_tokens((extras or {}).get("logprobs"))
+            self.events.append(PartEnded(self._count, signature, extras=kept, logprobs=tokens))
             self._count += 1
             self._open = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmhub_plugins.dialects.openai.logprobs import write_tokens
 from llmhub_plugins.dialects.openai_responses.input_writer import unwrapped
 from llmhub_plugins.dialects.openai_responses.sealing import (
     Secret,
@@ -126,6 +127,8 @@ class MessageItem(Item):
     def part_ended(self, ended: PartEnded) -> bytes:
         text = "".join(self._texts)
         more = {name: value for name, value in own_of(ended.extras).items() if name not in ("id", "phase")}
+        if ended.logprobs and "logprobs" not in more:
+            more["logprobs"] = write_tokens(ended.logprobs)
         written = self._written(text, more)
         out = b""
         for number, annotation in enumerate(written.get("annotations", ())):

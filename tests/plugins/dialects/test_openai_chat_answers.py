@@ -21,6 +21,7 @@ from llmhub_core.contracts import (
     PartStarted,
     RequestHead,
     Started,
+    TokenLogprob,
     Tool,
     UpstreamGarbled,
     UpstreamLimited,
@@ -232,7 +233,8 @@ def test_the_old_function_call_is_a_tool_call() -> None:
 
 
 def test_what_only_chat_knows_is_opaque() -> None:
-    logprobs = {"content": [{"token": "a", "logprob": -1.0}], "refusal": None}
+    token = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": []}
+    logprobs = {"content": [token], "refusal": None}
     note = [{"type": "url_citation"}]
     custom = {"index": 0, "id": "x", "type": "custom", "custom": {"name": "c", "input": "so"}}
     more = {"index": 0, "custom": {"input": " be it"}}
@@ -244,7 +246,8 @@ def test_what_only_chat_knows_is_opaque() -> None:
         chunk({}, "tool_calls"),
         DONE,
     )
-    _, *sounds, called, notes = fold(events).parts
+    text, *sounds, called, notes = fold(events).parts
+    assert text.logprobs == (TokenLogprob("a", -1.0, b"a"),)
     assert [sound.extras["openai_chat"]["audio"] for sound in sounds] == [
         {"id": "au", "transcript": "He"},
         {"transcript": "llo", "data": "AA"},
@@ -254,10 +257,7 @@ def test_what_only_chat_knows_is_opaque() -> None:
         "type": "custom",
         "custom": {"name": "c", "input": "so be it"},
     }
-    assert notes.extras["openai_chat"] == {
-        "logprobs": {"content": logprobs["content"]},
-        "annotations": note,
-    }
+    assert notes.extras["openai_chat"] == {"annotations": note}
     again = fold(read(rewritten(events, stream=True)))
     assert [part.extras for part in again.parts] == [part.extras for part in fold(events).parts]
     [choice] = json.loads(rewritten(events, stream=False))["choices"]

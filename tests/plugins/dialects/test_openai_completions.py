@@ -29,6 +29,7 @@ from llmhub_core.contracts import (
     Sampling,
     Started,
     Text,
+    TokenLogprob,
     Tool,
     UpstreamError,
     UpstreamGarbled,
@@ -353,10 +354,7 @@ def test_an_answer_without_anything_is_an_empty_one() -> None:
         assert (response.text, response.failed, set(response.finished)) == ("", None, {0})
 
 
-TOKENS = [
-    {"token": "He", "logprob": -0.5, "bytes": [72, 101], "top_logprobs": [{"token": "He", "logprob": -0.5}]},
-    {"token": "llo", "logprob": -1.0, "bytes": None, "top_logprobs": []},
-]
+TOKENS = (TokenLogprob("He", -0.5, b"He", (TokenLogprob("He", -0.5),)), TokenLogprob("llo", -1.0))
 LISTS = {
     "tokens": ["He", "llo"],
     "token_logprobs": [-0.5, -1.0],
@@ -366,14 +364,14 @@ LISTS = {
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
-    "extras", [{"openai_chat": {"logprobs": {"content": TOKENS}}}, {"openai_completions": {"logprobs": LISTS}}]
-)
-def test_probabilities_of_tokens_are_carried(stream: bool, extras: dict[str, Any]) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_probabilities_of_tokens_are_carried(stream: bool, own: bool) -> None:
+    """As its own reader leaves them, and as those of other formats do."""
+    kept = {"openai_completions": {"logprobs": LISTS}}
     events: list[Event] = [
         Started("c", "m", 7),
-        *(PartStarted(0, "text"), PartDelta(0, "Hello"), PartEnded(0)),
-        *(PartStarted(1, "opaque", extras=extras), PartEnded(1)),
+        *(PartStarted(0, "text"), PartDelta(0, "Hello"), PartEnded(0, logprobs=() if own else TOKENS)),
+        *((PartStarted(1, "opaque", extras=kept), PartEnded(1)) if own else ()),
         Finished("stop"),
     ]
     data = written(events, stream)
