@@ -41,7 +41,7 @@ def make_app(hub: Hub) -> web.Application:
             raise hub.catalog.unknown(model)
         return plan_route(route, hub, hub.dialects[dialect], turn=route.turn)
 
-    control = app[CONTROL] = Control(hub, explain)
+    control = app[CONTROL] = Control(hub, explain, place.upstream.fetch)
     events.prepare(app)
     add_api(app, control)
     add_pages(app, control)

@@ -10,12 +10,26 @@ import csv
 import io
 import json
 from collections.abc import Awaitable, Callable
+from keyword import iskeyword
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import again, alerts, audit, configuration, events, faults, live, past, people, scripts, setting
+from llmhub_core.admin import (
+    again,
+    alerts,
+    audit,
+    configuration,
+    entry_calls,
+    events,
+    faults,
+    live,
+    past,
+    people,
+    scripts,
+    setting,
+)
 from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
@@ -24,7 +38,6 @@ from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import (
     ExplainView,
     HealthView,
-    KeyView,
     LevelView,
     Page,
     PluginView,
@@ -45,24 +58,6 @@ ROOT = "/admin/api"
 
 async def health(visit: Visit, asked: Nothing) -> HealthView:
     return await live.health(visit.control)
-
-
-async def keys(visit: Visit, asked: ListAsked) -> Page[KeyView]:
-    return Page(await live.keys(visit.control))
-
-
-async def reset_key(visit: Visit, asked: Nothing) -> KeyView:
-    """Forget what is held against a key: the next request may use it again."""
-    found = visit.request.match_info
-    hub = visit.control.hub
-    key = live.find_key(hub, found["provider"], found["key"])
-    before = hub.key_state(key)
-    told = {"state": before.state, "reason": before.reason}
-    await visit.control.accounts.note(
-        visit.actor, visit.address, "key.reset", key.id, before=told, after={"state": "active"}
-    )
-    hub.pool.reset(key)
-    return next(each for each in await live.keys(visit.control) if each.id == key.id)
 
 
 async def reset_provider(visit: Visit, asked: Nothing) -> ProviderView:
@@ -126,8 +121,7 @@ ENDPOINTS = (
     *faults.ENDPOINTS,
     *configuration.ENDPOINTS,
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
-    Endpoint("GET", "/keys", "viewer", keys, Page[KeyView], "Provider keys and their states.", ListAsked),
-    Endpoint("POST", "/keys/{provider}/{key}/reset", "admin", reset_key, KeyView, "Let a key be used again."),
+    *entry_calls.ENDPOINTS,
     Endpoint("POST", "/providers/{provider}/reset", "admin", reset_provider, ProviderView, "Forget its failures."),
     Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Every limit and where it stands.", ListAsked),
     Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
@@ -150,7 +144,7 @@ ENDPOINTS = (
 
 def add_api(app: web.Application, control: Control) -> None:
     for endpoint in ENDPOINTS:
-        policy = Policy(endpoint.role, idle=endpoint.answer is None)
+        policy = Policy(endpoint.role, idle=endpoint.answer is None, most=endpoint.most)
         handler = guarded(control, policy, _handler(endpoint), refuse)
         app.router.add_route(endpoint.method, ROOT + endpoint.path, handler, name=_name(endpoint))
     # Last, for whatever else is asked below this path; it takes nothing and tells nothing.
@@ -160,6 +154,7 @@ def add_api(app: web.Application, control: Control) -> None:
 def _name(endpoint: Endpoint) -> str:
     """Routes have names, so that the log and the audit can tell them without repeating what was asked."""
     words = [word.strip("{}").replace(".", "_") for word in endpoint.path.strip("/").split("/")]
+    words = [f"{word}_" if iskeyword(word) else word for word in words]  # aiohttp takes none
     return ".".join(["api", *words, endpoint.method.lower()])
 
 
@@ -184,7 +179,10 @@ def _handler(endpoint: Endpoint) -> Callable[[Visit], Awaitable[web.StreamRespon
             return as_csv(answer)
         if wanted != "json":
             raise unusable("There is no format of that name.", "Choose json or csv.")
-        return as_json(answer)
+        response = as_json(answer)
+        if getattr(answer, "revision", None) is not None:
+            response.etag = str(answer.revision)
+        return response
 
     return handle
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.doors import MOST_BODY, Visit
 from llmhub_core.admin.refusals import unusable
 from llmhub_core.contracts.people import UserRole
 
@@ -34,8 +34,8 @@ class ListAsked(Asked, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`asked` is the type of the query, `sent` that of the body (with `may_be_empty` there need be none), `answer`
-    that of the answer (None: it streams)."""
+    """`asked` is the type of the query, `sent` that of the body (with `may_be_empty` there need be none; `most`
+    bytes of it are taken), `answer` that of the answer (None: it streams)."""
 
     method: str
     path: str
@@ -44,8 +44,9 @@ class Endpoint:
     answer: Any
     help: str
     asked: type[msgspec.Struct] = Nothing
-    sent: type[msgspec.Struct] | None = None
+    sent: Any = None
     may_be_empty: bool = False
+    most: int = MOST_BODY
 
     @property
     def repeatable(self) -> bool:

@@ -15,6 +15,7 @@ from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.sessions import Sessions
 from llmhub_core.contracts.exchange import Plan
 from llmhub_core.contracts.people import PeopleStore
+from llmhub_core.contracts.provider import Fetch
 from llmhub_core.hub.hub import Hub
 
 log = logging.getLogger("llmhub.admin")
@@ -33,9 +34,11 @@ class Control:
     accounts: Accounts
     sessions: Sessions
 
-    def __init__(self, hub: Hub, explain: Explain) -> None:
+    def __init__(self, hub: Hub, explain: Explain, fetch: Fetch) -> None:
         self.hub = hub
         self.explain = explain
+        self.fetch = fetch
+        """Calls of providers, for tests of their keys; lent by the gateway."""
         self.started_at = time.time()
         self.setup_secret = ""
         """For the one-time link, while nobody has used it; in memory only."""

@@ -55,11 +55,12 @@ HEADERS = {
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`role` is the least that is needed; None: anybody, signed in or not. `form` is what a page sends, else JSON;
-    an `idle` route does not count as being there."""
+    an `idle` route does not count as being there; of a body `most` bytes are read."""
 
     role: UserRole | None
     form: bool = False
     idle: bool = False
+    most: int = MOST_BODY
 
 
 @dataclass(slots=True)
@@ -153,7 +154,7 @@ async def _examine(visit: Visit, policy: Policy) -> None:
             raise bad_token()
         await _permit(visit, policy)
         if request.method not in SAFE:
-            visit.sent = await _read(request, policy.form)
+            visit.sent = await _read(request, policy)
         return
     if not control.origin(request):
         raise Denied(
@@ -167,7 +168,7 @@ async def _examine(visit: Visit, policy: Policy) -> None:
     await _permit(visit, policy)
     if request.method not in SAFE:
         _same_origin(visit)
-        visit.sent = await _read(request, policy.form)
+        visit.sent = await _read(request, policy)
         if visit.who is not None:
             token = visit.text("csrf") if policy.form else request.headers.get("x-csrf-token", "")
             if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), visit.who.csrf.encode()):
@@ -213,12 +214,13 @@ def _same_origin(visit: Visit) -> None:
         raise foreign()
 
 
-async def _read(request: web.Request, form: bool) -> Mapping[str, Any]:
+async def _read(request: web.Request, policy: Policy) -> Mapping[str, Any]:
+    form = policy.form
     expected = "application/x-www-form-urlencoded" if form else "application/json"
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > MOST_BODY:
+        if len(body) > policy.most:
             raise Denied(413, "request_too_large", "The body is larger than anything that is sent here.")
     if not body:
         return {}

@@ -50,12 +50,15 @@ def made(sent: NewAdminToken, user: User | None) -> tuple[AdminToken, str]:
 
 
 def _until(lasts: str, now: float) -> float:
-    if lasts.strip() == "never":
-        return 0.0
-    found = _LASTS.fullmatch(lasts.strip())
+    return 0.0 if lasts.strip() == "never" else now + seconds(lasts)
+
+
+def seconds(text: str) -> float:
+    """Of a time such as 12h, 90d or 4w; Denied if it is none."""
+    found = _LASTS.fullmatch(text.strip())
     if found is None or not int(found[1]):
-        raise unusable("lasts must be a time, such as 12h, 90d or 4w, or never.")
-    return now + float(found[1]) * _UNITS[found[2]]
+        raise unusable(f"{text[:32]!r} is no time.", "Write one such as 12h, 90d or 4w.")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def name_taken(name: str) -> Denied:

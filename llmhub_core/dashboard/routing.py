@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from llmhub_core.admin import api, live, past, setting
+from llmhub_core.admin import entry_calls, live, past, setting
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.views import DeploymentView
@@ -51,7 +51,7 @@ async def keys(visit: Visit) -> web.Response:
 
 
 async def reset_key(visit: Visit) -> web.Response:
-    key = await api.reset_key(visit, api.Nothing())
+    key = await entry_calls.reset_key(visit, entry_calls.name_in(visit, "key"))
     return go("/keys?" + urlencode({"reset": key.id}))
 
 

@@ -70,6 +70,11 @@ class Reloading:
         self._one_at_a_time = asyncio.Lock()
         self._watch = Watch(self)
 
+    @property
+    def source(self) -> Source | None:
+        """Where the configuration was read."""
+        return self._source
+
     async def add_stored(self) -> None:
         """Before anything is served: what was configured beside the file counts from the first request on."""
         if self._source is not None:

@@ -40,6 +40,7 @@ from llmhub_core.hub.settings_values import (
     a_word_of,
     a_zone,
 )
+from llmhub_core.hub.settings_words import KeyPath
 
 DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores", "quota_stores")
 """Tables that configure plugins by name: ``[observers.prometheus]``. Providers have tables of their own."""
@@ -353,6 +354,7 @@ class TokenSettings:
     hash: str = setting(
         "", "sha256: and the SHA-256 of the token in 64 hexadecimal digits.", required=True, secret=True, parse=a_hash
     )
+    hint: str = setting("", "The last characters of the token, by which people tell tokens apart.")
     previous: PreviousToken | None = setting(None, "The token before this one, while its callers move on.")
     expires: Moment | None = setting(
         None, 'The end of its time, such as "2026-12-31" (UTC) or "2026-12-31T18:00:00Z".', parse=a_moment
@@ -407,13 +409,16 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """`path` is None without a file; `found` tells in words which providers the environment offered. `document` is
-    what was read, the variables' words included: it may hold secrets."""
+    what was read, the variables' words included: it may hold secrets. `text` is the file, and `variables` tells which
+    variable each setting came from."""
 
     settings: Settings
     path: Path | None
     warnings: list[str]
     found: list[str]
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    text: bytes = dataclasses.field(default=b"", repr=False)
+    variables: Mapping[KeyPath, str] = dataclasses.field(default_factory=dict)
 
 
 def scheme_of(address: str) -> str:

@@ -1,6 +1,7 @@
 """The file's document and what was added to it while the hub ran, as one: read and checked by the same rules.
 
-The file stands by itself, and names nothing that is only stored. A stored entry that cannot be used is left out and
+The file stands by itself, and names nothing that is only stored. An entry named like something of the file counts only
+if it says nothing but whether that is used: ``{"disabled": true}``. A stored entry that cannot be used is left out and
 says why; it never keeps anything else from counting, for a token's end must not wait until a route is mended.
 """
 
@@ -115,9 +116,12 @@ class _Together:
         return None, path
 
     def _add(self, entry: Entry) -> None:
-        if (entry.kind, entry.name) in self._places:
-            raise _Shadowed
         body = _body(entry)
+        place = self._places.get((entry.kind, entry.name))
+        if place is not None:
+            tables = self.document[TABLES[entry.kind]]
+            tables[place] = self._switched(entry, body, tables[place])
+            return
         if entry.kind == "provider" and body.get("keys"):
             raise ValueError("keys: are entries of their own, named provider/key")
         tables = self.document[TABLES[entry.kind]]
@@ -135,14 +139,24 @@ class _Together:
             raise ValueError(f"there is no provider {quoted(provider)}{nearest(provider, names)}")
         table = self.document["providers"][place]
         keys = list(table.get("keys", ()))
-        if any(key.get("name") == name for key in keys):
-            raise _Shadowed
         body = _body(entry)
+        for number, key in enumerate(keys):
+            if key.get("name") == name:
+                keys[number] = self._switched(entry, body, key)
+                self.document["providers"][place] = {**table, "keys": keys}
+                return
         secret = body.setdefault("secret", "")
         if isinstance(secret, str) and vault.split(secret)[0] == "literal":
             raise ValueError("secret: lies here in the open; store it sealed, or write env:NAME or file:/path")
         self._take(entry, ("providers", place, "keys", len(keys)))
         self.document["providers"][place] = {**table, "keys": [*keys, {**body, "name": name}]}
+
+    def _switched(self, entry: Entry, body: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+        """A table of the file of which an entry says only whether it is used: that counts over the file."""
+        if set(body) != {"disabled"} or not isinstance(body["disabled"], bool):
+            raise _Shadowed
+        self.counting[entry.kind, entry.name] = entry
+        return {**table, **body}
 
     def _take(self, entry: Entry, path: KeyPath) -> None:
         self._owners[path] = entry.kind, entry.name

@@ -52,7 +52,7 @@ def load(path: Path | None, environ: Mapping[str, str], known: Known) -> Loaded:
         raise SettingsError([*place.lines(problems), *overridden.problems])
     settings = _with_secret_key(settings, environ)
     warnings = [*place.lines(settings_rules.warnings(settings, environ, base)), *notes]
-    return Loaded(settings, path, warnings, found, overridden.document)
+    return Loaded(settings, path, warnings, found, overridden.document, text, overridden.origins)
 
 
 def _usual_path(environ: Mapping[str, str]) -> Path | None:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from llmhub_core.app import make_runner
+from llmhub_core.app import CONTROL, make_runner
 from llmhub_core.cli.common import known
 from llmhub_core.contracts.exchange import Record
 from llmhub_core.hub.configuration import Source
@@ -56,6 +56,7 @@ class House:
         if self._tune is not None:
             self._tune(self.hub)
         runner = make_runner(self.hub)
+        self.control = runner.app[CONTROL]
         self._stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
