@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmhub_core.admin.calls import Asked
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import Denied, not_found, unusable
+from llmhub_core.admin.shelf import body_of, is_switch
 from llmhub_core.admin.views import CandidateView, ExplainView, LeftOut, PluginView, SettingView
+from llmhub_core.contracts.configuration import Entry
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.settings_entries import Id
+from llmhub_core.hub.settings_origins import Origin, Origins
+from llmhub_core.hub.settings_words import KeyPath
 
 
 class ExplainAsked(Asked, kw_only=True):
@@ -82,47 +87,81 @@ def _in_use(hub: Hub) -> Iterator[str]:
 
 
 def settings(control: Control) -> list[SettingView]:
-    """Every setting that is in force."""
-    return list(_walk(control.hub.settings, ""))
+    """Every setting that is in force, and where it comes from."""
+    now = control.hub.configuration.now
+    walk = _Walk(Origins(now.loaded), now.merged.counting)
+    return list(walk.table(control.hub.settings, "", ()))
 
 
-def _walk(table: Any, prefix: str) -> Iterator[SettingView]:
-    for field in dataclasses.fields(table):
-        if field.metadata.get("hidden") and field.name != "plugins":
-            continue
-        value, key = getattr(table, field.name), f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(value):
-            yield from _walk(value, f"{key}.")
-        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-            for entry in value:
-                name = getattr(entry, "name", None) or getattr(entry, "model", "")
-                yield from _walk(entry, f"{key}[{name}].")
-        elif field.name == "plugins":
-            yield from _plugin_settings(value)
+class _Walk:
+    """Through the settings, with the place in the document that each of them has."""
+
+    def __init__(self, origins: Origins, entries: Mapping[Id, Entry]) -> None:
+        self._origins = origins
+        self._entries = entries
+
+    def table(self, table: Any, prefix: str, path: KeyPath, stored: Mapping[str, Any] = {}) -> Iterator[SettingView]:
+        """`stored` is what an entry says of this very table."""
+        for field in dataclasses.fields(table):
+            value, key, place = getattr(table, field.name), f"{prefix}{field.name}", (*path, field.name)
+            if field.name == "plugins" and not path:
+                yield from self._plugins(value)
+            elif field.metadata.get("hidden"):
+                if dataclasses.is_dataclass(value):  # a provider's own, in the same table
+                    yield from self.table(value, prefix, path, stored)
+            elif dataclasses.is_dataclass(value):
+                inner = stored.get(field.name)
+                yield from self.table(value, f"{key}.", place, inner if isinstance(inner, dict) else {})
+            elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+                for number, entry in enumerate(value):
+                    yield from self._entry(
+                        table, field.name, entry, f"{key}[{_name(entry)}].", (*place, number), stored
+                    )
+            else:
+                yield self._setting(key, field, value, place, field.name in stored)
+
+    def _entry(
+        self, above: Any, name: str, entry: Any, prefix: str, path: KeyPath, stored: Mapping[str, Any]
+    ) -> Iterator[SettingView]:
+        """One of several tables: what is stored of it is an entry of its own, or stands in that of the table above."""
+        kind = {"providers": "provider", "routes": "route", "tokens": "token", "keys": "key"}.get(name)
+        if kind is None:
+            inner = stored.get(name)
+            number = path[-1]
+            body = inner[number] if isinstance(inner, list) and isinstance(number, int) and number < len(inner) else {}
         else:
-            yield _setting(key, field, value)
+            known = self._entries.get((kind, f"{above.name}/{entry.name}" if kind == "key" else _name(entry)))  # type: ignore[arg-type]
+            body = {} if known is None else {**body_of(known), **({"secret": ""} if known.sealed else {})}
+            if known is not None and not is_switch(body):
+                body = {"name": "", "model": "", **body}
+        yield from self.table(entry, prefix, path, body if isinstance(body, dict) else {})
+
+    def _plugins(self, doors: Mapping[str, Mapping[str, Any]]) -> Iterator[SettingView]:
+        for door, tables in doors.items():
+            for name, options in tables.items():
+                if dataclasses.is_dataclass(options):
+                    yield from self.table(options, f"{door}.{name}.", (door, name))
+
+    def _setting(self, key: str, field: dataclasses.Field[Any], value: Any, path: KeyPath, stored: bool) -> SettingView:
+        secret = not field.repr or field.name in ("secret", "password", "token", "url")
+        origin = Origin("stored") if stored else self._origins.of(path)
+        shown: Any = ("***" if value or stored else "") if secret else _plain(value)
+        if field.name == "headers" and isinstance(shown, dict):  # people put secrets there all the same
+            shown = dict.fromkeys(shown, "***")
+        return SettingView(
+            key=key,
+            value=shown,
+            origin=origin.kind,
+            where=origin.where,
+            secret=secret,
+            help=str(field.metadata.get("help", "")),
+        )
 
 
-def _plugin_settings(doors: dict[str, dict[str, Any]]) -> Iterator[SettingView]:
-    for door, tables in doors.items():
-        for name, options in tables.items():
-            if dataclasses.is_dataclass(options):
-                yield from _walk(options, f"{door}.{name}.")
-
-
-def _setting(key: str, field: dataclasses.Field[Any], value: Any) -> SettingView:
-    secret = not field.repr or field.name in ("secret", "password", "token", "url")
-    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    shown: Any = ("***" if value else "") if secret else _plain(value)
-    if field.name == "headers" and isinstance(shown, dict):  # people put secrets there all the same
-        shown = dict.fromkeys(shown, "***")
-    return SettingView(
-        key=key,
-        value=shown,
-        origin="default" if value == default else "set",
-        secret=secret,
-        help=str(field.metadata.get("help", "")),
-    )
+def _name(entry: Any) -> str:
+    if hasattr(entry, "provider"):
+        return f"{entry.provider}/{entry.model}"
+    return str(getattr(entry, "name", "") or getattr(entry, "model", ""))
 
 
 def _plain(value: Any) -> Any:

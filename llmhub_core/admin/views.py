@@ -432,11 +432,12 @@ class PluginView(View):
 
 
 class SettingView(View):
-    """`value` as JSON; of a secret only whether there is one. `origin` is default, or set (by file or variable)."""
+    """`value` as JSON; of a secret only whether there is one. `where` is the file and line, or the variable."""
 
     key: str
     value: Any
-    origin: Literal["default", "set"]
+    origin: Literal["default", "file", "environment", "stored"]
+    where: str
     secret: bool
     help: str
 

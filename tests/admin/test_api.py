@@ -14,8 +14,9 @@ import jsonschema
 import msgspec
 import pytest
 from aiohttp import web
-from browsers import Browser, MakeBrowser, people_of
+from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
 
+from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.api import ENDPOINTS, ROOT, Endpoint
 from llmhub_core.admin.doors import Policy
 from llmhub_core.admin.scripts import NewAdminToken, made
@@ -155,6 +156,8 @@ async def test_the_matrix(house: House, browser: MakeBrowser, who: Any, credenti
                 wanted = {400} if method == "POST" else ({200} if who or path == "/setup" else {401})
             elif about_nobody(endpoint):
                 wanted = {400, 404}
+            elif "{provider}" in path and method in ("PATCH", "DELETE"):
+                wanted = {400, 409}  # the file's
             elif credential == "token" and path == "/session/password":
                 wanted = {400, 403}
             else:
@@ -255,9 +258,41 @@ async def test_no_answer_holds_a_secret(house: House, browser: MakeBrowser) -> N
     settings = {each["key"]: each for each in (await got(ann, "/settings"))["items"]}
     assert settings["providers[echo].keys[main].secret"]["value"] == "***"
     assert settings["server.drain"] | {"help": ""} == {
-        "key": "server.drain", "value": 30.0, "origin": "default", "secret": False, "help": ""
+        "key": "server.drain", "value": 30.0, "origin": "default", "where": "", "secret": False, "help": ""
     }  # fmt: skip
-    assert settings["providers[echo].keys[spare].priority"]["origin"] == "set"
+
+
+async def test_each_setting_tells_where_it_comes_from(browser: MakeBrowser) -> None:
+    async with House(CONFIG + "[server]\nport = 8090\n", {"LLMHUB_SERVER__DRAIN": "7"}) as house:
+        accounts = Accounts(people_of(house))
+        await accounts.add("ann", "admin", PASSWORD)
+        accounts.close()
+        ann = await browser("", house.url)
+        assert (await ann.sign_in("ann")).status == 200
+        for path, sent in (
+            ("/providers", {"name": "more", "kind": "echo", "models": ["m"]}),
+            ("/keys", {"provider": "echo", "name": "k1", "secret": "sk-stored-0123456789abcdef", "weight": 3}),
+            ("/routes/fast/disable", {}),
+        ):
+            assert (await ann.ask("POST", ROOT + path, json=sent)).status == 200
+        told = {each["key"]: each for each in (await got(ann, "/settings"))["items"]}
+        wanted = {
+            "server.drain": ("environment", "LLMHUB_SERVER__DRAIN"),
+            "server.port": ("file", "config.toml:25"),
+            "server.host": ("default", ""),
+            "providers[echo].kind": ("file", "config.toml:4"),
+            "providers[echo].keys[main].limits.rpm": ("file", "config.toml:8"),
+            "providers[echo].keys[main].limits.rpd": ("default", ""),
+            "providers[echo].keys[k1].weight": ("stored", ""),
+            "providers[echo].keys[k1].priority": ("default", ""),
+            "providers[echo].keys[k1].secret": ("stored", ""),
+            "providers[more].models": ("stored", ""),
+            "routes[fast].disabled": ("stored", ""),
+            "routes[fast].strategy": ("default", ""),
+            "routes[fast].deployments[echo/small].input_price": ("file", "config.toml:16"),
+        }
+        assert {key: (told[key]["origin"], told[key]["where"]) for key in wanted} == wanted
+        assert told["providers[echo].keys[k1].secret"]["value"] == "***"
 
 
 async def test_a_key_that_is_out_is_told_and_can_be_reset(house: House, browser: MakeBrowser) -> None:
