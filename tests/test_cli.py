@@ -280,7 +280,7 @@ def test_explain_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_token_is_shown_once_and_its_table_can_be_pasted(tmp_path: Path) -> None:
-    result = run("token", "add", "game-server")
+    result = run("token", "add", "game-server", "--table")
     assert result.exit_code == 0
     (token,) = re.findall(r"lh-\w{49}", result.stderr)
     assert token not in result.stdout
@@ -291,7 +291,7 @@ def test_a_token_is_shown_once_and_its_table_can_be_pasted(tmp_path: Path) -> No
 
 
 def test_a_token_in_json() -> None:
-    made = json.loads(run("token", "add", "app", "--json").stdout)
+    made = json.loads(run("token", "add", "app", "--table", "--json").stdout)
     assert made["name"] == "app"
     assert made["hash"] == digest(made["token"])
 

@@ -14,7 +14,7 @@ from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.past import Span, page_limit, span_or_all
 from llmhub_core.admin.refusals import unusable
 from llmhub_core.admin.views import AuditBreak, AuditCheck, AuditView, Page
-from llmhub_core.contracts.people import GENESIS, AuditEntry, AuditFilter
+from llmhub_core.contracts.people import GENESIS, AuditEntry, AuditFilter, PeopleStore
 
 PAGE = 1000
 """Entries that are looked at together; their digests are made beside the loop."""
@@ -63,12 +63,16 @@ def _linked(older: AuditEntry, newer: AuditEntry) -> bool:
 
 
 async def check(control: Control, asked: CheckAsked) -> AuditCheck:
+    return await check_store(control.people, asked)
+
+
+async def check_store(people: PeopleStore, asked: CheckAsked) -> AuditCheck:
     """Walk the whole chain, newest first."""
     breaks: list[AuditBreak] = []
     remembered = asked.number is None
     newer: AuditEntry | None = None
     count, last, last_digest, before = 0, 0, GENESIS, None
-    while page := await control.people.audit(PAGE, before):
+    while page := await people.audit(PAGE, before):
         if not count:
             last, last_digest = page[0].number, page[0].digest
         count += len(page)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from llmhub_core.cli.common import data_dir, fail, load_settings
+from llmhub_core.cli.common import data_dir, fail, load_source
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.people import PeopleStore
+from llmhub_core.hub.configuration import base_of
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.vault.opening import given_keys, open_vault
 
 T = TypeVar("T")
 
@@ -20,8 +24,12 @@ def with_hub(work: Callable[[Hub], Awaitable[T]], config: Path | None, folder: P
     Ends the command with a sentence if that cannot be, or if what was wanted is refused."""
     from llmhub_core.admin.refusals import Denied
 
+    async def inside() -> T:
+        async with open_hub(config, folder) as hub:
+            return await work(hub)
+
     try:
-        return asyncio.run(_with_hub(work, config, folder))
+        return asyncio.run(inside())
     except StartError as error:
         fail(str(error))
     except Denied as denied:
@@ -39,9 +47,11 @@ def with_people(work: Callable[[PeopleStore], Awaitable[T]], config: Path | None
     return with_hub(those, config, folder)
 
 
-async def _with_hub(work: Callable[[Hub], Awaitable[T]], config: Path | None, folder: Path | None) -> T:
-    loaded, registry = load_settings(config)
-    hub = Hub(loaded.settings, registry, data_dir(folder), loaded.path.absolute().parent if loaded.path else None)
+@asynccontextmanager
+async def open_hub(config: Path | None, folder: Path | None) -> AsyncIterator[Hub]:
+    """Its store is open, nothing else runs, and the data folder's lock is left to a hub that serves."""
+    loaded, registry, source = load_source(config)
+    hub = Hub(loaded.settings, registry, data_dir(folder), base_of(loaded), source, loaded)
     hub.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     await hub.store.start()
     try:
@@ -50,6 +60,12 @@ async def _with_hub(work: Callable[[Hub], Awaitable[T]], config: Path | None, fo
             await hub.store.migrate()
         elif not state.is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
-        return await work(hub)
+        yield hub
     finally:
         await hub.store.stop()
+
+
+async def open_vault_of(hub: Hub) -> None:
+    """As the hub itself does when it starts."""
+    keys = given_keys(hub.settings.secrets.keys, os.environ, hub.base, hub.data)
+    hub.vault = await open_vault(keys, hub.store.configuration, hub.data)

@@ -1,0 +1,108 @@
+"""llm-hub key"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from llmhub_core.admin.entries import Entries
+from llmhub_core.cli.common import fail, print_json
+from llmhub_core.cli.entry import (
+    ON_HOST,
+    add_acts,
+    add_list,
+    common,
+    run,
+    secret_from,
+    set_option,
+    show,
+    table_of,
+)
+
+
+@click.group("key")
+def command() -> None:
+    """API keys of providers, as PROVIDER/KEY. Works while the hub runs, and while it does not."""
+
+
+@command.command("add")
+@click.argument("name", metavar="PROVIDER/KEY")
+@click.option("--secret", default="", help="Where the secret lies: env:NAME or file:/path.")
+@click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input; it rests sealed.")
+@set_option
+@common
+def add(
+    name: str,
+    secret: str,
+    secret_stdin: bool,
+    settings: tuple[str, ...],
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Add a key."""
+    table = {**table_of(settings), "secret": secret_from(secret, secret_stdin)}
+    show(run(lambda entries: entries.add("key", name, table, ON_HOST), config, data_dir), as_json, "is added")
+
+
+@command.command("import")
+@click.argument("provider")
+@click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
+@click.option("--prefix", default="key", show_default=True, help="What keys without a name are called, with a number.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@set_option
+@common
+def import_keys(
+    provider: str,
+    file: TextIO,
+    prefix: str,
+    dry_run: bool,
+    settings: tuple[str, ...],
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Add many keys of PROVIDER: a secret a line, CSV with a column secret, or a JSON array."""
+    from llmhub_core.admin import key_import
+
+    text = file.read()
+
+    async def work(entries: Entries) -> list[key_import.Imported]:
+        rows = key_import.rows(text, "auto")
+        return await key_import.take(entries, provider, rows, table_of(settings), prefix, ON_HOST, dry_run)
+
+    told = run(work, config, data_dir)
+    if as_json:
+        own = ("line", "name", "hint", "result", "why")
+        print_json([{name: getattr(each, name) for name in own} for each in told])
+    else:
+        for each in told:
+            why = f": {each.why}" if each.why else ""
+            click.echo(f"line {each.line}: {each.name} {each.hint} {each.result}{why}")
+    if any(each.result == "refused" for each in told):
+        raise click.exceptions.Exit(1)
+
+
+@command.command("test")
+@click.argument("name", metavar="PROVIDER/KEY")
+@click.option("--model", default="", help="Ask this model for one token, instead of asking for the list of models.")
+@common
+def test(name: str, model: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Ask the provider with the key, once, from this machine."""
+    from llmhub_core.cli.reach import tried
+
+    (found,) = tried(config, data_dir, name, model)
+    if as_json:
+        print_json(found)
+    elif found["works"]:
+        models = f", {len(found['models'])} models" if found["models"] else ""
+        click.echo(f"{name} works ({found['ms']:.0f} ms{models}).")
+    if not found["works"]:
+        status = f"{found['status']} " if found["status"] else ""
+        fail("" if as_json else f"{name} does not work: {status}{found['code']} {found['message']}".strip())
+
+
+add_list(command, "key")
+add_acts(command, "key", "PROVIDER/KEY")
