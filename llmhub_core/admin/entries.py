@@ -97,7 +97,7 @@ class Entries:
             return await self.switch(kind, name, patch["disabled"], by, expected)
         entry = self.own(shelf, item, expected)
         before = body_of(entry)
-        body = {**before, **patch}
+        body = {**before, **_unmasked(before, patch)}
         if kind == "key" and "secret" in patch:
             if self._is_present(shelf, item, patch["secret"]):
                 body = {**body, "secret": before["secret"]} if "secret" in before else _without(body, "secret")
@@ -309,6 +309,15 @@ def _mind_revision(item: Item, expected: int | None) -> None:
 
 def _is_shown(secret: object) -> bool:
     return isinstance(secret, str) and secret.startswith(SEEN)
+
+
+def _unmasked(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent back as it was shown is what it was: a provider's own secrets, and its headers."""
+    found = {key: before[key] if value == MASKED and key in before else value for key, value in patch.items()}
+    headers, were = found.get("headers"), before.get("headers")
+    if isinstance(headers, dict) and isinstance(were, dict):
+        found["headers"] = {key: were.get(key, value) if value == MASKED else value for key, value in headers.items()}
+    return found
 
 
 def _without(body: Mapping[str, Any], name: str) -> dict[str, Any]:

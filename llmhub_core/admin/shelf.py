@@ -129,6 +129,8 @@ def masked(kind: EntryKind, table: Mapping[str, Any], known: Known) -> dict[str,
         for name in _secret_options(known.provider_kinds.get(str(table.get("kind", "")))):
             if shown.get(name):
                 shown[name] = MASKED
+        if isinstance(shown.get("headers"), dict):  # people put secrets there all the same
+            shown["headers"] = dict.fromkeys(shown["headers"], MASKED)
     return {name: _plain(value) for name, value in shown.items()}
 
 

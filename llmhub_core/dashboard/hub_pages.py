@@ -24,7 +24,7 @@ async def settings(visit: Visit) -> web.Response:
     only = visit.request.query.get("only") == "set"
     groups: dict[str, list[tuple[str, SettingView]]] = {}
     for line in setting.settings(visit.control):
-        if not only or line.origin == "set":
+        if not only or line.origin != "default":
             table, _, name = line.key.rpartition(".")
             groups.setdefault(table or "hub", []).append((name, line))
     return render(visit, "settings.html", {"groups": groups.items(), "only": only})
