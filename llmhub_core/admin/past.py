@@ -16,6 +16,7 @@ from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found, unusable
 from llmhub_core.admin.views import (
     AttemptView,
+    DecisionView,
     LeftOut,
     Page,
     RequestLine,
@@ -147,7 +148,7 @@ async def request(control: Control, id: str) -> RequestView:
     if record is None:
         raise not_found("request of that id")
     own = set(RequestView.__struct_fields__) - set(RequestLine.__struct_fields__)
-    plain = own - {"tags", "tried", "left_out"}
+    plain = own - {"tags", "tried", "left_out", "decisions"}
     return RequestView(
         **_facts(record),
         **{name: getattr(record, name) for name in plain},
@@ -157,6 +158,10 @@ async def request(control: Control, id: str) -> RequestView:
             for attempt in record.attempts
         ],
         left_out=[LeftOut(candidate=label, why=why) for label, why in record.left_out],
+        decisions=[
+            DecisionView(**{name: getattr(decision, name) for name in DecisionView.__struct_fields__})
+            for decision in record.decisions
+        ],
     )
 
 

@@ -382,6 +382,21 @@ class LeftOut(View):
     why: str
 
 
+class DecisionView(View):
+    """An order that a strategy made, with what it depended on: `numbers` has the live numbers that the strategy looks
+    at, each as a list in the order of `order`. `of` is how many candidates there were, if more than `order` has."""
+
+    route: str
+    strategy: str
+    order: list[str]
+    numbers: dict[str, list[float | int | None]]
+    turn: int
+    draw: float
+    warm: str
+    of: int
+    last_resort: bool
+
+
 class RequestView(RequestLine):
     dialect: str
     operation: str
@@ -397,6 +412,7 @@ class RequestView(RequestLine):
     adapted: list[str]
     tried: list[AttemptView]
     left_out: list[LeftOut]
+    decisions: list[DecisionView]
 
 
 # how it is set up

@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "Say what is wrong with the configuration, all of it, with line and column.",
     "plugins": "Show what is loaded, from where, and what failed and why.",
     "explain": "Show which candidates a model name leads to, in which order, and why the others not.",
+    "replay": "Make logged decisions again, under this or another configuration, and show which would differ.",
     "usage": "Sum up what was used.",
     "migrate": "Bring the database to the schema of this version.",
     "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",

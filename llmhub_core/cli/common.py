@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,18 @@ data_option = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is written that must last."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+_SPAN = re.compile(r"(\d+)\s*(m|h|d|w)")
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def span(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """The callback of options that say how far back, in seconds."""
+    found = _SPAN.fullmatch(value.strip())
+    if found is None:
+        raise click.BadParameter("give a number and a unit, such as 90m, 24h, 7d or 4w")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def fail(message: str) -> NoReturn:

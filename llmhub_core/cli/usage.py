@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,24 +19,16 @@ from llmhub_core.cli.common import (
     load_settings,
     print_json,
     print_table,
+    span,
 )
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.metadata_store import UsageQuestion, UsageRow
 
 GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
-_SPAN = re.compile(r"(\d+)\s*(m|h|d|w)")
-_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def _span(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    found = _SPAN.fullmatch(value.strip())
-    if found is None:
-        raise click.BadParameter("give a number and a unit, such as 90m, 24h, 7d or 4w")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 @click.command("usage")
-@click.option("--since", default="24h", callback=_span, help="How far back: 90m, 24h, 7d, 4w.", show_default=True)
+@click.option("--since", default="24h", callback=span, help="How far back: 90m, 24h, 7d, 4w.", show_default=True)
 @click.option(
     "--by", "groups", multiple=True, type=click.Choice(GROUPS), default=("model",), help="Group by; may be repeated."
 )

@@ -110,6 +110,7 @@ from llmhub_core.contracts.errors import (
 from llmhub_core.contracts.exchange import (
     Attempt,
     Caller,
+    Decision,
     Exchange,
     Outcome,
     Plan,
@@ -253,6 +254,7 @@ __all__ = [
     "Choice",
     "ConfigurationStore",
     "ContentPart",
+    "Decision",
     "Deployment",
     "Dialect",
     "Effort",

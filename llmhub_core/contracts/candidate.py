@@ -72,19 +72,17 @@ class Candidate:
     deployment: Deployment
     key: ProviderKey
 
+    label: str = field(init=False, compare=False, repr=False)
+    """``provider/model#key``: for records, logs and explanations; never for callers."""
     subjects: tuple[str, ...] = field(init=False, compare=False, repr=False)
     """All that may be held against it: its key, its account, its model of this account, its provider."""
 
     def __post_init__(self) -> None:
-        key = self.key
-        own, model, place = f"key:{key.id}", f"model:{key.account}/{self.deployment.model}", f"provider:{key.provider}"
+        key, deployment = self.key, self.deployment
+        own, model, place = f"key:{key.id}", f"model:{key.account}/{deployment.model}", f"provider:{key.provider}"
         subjects = (own, key.account, model, place) if key.group else (own, model, place)
         object.__setattr__(self, "subjects", subjects)
-
-    @property
-    def label(self) -> str:
-        """``provider/model#key``: for records, logs and explanations; never for callers."""
-        return f"{self.deployment.provider}/{self.deployment.model}#{self.key.name}"
+        object.__setattr__(self, "label", f"{deployment.provider}/{deployment.model}#{key.name}")
 
 
 @dataclass(slots=True, eq=False)

@@ -60,13 +60,41 @@ class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
     detail: str = ""
 
 
+Numbers = dict[str, list[float | int | None]]
+"""What live numbers were: for each name of `CandidateStats` one a candidate."""
+
+
+class Decision(msgspec.Struct, omit_defaults=True, gc=False):
+    """One order that a strategy made of candidates that could be used, with all that it depended on beside the
+    configuration: made again, it is the same. Where there was but one candidate there was nothing to decide.
+
+    order        labels of candidates, best first
+    numbers      the live numbers that the strategy reads, as they were, one for each of `order`
+    affinity     the conversation's key (a digest) and `warm` the label of who served it last, if the route asks for it
+    of           how many candidates there were, if more than `order` has
+    last_resort  they failed of late, all of them, and were asked because nobody else was left
+    """
+
+    route: str
+    strategy: str
+    turn: int
+    draw: float
+    order: list[str]
+    numbers: Numbers = {}
+    affinity: str = ""
+    warm: str = ""
+    of: int = 0
+    last_resort: bool = False
+
+
 class Plan(msgspec.Struct):
     """The candidates in the order in which they are tried, and why each other one was left out.
 
     `soonest` is in how many seconds the first of those left out returns; None if none will by itself.
     `timeouts`, `fallbacks_on` (other routes, by the code of a refusal) and `wait` (seconds that a request may stand in
     line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it;
-    `hedge` and `continues` are its wishes for slow answers and for broken ones.
+    `hedge` and `continues` are its wishes for slow answers and for broken ones. `decisions` are the orders that made
+    `candidates`, one for each route in which there was a choice.
     """
 
     route: str
@@ -81,6 +109,7 @@ class Plan(msgspec.Struct):
     warm: str = ""
     hedge: bool = False
     continues: bool = False
+    decisions: list[Decision] = []
 
 
 class Record(msgspec.Struct, omit_defaults=True, gc=False):
@@ -124,6 +153,7 @@ class Record(msgspec.Struct, omit_defaults=True, gc=False):
     cost: int | None = None
     client_request_id: str = ""
     tags: Mapping[str, str] = {}
+    decisions: list[Decision] = []
 
 
 class Exchange:
@@ -249,6 +279,8 @@ class Exchange:
             record.client_request_id = client_request_id[:128]
         if self.tags:
             record.tags = self.tags
+        if plan is not None and plan.decisions:
+            record.decisions = plan.decisions
         return record
 
 

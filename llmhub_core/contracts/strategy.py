@@ -5,9 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.plugin import Plugin
+
+LIVE_NUMBERS = ("in_flight", "picks", "last_pick", "first_token", "failures", "quota_left", "quota_step", "price")
+"""Those of `CandidateStats` that a strategy may decide by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,13 @@ class Choice:
 
 
 class Strategy(Plugin):
-    """Pure: no I/O, no clock, no randomness of its own, and it changes nothing that it is shown."""
+    """Pure: no I/O, no clock, no randomness of its own, and it changes nothing that it is shown.
+
+    `reads` names the numbers of `CandidateStats` that the order depends on: they are noted with each decision, so that
+    it can be made again (`llm-hub replay`). Without a word of it all are noted.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = LIVE_NUMBERS
 
     @abstractmethod
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:

@@ -268,6 +268,8 @@ def _lossless_first(exchange: Exchange, hub: Hub) -> list[CandidateStats]:
         if _priority(stats) != priority:
             break
         if place and not _loses(exchange, hub, stats):
+            why = "loss: its wire format cannot say all that is asked, so another one is asked first"
+            exchange.plan.left_out.append((candidates[0].candidate.label, why))
             return [stats, *candidates[:place], *candidates[place + 1 :]]
     return candidates
 

@@ -14,8 +14,9 @@ from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import Forbidden, NoCandidateLeft
 from llmhub_core.contracts.exchange import Exchange, Plan
 from llmhub_core.contracts.operations import COUNT_TOKENS
-from llmhub_core.contracts.strategy import Choice, warm_first
+from llmhub_core.contracts.strategy import Choice
 from llmhub_core.gateway.affinity import affinity_of
+from llmhub_core.gateway.decisions import decided, order_by
 from llmhub_core.hub.catalog import Route, Standing
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
@@ -70,8 +71,11 @@ def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None =
         made.affinity = affinity
         made.warm = hub.affinity.warm(affinity, measured=route.affinity == "prefix")
     failing = _extend(made, route, hub, dialect, turn, {route.model})
-    if not made.candidates:
-        _readmit(made, failing)
+    if failing:
+        if made.candidates:
+            made.decisions = [decision for decision in made.decisions if not decision.last_resort]
+        else:
+            _readmit(made, failing)
     return made
 
 
@@ -129,8 +133,8 @@ def _extend(
             continue
         usable.append(stats)
     made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn, made)
-    if len(failing) > 1:
-        failing = _ordered(failing, route, turn, made)
+    if len(failing) > 1 and not made.candidates:
+        failing = _ordered(failing, route, turn, made, last_resort=True)
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
@@ -146,10 +150,13 @@ def leave_out(made: Plan, candidate: Candidate, mark: Mark, now: float) -> None:
         _sooner(made, mark.until - now)
 
 
-def _ordered(standing: list[CandidateStats], route: Route, turn: int, made: Plan) -> list[CandidateStats]:
+def _ordered(
+    standing: list[CandidateStats], route: Route, turn: int, made: Plan, last_resort: bool = False
+) -> list[CandidateStats]:
     choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311
-    order = route.strategy.order(choice, standing)
-    return list(warm_first(order, made.warm) if made.warm else order)
+    order = order_by(route.strategy, choice, standing)
+    made.decisions.append(decided(route.strategy, choice, order, last_resort))
+    return order
 
 
 def _why(state: str, reason: str, until: float | None, now: float) -> str:
@@ -163,7 +170,8 @@ def _sooner(made: Plan, seconds: float) -> None:
 
 def no_candidate(made: Plan) -> NoCandidateLeft:
     """The refusal when nobody is left: a 429 with the soonest return, a 503 if none returns by itself."""
-    if made.left_out and all(why.startswith("cannot") for _, why in made.left_out):
+    able = [why for _, why in made.left_out if not why.startswith("not allowed")]
+    if able and all(why.startswith("cannot") for why in able):
         return NoCandidateLeft(
             f"No provider behind {made.route} can do what this path asks for; choose another model.",
             status=400,

@@ -20,6 +20,9 @@ AD_HOC_ROUTES = 1000
 LONGEST_NAME = 256
 """… and no longer ones are looked for."""
 
+MOST_LEFT_OUT = 16
+"""Keys of a deployment that the configuration leaves out and that each decision tells of one by one."""
+
 NO_SECRET = Secret("")
 
 
@@ -156,11 +159,19 @@ class Catalog:
     def left_out(self, deployment: Deployment) -> list[tuple[str, str]]:
         """The other ones, that the configuration takes out of use, and why."""
         place = self._place(deployment)
-        return [
-            (Candidate(deployment, key).label, ": ".join(place.out[key.name]))
-            for key in (_allowed(place, deployment) if place.out else ())
-            if key.name in place.out
-        ]
+        found: list[tuple[str, str]] = []
+        for key in place.keys:
+            if not _may_serve(key, deployment.model):
+                why = f"not allowed: the key serves {', '.join(key.models[:3]) or 'nothing'}"
+            elif key.name in place.out:
+                why = ": ".join(place.out[key.name])
+            else:
+                continue
+            found.append((Candidate(deployment, key).label, why))
+        if len(found) > MOST_LEFT_OUT:
+            more = f"not allowed or disabled: {len(found) - MOST_LEFT_OUT} more keys"
+            found[MOST_LEFT_OUT:] = [(f"{deployment.provider}/{deployment.model}", more)]
+        return found
 
     def _place(self, deployment: Deployment) -> Place:
         place = self.places.get(deployment.provider)
@@ -259,7 +270,11 @@ class Catalog:
 
 
 def _allowed(place: Place, deployment: Deployment) -> list[ProviderKey]:
-    return [key for key in place.keys if any(_matches(pattern, deployment.model) for pattern in key.models)]
+    return [key for key in place.keys if _may_serve(key, deployment.model)]
+
+
+def _may_serve(key: ProviderKey, model: str) -> bool:
+    return any(_matches(pattern, model) for pattern in key.models)
 
 
 def _renew(stats: Standing, candidate: Candidate, place: Place) -> None:

@@ -85,7 +85,7 @@ class Standings:
 
     async def start(self) -> None:
         self._started = True
-        self._set_prices()
+        set_prices(self._catalog, self._pricing)
         self._accounts = _accounts(self._catalog)
         if self._accounts:
             await self.look()
@@ -95,7 +95,7 @@ class Standings:
         """Another catalog counts from now on. What was learned of limits that stay is kept."""
         was = {account.limits: account for account in self._accounts}
         self._catalog = catalog
-        self._set_prices()
+        set_prices(self._catalog, self._pricing)
         self._accounts = _accounts(catalog)
         for account in self._accounts:
             if account.limits in was:
@@ -150,14 +150,16 @@ class Standings:
             stats.quota_left = 0.0 if resting else account.share
             stats.quota_step = step
 
-    def _set_prices(self) -> None:
-        prices: dict[Deployment, float | None] = {}
-        for route in self._catalog.routes.values():
-            for stats in route.standing:
-                deployment = stats.candidate.deployment
-                if deployment not in prices:
-                    prices[deployment] = self._pricing.blended(deployment)
-                stats.price = prices[deployment]
+
+def set_prices(catalog: Catalog, pricing: Pricing) -> None:
+    """Write down the price of each candidate in a route."""
+    prices: dict[Deployment, float | None] = {}
+    for route in catalog.routes.values():
+        for stats in route.standing:
+            deployment = stats.candidate.deployment
+            if deployment not in prices:
+                prices[deployment] = pricing.blended(deployment)
+            stats.price = prices[deployment]
 
 
 def _accounts(catalog: Catalog) -> list[_Account]:

@@ -14,6 +14,7 @@ from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, pr
 
 class Cheapest(Strategy):
     name = "cheapest"
+    reads = ("price",)
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:

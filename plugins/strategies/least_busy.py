@@ -17,6 +17,7 @@ GOLDEN = 0.6180339887498949
 
 class LeastBusy(Strategy):
     name = "least_busy"
+    reads = ("in_flight",)
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:

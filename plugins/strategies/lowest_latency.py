@@ -22,6 +22,7 @@ HALVING = 10.0
 
 class LowestLatency(Strategy):
     name = "lowest_latency"
+    reads = ("first_token", "failures", "in_flight", "last_pick")
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:

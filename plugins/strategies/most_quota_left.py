@@ -15,6 +15,7 @@ _quota_left = attrgetter("quota_left")
 
 class MostQuotaLeft(Strategy):
     name = "most_quota_left"
+    reads = ("quota_left",)
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:

@@ -9,6 +9,7 @@ from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, pr
 
 class Priority(Strategy):
     name = "priority"
+    reads = ()
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         if len(standing) < 2:

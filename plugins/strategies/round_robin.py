@@ -9,6 +9,7 @@ from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl
 
 class RoundRobin(Strategy):
     name = "round_robin"
+    reads = ()
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         first = choice.turn % len(standing) if standing else 0

@@ -12,6 +12,7 @@ from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, pr
 
 class Weighted(Strategy):
     name = "weighted"
+    reads = ()
 
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         ordered: list[CandidateStats] = []

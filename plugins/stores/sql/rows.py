@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from llmhub_core.contracts import Attempt, Record
+from llmhub_core.contracts import Attempt, Decision, Record
 
-JSON_COLUMNS = ("attempts", "left_out", "adapted", "tags")
+JSON_COLUMNS = ("attempts", "left_out", "adapted", "tags", "decisions")
 SCALAR_COLUMNS = tuple(name for name in Record.__struct_fields__ if name not in JSON_COLUMNS)
 COLUMNS = SCALAR_COLUMNS + JSON_COLUMNS
 """The order of a row's values, which is that of the table's columns."""
@@ -26,6 +26,7 @@ _attempts = msgspec.json.Decoder(list[Attempt]).decode
 _times = msgspec.json.Decoder(tuple[float, float | None]).decode
 _left_out = msgspec.json.Decoder(list[tuple[str, str]]).decode
 _adapted = msgspec.json.Decoder(list[str]).decode
+_decisions = msgspec.json.Decoder(list[Decision]).decode
 _tags = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -37,6 +38,7 @@ def row_of(record: Record) -> Row:
         _encode(record.left_out).decode() if record.left_out else "[]",
         _encode(record.adapted).decode() if record.adapted else "[]",
         _encode(record.tags).decode() if record.tags else "{}",
+        decisions_text(record),
     )
 
 
@@ -47,6 +49,7 @@ def record_of(row: Sequence[Any]) -> Record:
     values["left_out"] = _left_out(values["left_out"])
     values["adapted"] = _adapted(values["adapted"])
     values["tags"] = _tags(values["tags"])
+    values["decisions"] = _decisions(values["decisions"])
     record = Record(**values)
     if not record.attempts and attempts != "[]":
         started, ended = _times(attempts)
@@ -64,6 +67,11 @@ def attempts_text(record: Record) -> str:
     if only.reason == "ok" and len(attempts) == 1 and only == _only_attempt(record, only.started_ms, only.ended_ms):
         return _encode((only.started_ms, only.ended_ms)).decode()
     return _encode(attempts).decode()
+
+
+def decisions_text(record: Record) -> str:
+    """JSON."""
+    return _encode(record.decisions).decode() if record.decisions else "[]"
 
 
 def _only_attempt(record: Record, started: float, ended: float | None) -> Attempt:
@@ -96,7 +104,7 @@ def _storable(value: Any) -> Any:
             return {_storable(key): _storable(each) for key, each in value.items()}
         case list() | tuple():
             return type(value)(_storable(each) for each in value)
-        case Attempt():
+        case Attempt() | Decision():
             return msgspec.structs.replace(
                 value, **{name: _storable(getattr(value, name)) for name in value.__struct_fields__}
             )

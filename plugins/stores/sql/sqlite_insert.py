@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from llmhub_plugins.stores.sql.rows import COLUMNS, attempts_text, row_of
+from llmhub_plugins.stores.sql.rows import COLUMNS, attempts_text, decisions_text, row_of
 from llmhub_plugins.stores.sql.tables import records
 from sqlalchemy.dialects import sqlite
 
@@ -44,7 +44,7 @@ _LITERALS = {
 _APART = ("stream", "cost", "attempts")
 _NO_COST = -(2**63)
 """Goes for None, and 0 and 1 for False and True: over these the driver takes three times as long."""
-_TOLD = tuple(name for name in COLUMNS if name not in PLAIN and name not in _APART)
+_TOLD = tuple(name for name in COLUMNS if name not in PLAIN and name not in (*_APART, "decisions"))
 
 _usual = attrgetter(*PLAIN)
 _USUALLY = tuple(PLAIN.values())
@@ -74,24 +74,30 @@ class _Statements:
 
 
 _ANY = _Statements(COLUMNS, ["?"] * len(COLUMNS))
-_PLAIN = _Statements(
-    (*_TOLD, *_APART, *PLAIN),
-    (*("?" for _ in _TOLD), "?", f"NULLIF(?, {_NO_COST})", "?", *_LITERALS.values()),
-)
+_COLUMNS = (*_TOLD, *_APART, *PLAIN)
+_VALUES = (*("?" for _ in _TOLD), "?", f"NULLIF(?, {_NO_COST})", "?", *_LITERALS.values())
+_PLAIN = _Statements((*_COLUMNS, "decisions"), (*_VALUES, "'[]'"))
+_DECIDED = _Statements((*_COLUMNS, "decisions"), (*_VALUES, "?"))
+"""Plain but for a choice among candidates."""
 
 
 def insert(cursor: sqlite3.Cursor, batch: Sequence[Record]) -> int:
     """How many of them were not there yet."""
     plain: list[Any] = []
+    decided: list[Any] = []
     other: list[Any] = []
     for record in batch:
         if _usual(record) == _USUALLY:
-            cost = record.cost
-            plain += _told(record)
-            plain += (1 if record.stream else 0, _NO_COST if cost is None else cost, attempts_text(record))
+            cost, rows = record.cost, plain
+            if record.decisions:
+                rows = decided
+            rows += _told(record)
+            rows += (1 if record.stream else 0, _NO_COST if cost is None else cost, attempts_text(record))
+            if record.decisions:
+                rows.append(decisions_text(record))
         else:
             other += row_of(record)
-    return _PLAIN.insert(cursor, plain) + _ANY.insert(cursor, other)
+    return _PLAIN.insert(cursor, plain) + _DECIDED.insert(cursor, decided) + _ANY.insert(cursor, other)
 
 
 def insert_singly(cursor: sqlite3.Cursor, batch: Sequence[Record]) -> Iterator[Record]:

@@ -79,6 +79,7 @@ records = Table(
     _text("left_out"),
     _text("adapted"),
     _text("tags"),
+    Column("decisions", Text, nullable=False, server_default="[]"),
     Index("ix_records_arrived_at", "arrived_at", "id", *FILTERS),
     Index("ix_records_caller", "caller", "arrived_at", "id", "model", "provider"),
     Index(

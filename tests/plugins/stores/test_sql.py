@@ -34,6 +34,7 @@ from sqlalchemy import Connection, select
 
 from llmhub_core.contracts import (
     Attempt,
+    Decision,
     MetadataStore,
     Record,
     SchemaState,
@@ -226,7 +227,8 @@ async def test_a_record_comes_back_as_it_went(store: Store) -> None:
 
 def went_well(number: int, **changes: Any) -> Record:
     """Served at the first try, as most are."""
-    return record(number, attempts=[Attempt("openai", "gpt-4o-mini", "main", 0.25, "ok", 200, 81.0, 300.0)], **changes)
+    attempts = [Attempt("openai", "gpt-4o-mini", "main", 0.25, "ok", 200, 81.0, 300.0)]
+    return record(number, **{"attempts": attempts, **changes})
 
 
 @pytest.mark.parametrize("amount", [*range(1, 4), *range(TOGETHER - 1, TOGETHER + 2), 2 * TOGETHER, 5 * TOGETHER - 1])
@@ -239,6 +241,8 @@ async def test_batches_of_any_size_and_mixture_come_back(store: Store, amount: i
         {"tags": {"a": "b"}},
         {"adapted": ["seed=dropped"]},
         {"left_out": [("a", "b")]},
+        {"decisions": [Decision("fast", "busy", 7, 0.1 + 0.2, ["a/m#k"], {"in_flight": [0]}, "c", "a/m#k")]},
+        {"decisions": [Decision("fast", "mine", 7, 0.5, ["a/m#k"], {"first_token": [None]}, of=99, last_resort=True)]},
         {"cost": None},
         {"cost": 0},
     ]
