@@ -31,7 +31,10 @@ HubError                    status, code, source, retryable
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
+
+from llmhub_core.contracts.rates import SeenLimit
 
 Source = Literal["gateway", "capacity", "provider", "network"]
 """Who said no: the hub's own rules, its lack of usable keys, a provider, or the wire between."""
@@ -186,7 +189,8 @@ class UpstreamLimited(UpstreamError):
     """Out of quota for a time. `retry_after` None means that the provider did not say for how long.
 
     `scope` is what the limit belongs to; `exhausted` means that waiting minutes does not help (no credit,
-    a spent daily quota); `oversized` that this one request is larger than the whole limit.
+    a spent daily quota); `oversized` that this one request is larger than the whole limit. `limits` are those
+    that the error names.
     """
 
     status, code = 429, "rate_limit_exceeded"
@@ -195,6 +199,7 @@ class UpstreamLimited(UpstreamError):
     scope: LimitScope = "key"
     exhausted: bool = False
     oversized: bool = False
+    limits: Sequence[SeenLimit] = ()
 
 
 class UpstreamOverloaded(UpstreamError):

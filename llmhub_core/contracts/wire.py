@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from llmhub_core.contracts.errors import BadRequest
+from llmhub_core.contracts.rates import said_at
 
 MAX_FRAME = 8 * 1024 * 1024
 """One event may be this large (inline images are); a larger one is garbage or an attack."""
@@ -307,7 +307,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(value) * scale
         except ValueError:
             try:
-                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+                seconds = parsedate_to_datetime(value).timestamp() - said_at(headers)
             except (TypeError, ValueError):
                 continue
         if 0 <= seconds < 1e9:

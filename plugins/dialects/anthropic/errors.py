@@ -13,14 +13,18 @@ from llmhub_plugins.dialects.anthropic.words import NAME
 
 from llmhub_core.contracts import (
     HubError,
+    UpstreamDenied,
     UpstreamError,
     UpstreamLimited,
     UpstreamModelMissing,
+    UpstreamOverloaded,
     UpstreamRefused,
     dump_json,
+    limits_in_words,
     load_json,
     retry_after,
     safe_text,
+    said_at,
     upstream_error,
 )
 
@@ -54,6 +58,8 @@ _REGAIN = re.compile(r"regain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC")
 _TOO_LONG = re.compile(
     r"(?:prompt|input) is too long|exceed(?:s|ed)? (?:the )?(?:model's )?context (?:limit|window)", re.IGNORECASE
 )
+_REGION = re.compile(r"not available in your (?:country|region)|unsupported (?:country|region)", re.IGNORECASE)
+_ORGANIZATION = re.compile(r"organization has been (?:disabled|suspended)", re.IGNORECASE)
 # The model is not there, or not for this account, said by Bedrock and Vertex AI; the key may be good for others.
 _NO_MODEL = re.compile(
     r"access to the model|model access is denied|provided model identifier|model use case details"
@@ -72,12 +78,12 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         said = load_json(body)
     except ValueError:
         said = None
-    found = said.get("error") if isinstance(said, dict) else None
+    found, now = said.get("error") if isinstance(said, dict) else None, said_at(headers)
     if isinstance(found, dict):
-        error = _error(status, found, said.get("request_id"))
+        error = _error(status, found, said.get("request_id"), now)
     elif isinstance(said, dict) and isinstance(said.get("message"), str):
         kind = headers.get("x-amzn-errortype", "").partition(":")[0]
-        error = _error(status, {"type": safe_text(kind), "message": said["message"]}, None)
+        error = _error(status, {"type": safe_text(kind), "message": said["message"]}, None, now)
     else:
         text = body[:2000].decode("utf-8", "replace").strip()
         message = "" if text.startswith(("<", "{", "[")) else safe_text(text)
@@ -89,6 +95,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     if error.retry_after is None:
         wait = retry_after(headers)
         error.retry_after = _until_reset(headers) if wait is None and isinstance(error, UpstreamLimited) else wait
+    if isinstance(error, UpstreamOverloaded) and (status == 529 or error.provider_code == "overloaded_error"):
+        error.scope = "provider"
     return error
 
 
@@ -98,10 +106,10 @@ def decode_stream_error(said: Any) -> UpstreamError:
     found = said.get("error")
     if not isinstance(found, dict):
         found = {"message": found if isinstance(found, str) else ""}
-    return _error(_STATUS_OF_TYPE.get(str(found.get("type")), 500), found, said.get("request_id"))
+    return _error(_STATUS_OF_TYPE.get(str(found.get("type")), 500), found, said.get("request_id"), time.time())
 
 
-def _error(status: int, found: Mapping[str, Any], request_id: Any) -> UpstreamError:
+def _error(status: int, found: Mapping[str, Any], request_id: Any, now: float) -> UpstreamError:
     kind = str(found.get("type") or "")
     message = safe_text(str(found.get("message") or ""))
     error = upstream_error(_meant(status, kind, message), message)
@@ -109,7 +117,12 @@ def _error(status: int, found: Mapping[str, Any], request_id: Any) -> UpstreamEr
         error.scope = "group"  # limits and credit belong to the organisation, not to one of its keys
         if regain := _REGAIN.search(message):
             back = datetime.fromisoformat(f"{regain[1]}T{regain[2]}+00:00").timestamp()
-            error.retry_after = max(0.0, back - time.time())
+            error.retry_after = max(0.0, back - now)
+        error.limits = limits_in_words(message)
+    elif isinstance(error, UpstreamDenied) and _REGION.search(message):
+        error.scope = "provider"
+    elif isinstance(error, UpstreamDenied) and _ORGANIZATION.search(message):
+        error.scope = "group"
     elif (status == 404 and message.startswith("model:")) or (status in (400, 403, 404) and _NO_MODEL.search(message)):
         error = UpstreamModelMissing("The provider does not have this model.")
     elif error.status == 400 and _TOO_LONG.search(message):
@@ -158,13 +171,13 @@ _LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until the limits that are used up are whole again, from the rate limit headers (RFC 3339 times)."""
-    waits: list[tuple[bool, float]] = []
+    waits, now = list[tuple[bool, float]](), said_at(headers)
     for limit in _LIMITS:
         try:
             reset = datetime.fromisoformat(headers.get(f"anthropic-ratelimit-{limit}-reset", ""))
         except ValueError:
             continue
-        wait = reset.replace(tzinfo=reset.tzinfo or UTC).timestamp() - time.time()
+        wait = reset.replace(tzinfo=reset.tzinfo or UTC).timestamp() - now
         if wait > 0:
             waits.append((headers.get(f"anthropic-ratelimit-{limit}-remaining") == "0", wait))
     spent = [wait for used_up, wait in waits if used_up]

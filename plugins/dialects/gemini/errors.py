@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from llmhub_plugins.dialects.gemini.error_details import TYPE, shown_details
@@ -13,6 +14,7 @@ from llmhub_plugins.dialects.gemini.words import NAME
 
 from llmhub_core.contracts import (
     HubError,
+    SeenLimit,
     UpstreamDenied,
     UpstreamError,
     UpstreamLimited,
@@ -22,6 +24,7 @@ from llmhub_core.contracts import (
     load_json,
     retry_after,
     safe_text,
+    said_at,
     upstream_error,
 )
 
@@ -63,6 +66,8 @@ _KEY_MESSAGE = re.compile(r"(?i)\bAPI key (?:not valid|expired|not found)")
 _NOT_THE_KEYS_FAULT = re.compile(r"(?i)\b(?:file|cached ?content|tuned model)\b")
 """A 403 about one of these is about what the caller named; the key is as good as before."""
 
+_REGION = re.compile(r"(?i)\buser location is not supported")
+_NO_BILLING = re.compile(r"(?i)requires billing to be enabled")
 _MODEL_MISSING = re.compile(r"(?i)\bmodels?\b")
 _TOO_LONG = re.compile(r"(?i)token count .*exceeds the maximum|exceeds the maximum number of tokens")
 _NO_CREDIT = re.compile(r"(?i)credits? (?:is|are) depleted|spend(?:ing)? cap|spend(?:ing)? limit")
@@ -80,7 +85,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
     if isinstance(value, list):
         value = value[0] if value else None
     found = value.get("error") if isinstance(value, dict) else value
-    return _read(status, found, retry_after(headers))
+    return _read(status, found, retry_after(headers), said_at(headers))
 
 
 def error_in_answer(error: object) -> UpstreamError:
@@ -88,10 +93,10 @@ def error_in_answer(error: object) -> UpstreamError:
     status: object = 0
     if isinstance(error, dict):
         status = error.get("code") or _STATUS_CODES.get(str(error.get("status")), 500)
-    return _read(status if isinstance(status, int) and status >= 400 else 500, error, None)
+    return _read(status if isinstance(status, int) and status >= 400 else 500, error, None, time.time())
 
 
-def _read(status: int, error: object, wait: float | None) -> UpstreamError:
+def _read(status: int, error: object, wait: float | None, now: float) -> UpstreamError:
     if not isinstance(error, dict):
         text = safe_text(error) if isinstance(error, str) else ""
         return upstream_error(status, text).said(status=status, detail=text)
@@ -102,7 +107,7 @@ def _read(status: int, error: object, wait: float | None) -> UpstreamError:
     found = _kind(status, message, reason)
     found.retry_after = _delay(details, message) if wait is None else wait
     if isinstance(found, UpstreamLimited):
-        _read_quota(found, details, message)
+        _read_quota(found, details, message, now)
     elif _TOO_LONG.search(message):
         found.code = "context_length_exceeded"
     found.details, found.origin = shown_details(found, details), NAME
@@ -111,6 +116,14 @@ def _read(status: int, error: object, wait: float | None) -> UpstreamError:
 
 def _kind(status: int, message: str, reason: str) -> UpstreamError:
     base = upstream_error(status, message)
+    if status in (400, 403) and _REGION.search(message):
+        denied = UpstreamDenied(upstream_error(401, "").message)
+        denied.scope = "provider"
+        return denied
+    if status == 403 and (reason == "BILLING_DISABLED" or _NO_BILLING.search(message)):
+        return upstream_error(402, message)
+    if isinstance(base, UpstreamDenied) and reason == "CONSUMER_SUSPENDED":
+        base.scope = "group"
     if status == 400 and (_KEY_REASON.match(reason) or _KEY_MESSAGE.search(message)):
         return upstream_error(401, message)
     if isinstance(base, UpstreamDenied) and status == 403 and not reason and _NOT_THE_KEYS_FAULT.search(message):
@@ -133,11 +146,11 @@ def _delay(details: list[dict[str, Any]], message: str) -> float | None:
     return float(found[1].rstrip(".")) if found and found[1].count(".") < 2 else None
 
 
-def _read_quota(error: UpstreamLimited, details: list[dict[str, Any]], message: str) -> None:
+def _read_quota(error: UpstreamLimited, details: list[dict[str, Any]], message: str, now: float) -> None:
     """Quotas count by project and model. A spent daily one comes with a RetryInfo of seconds all the same: what
     holds is the next midnight in California, when days begin."""
     error.scope = "model"
-    if _NO_CREDIT.search(message):
+    if error.exhausted or _NO_CREDIT.search(message):
         error.exhausted, error.scope, error.retry_after, error.code = True, "group", None, "insufficient_quota"
         return
     violations = [
@@ -148,13 +161,27 @@ def _read_quota(error: UpstreamLimited, details: list[dict[str, Any]], message: 
         if isinstance(violation, dict)
     ]
     quotas = [str(violation.get("quotaId") or "") for violation in violations]
+    error.limits = [limit for violation in violations if (limit := _seen(violation)) is not None]
     if any(quotas) and not any("PerModel" in quota for quota in quotas):
         error.scope = "group"
     if any("PerDay" in quota for quota in quotas):
         error.exhausted = True
-        error.retry_after = seconds_to_reset(datetime.now(UTC))
+        error.retry_after = seconds_to_reset(datetime.fromtimestamp(now, UTC))
     elif any(str(violation.get("quotaValue")) == "0" for violation in violations):
         error.exhausted, error.retry_after = True, None
+
+
+def _seen(violation: dict[str, Any]) -> SeenLimit | None:
+    """``GenerateRequestsPerDayPerProjectPerModel-FreeTier`` with quotaValue "50" as a limit."""
+    quota, value = str(violation.get("quotaId") or ""), str(violation.get("quotaValue") or "")
+    window = next((seconds for name, seconds in _WINDOWS.items() if name in quota), None)
+    if window is None or not value.isdigit() or not int(value):
+        return None
+    kind: Literal["requests", "tokens"] = "tokens" if "Token" in quota else "requests"
+    return SeenLimit(kind, window, int(value), zone="America/Los_Angeles" if window == 86_400 else None)
+
+
+_WINDOWS = {"PerDay": 86_400, "PerHour": 3600, "PerMinute": 60}
 
 
 def seconds_to_reset(now: datetime) -> float:

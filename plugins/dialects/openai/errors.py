@@ -10,16 +10,21 @@ from msgspec import Struct
 
 from llmhub_core.contracts import (
     HubError,
+    LimitScope,
     UpstreamDenied,
     UpstreamError,
     UpstreamLimited,
     UpstreamModelMissing,
     UpstreamRefused,
     dump_json,
+    limits_in_words,
     load_json,
     retry_after,
     safe_text,
+    said_at,
+    spent_until,
     upstream_error,
+    wait_in_words,
 )
 
 
@@ -32,6 +37,8 @@ class Said(Struct):
     param: str | None = None
     text: str = ""
     status: int = 0
+    headers: Mapping[str, str] = {}
+    """What the provider's own provider said, where it passes that on (OpenRouter)."""
 
 
 # Reading.
@@ -89,7 +96,9 @@ def _said_in(value: Any) -> Said:
     else:
         source = value  # vLLM, Azure's gateway
     metadata = source.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # OpenRouter: what was said to it
+    metadata = metadata if isinstance(metadata, dict) else {}
+    raw = metadata.get("raw")  # OpenRouter: what was said to it
+    passed_on = metadata.get("headers")
     message = str(source.get("message") or "")
     code = source.get("code")
     status = str(source.get("status_code", source.get("status", code)))
@@ -101,6 +110,7 @@ def _said_in(value: Any) -> Said:
         param=param if isinstance(param, str) else None,
         text=f"{message} {raw}" if isinstance(raw, str) else message,
         status=int(status) if _ERROR_STATUS.fullmatch(status) else 0,
+        headers={name.lower(): str(value) for name, value in passed_on.items()} if isinstance(passed_on, dict) else {},
     )
 
 
@@ -110,9 +120,12 @@ def _detail(detail: Any) -> str:
     return str(detail)
 
 
-_NO_CREDIT = re.compile(r"exceeded your current quota|insufficient (?:balance|credits|quota)|credit balance|no credits")
+_NO_CREDIT = re.compile(
+    r"exceeded your current quota|insufficient (?:balance|credits?|quota|funds)|credit (?:balance|limit)|no credits"
+    r"|out of credits|used all available credits|payment required|billing hard limit|spending limit"
+)
 _OVERSIZED = re.compile(r"request too large|must be reduced in order to run")
-_DAILY = re.compile(r"per[- ]day|\b[rt]pd\b")
+_DAILY = re.compile(r"per[- ](?:day|month|week)|\b[rt]pd\b|\bdaily\b|\bmonthly\b|\bweekly\b")
 _TOO_LONG = re.compile(
     r"maximum context length|context (?:length|window|size)|prompt (?:is )?too long|too many (?:input )?tokens"
 )
@@ -123,7 +136,14 @@ _NO_MODEL = re.compile(
     r"|no (?:endpoints|such model)|unknown model|invalid model",
     re.DOTALL,
 )
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "credit_limit", "insufficient_balance"}
+)
+_REGION_CODES = frozenset({"unsupported_country_region_territory", "unsupported_region"})
+_REGION = re.compile(r"country, region,? or territory|region is not supported|not available in your (?:country|region)")
+_ACCOUNT_CODES = frozenset(
+    {"account_deactivated", "organization_restricted", "organization_deactivated", "ip_not_authorized"}
+)
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 _MODEL_CODES = frozenset({"model_not_found", "deploymentnotfound", "model_not_available"})
 _CODE = re.compile(r"[a-z][a-z0-9_]{1,63}")
@@ -153,13 +173,17 @@ def _refined(status: int, headers: Mapping[str, str], said: Said) -> UpstreamErr
         if status in (413, 429) and _OVERSIZED.search(text):
             return _oversized()
         if status == 429:
-            return _limited(headers, text)
+            return _limited({**said.headers, **headers}, text, code)
         if code in _FILTER_CODES or _FILTERED.search(text):
             return UpstreamRefused(message or "The provider's content filter refused it.", code=_POLICY, status=400)
         if code == "context_length_exceeded" or (status in (400, 413, 422) and _TOO_LONG.search(text)):
             return UpstreamRefused(message, code="context_length_exceeded", status=400)
+        if code in _REGION_CODES or (status in (400, 403) and _REGION.search(text)):
+            return _denied("provider")
+        if code in _ACCOUNT_CODES:
+            return _denied("group")
         if code == "invalid_api_key" or _BAD_KEY.search(text):
-            return _denied()
+            return _denied("key")
         if code in _MODEL_CODES or (said.param in (None, "model") and _NO_MODEL.search(text)):
             return _missing_model()
         if status == 404 and said.param is None:
@@ -175,8 +199,10 @@ def _refined(status: int, headers: Mapping[str, str], said: Said) -> UpstreamErr
 _POLICY = "content_policy_violation"
 
 
-def _denied() -> UpstreamError:
-    return UpstreamDenied(upstream_error(401, "").message)
+def _denied(scope: LimitScope) -> UpstreamError:
+    error = UpstreamDenied(upstream_error(401, "").message)
+    error.scope = scope
+    return error
 
 
 def _missing_model() -> UpstreamError:
@@ -195,51 +221,34 @@ def _oversized() -> UpstreamError:
     return error
 
 
-def _limited(headers: Mapping[str, str], text: str) -> UpstreamError:
+def _limited(headers: Mapping[str, str], text: str, code: str) -> UpstreamError:
     error = UpstreamLimited("The provider's rate limit is reached; try again later.", retry_after=_wait(headers, text))
-    if "in organization" in text or "in project" in text:
+    if "in organization" in text or "in project" in text or "your organization" in text:
         error.scope = "group"  # OpenAI and Groq count by organization, whichever of its keys asks
     elif "rate-limited upstream" in text:
         error.scope = "model"  # OpenRouter: everybody's share of one model
+    elif code in _CAPACITY_CODES or _CAPACITY.search(text):
+        error.scope = "model"  # not the account: the model itself has too much to do
     error.exhausted = _DAILY.search(text) is not None
+    error.limits = limits_in_words(text)
     return error
 
 
-_TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ([\d.]+\s*[a-z]+(?:[\d.]+[a-z]+)*)")
-_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|milliseconds?|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)")
-_SECONDS = {"ms": 0.001, "mi": 60.0, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
+_CAPACITY_CODES = frozenset(
+    {"queue_exceeded", "model_overloaded", "engine_overloaded", "service_tier_capacity_exceeded"}
+)
+_CAPACITY = re.compile(r"model is (?:currently )?overloaded|capacity exceeded for this model|high traffic")
 
 
 def _wait(headers: Mapping[str, str], text: str) -> float | None:
-    """Seconds to wait: by the headers, else by the message, else until the spent counter starts again."""
+    """Seconds to wait: by the headers, else by the message, else until the spent counters start again."""
     # Azure sends `retry-after-ms: 0` beside `retry-after: 1`.
     wait = retry_after(headers) or retry_after({"retry-after": headers.get("retry-after", "")})
     if wait:
-        return wait
-    found = _TRY_AGAIN.search(text)
-    if found is not None:
-        return duration(found[1])
-    waits = [
-        duration(headers.get(f"x-ratelimit-reset-{what}", ""))
-        for what in ("requests", "tokens")
-        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
-    ]
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def duration(text: str) -> float | None:
-    """Seconds of ``12ms``, ``8.64s``, ``6m0s``, ``1h2m3.5s`` or a bare number; None for anything else."""
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    spans = [float(number) * _unit(unit) for number, unit in _SPAN.findall(text)]
-    return sum(spans) if spans else None
-
-
-def _unit(unit: str) -> float:
-    if unit.startswith("milli"):
-        return 0.001
-    return _SECONDS.get(unit[:2]) or _SECONDS[unit[0]]
+        # A spent day comes with the wait of a minute all the same.
+        return max(wait, spent_until(headers) or 0.0) if _DAILY.search(text) else wait
+    said = wait_in_words(text, said_at(headers))
+    return spent_until(headers) if said is None else said
 
 
 # Writing.

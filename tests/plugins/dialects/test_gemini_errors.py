@@ -51,7 +51,7 @@ RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "22.
         (
             400,
             failure(400, message="User location is not supported for the API use.", word="FAILED_PRECONDITION"),
-            UpstreamRefused,
+            UpstreamDenied,
         ),
         (401, b"", UpstreamDenied),
         (403, failure(403, word="PERMISSION_DENIED"), UpstreamDenied),

@@ -12,7 +12,6 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from llmhub_plugins.dialects.openai.errors import duration
 from llmhub_plugins.dialects.openai_chat import OpenAIChat, register_dialects
 
 from llmhub_core.contracts import (
@@ -54,6 +53,7 @@ from llmhub_core.contracts import (
     UpstreamOverloaded,
     UpstreamRefused,
     Where,
+    duration,
 )
 
 CHAT = OpenAIChat(OpenAIChat.Settings())
