@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_AS_POSTGRES = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
 
 
 class Postgres:
@@ -16,8 +20,9 @@ class Postgres:
 
     def __init__(self, folder: Path, programs: Path, options: str) -> None:
         self.folder, self._programs, self._made = folder, programs, 0
-        self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        self._options = f"-c listen_addresses='' -c unix_socket_directories={folder} {options}"
+        self._as_user = _AS_POSTGRES if os.geteuid() == 0 else []
+        self._options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", *options.split()]
+        self._server: subprocess.Popen[bytes] | None = None
         if not (folder / "data").exists():
             if self._as_user:
                 shutil.chown(folder, "postgres")
@@ -47,12 +52,31 @@ class Postgres:
                 server.stop()
 
     def start(self) -> None:
-        data = f"{self.folder}/data"
-        self._run("pg_ctl", "-D", data, "-o", self._options, "-w", "-l", f"{self.folder}/log", "start")
+        """RuntimeError if it does not take connections within a minute."""
+        log = self.folder / "log"
+        # With the test run it ends, however that ends: else every run that is killed would leave a server behind.
+        passing = [*(self._as_user or ["setpriv"]), "--pdeathsig", "QUIT"]
+        command = [*passing, str(self._programs / "postgres"), "-D", f"{self.folder}/data", *self._options]
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)  # noqa: S603 — our own words
+        deadline = time.monotonic() + 60
+        while not self._is_ready(self._server.pid):
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start: {log.read_text()[-2000:]}")
+            time.sleep(0.01)
+
+    def _is_ready(self, pid: int) -> bool:
+        status = self.folder / "data" / "postmaster.pid"
+        words = status.read_text().split() if status.exists() else []
+        return words[:1] == [str(pid)] and words[-1:] == ["ready"]
 
     def stop(self, mode: str = "immediate") -> None:
-        """immediate: as if it had crashed."""
-        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "stop")
+        """immediate: as if it had crashed; fast: in good order."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGCONT)
+            self._server.send_signal(signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
+            self._server.wait(60)
+            self._server = None
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(  # noqa: S603 — our own words
@@ -70,11 +94,11 @@ class Postgres:
         """Of the server's first process."""
         return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
-    def new_database(self, name: str = "") -> str:
-        """Its address."""
+    def new_database(self, name: str = "", template: str = "template1") -> str:
+        """Its address. `template` names a database to which nobody is connected, and of which it is a copy."""
         self._made += 1
         name = name or f"hub{self._made}"
-        self._run("createdb", "-h", str(self.folder), "-U", "postgres", name)
+        self._run("createdb", "-h", str(self.folder), "-U", "postgres", "-T", template, name)
         return self.url(name)
 
     def url(self, name: str, user: str = "postgres") -> str:

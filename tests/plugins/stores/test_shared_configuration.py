@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+from databases import opened, store_of
 from houses import ask
-from test_sql import Postgres, opened, postgres, store_of  # noqa: F401
 
 from llmhub_core.contracts import Entry
 from llmhub_core.hub.tokens import digest, mint
+from llmhub_core.testing.postgres import Postgres
 
 SEEN_WITHIN = 1.0
 ROUTE = json.dumps({"deployments": [{"provider": "echo", "model": "small"}]})
@@ -55,7 +56,7 @@ async def seen(client: aiohttp.ClientSession, url: str, caller: str, status: int
 
 
 async def test_a_revoked_token_ends_everywhere_within_a_second(
-    postgres: Postgres,  # noqa: F811
+    postgres: Postgres,
     tmp_path: Path,
     client: aiohttp.ClientSession,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from test_sql import opened, postgres, store_of, url  # noqa: F401
+from databases import opened, store_of
 
 from llmhub_core.contracts import AlertStore
 from llmhub_core.testing.alerts import NOW, AlertSuite, a_mute, an_alert
@@ -13,13 +13,13 @@ from llmhub_core.testing.alerts import NOW, AlertSuite, a_mute, an_alert
 
 class TestAlerts(AlertSuite):
     @pytest.fixture
-    async def alerts(self, url: str) -> AsyncIterator[AlertStore]:  # noqa: F811
+    async def alerts(self, url: str) -> AsyncIterator[AlertStore]:
         async with opened(store_of(url)) as store:
             assert store.alerts is not None
             yield store.alerts
 
 
-async def test_they_survive_a_restart(url: str) -> None:  # noqa: F811
+async def test_they_survive_a_restart(url: str) -> None:
     async with opened(store_of(url)) as first:
         assert first.alerts is not None
         await first.alerts.open_alert(an_alert())

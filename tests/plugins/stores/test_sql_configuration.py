@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from test_sql import opened, postgres, store_of, url  # noqa: F401
+from databases import opened, store_of
 
 from llmhub_core.contracts import ConfigurationStore
 from llmhub_core.testing.configuration import ConfigurationSuite, an_entry
@@ -13,13 +13,13 @@ from llmhub_core.testing.configuration import ConfigurationSuite, an_entry
 
 class TestConfiguration(ConfigurationSuite):
     @pytest.fixture
-    async def configuration(self, url: str) -> AsyncIterator[ConfigurationStore]:  # noqa: F811
+    async def configuration(self, url: str) -> AsyncIterator[ConfigurationStore]:
         async with opened(store_of(url)) as store:
             assert store.configuration is not None
             yield store.configuration
 
 
-async def test_configuration_survives_a_restart_and_is_seen_by_others(url: str) -> None:  # noqa: F811
+async def test_configuration_survives_a_restart_and_is_seen_by_others(url: str) -> None:
     async with opened(store_of(url)) as first, opened(store_of(url)) as second:
         assert first.configuration is not None
         assert second.configuration is not None

@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from databases import Store, opened, store_of
 from sqlalchemy import text
-from test_sql import HOUR, TEN, Store, opened, postgres, record, some_records, store, store_of, url  # noqa: F401
+from test_sql import HOUR, TEN, record, some_records
 
 from llmhub_core.contracts import MetadataStore, PeopleStore, Record, RecordFilter
 from llmhub_core.testing.people import PeopleSuite
@@ -18,7 +19,7 @@ from llmhub_core.testing.people import PeopleSuite
 
 class TestPeople(PeopleSuite):
     @pytest.fixture
-    async def people(self, url: str) -> AsyncIterator[PeopleStore]:  # noqa: F811
+    async def people(self, url: str) -> AsyncIterator[PeopleStore]:
         async with opened(store_of(url)) as opened_store:
             assert opened_store.people is not None
             yield opened_store.people
@@ -56,7 +57,7 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-async def pages(store: MetadataStore, wanted: RecordFilter, size: int) -> list[Record]:  # noqa: F811
+async def pages(store: MetadataStore, wanted: RecordFilter, size: int) -> list[Record]:
     found: list[Record] = []
     before = None
     while page := await store.requests(wanted, size, before):
@@ -67,7 +68,7 @@ async def pages(store: MetadataStore, wanted: RecordFilter, size: int) -> list[R
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-async def test_pages_of_what_was_asked(store: Store, wanted: dict[str, Any]) -> None:  # noqa: F811
+async def test_pages_of_what_was_asked(store: Store, wanted: dict[str, Any]) -> None:
     batch = some_records(500)
     random.Random(2).shuffle(batch)
     await store.append(batch)
@@ -77,7 +78,7 @@ async def test_pages_of_what_was_asked(store: Store, wanted: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-async def test_what_is_rare_is_found_wherever_it_lies(store: Store, wanted: dict[str, Any]) -> None:  # noqa: F811
+async def test_what_is_rare_is_found_wherever_it_lies(store: Store, wanted: dict[str, Any]) -> None:
     """Over years, in single hours far from each other and in hours side by side."""
     batch = some_records(60, span=800 * 24 * HOUR) + some_records(60, seed=2, span=9 * 24 * HOUR)
     await store.append(batch)
@@ -85,7 +86,7 @@ async def test_what_is_rare_is_found_wherever_it_lies(store: Store, wanted: dict
     assert await pages(store, RecordFilter(caller="nobody"), 7) == []
 
 
-async def test_equal_times_are_told_apart_by_id(store: Store) -> None:  # noqa: F811
+async def test_equal_times_are_told_apart_by_id(store: Store) -> None:
     batch = [record(number, arrived_at=TEN + number // 9, caller="ann") for number in range(50)]
     await store.append(batch)
     assert await pages(store, RecordFilter(caller="ann"), 4) == chosen(batch)
@@ -102,7 +103,7 @@ async def test_equal_times_are_told_apart_by_id(store: Store) -> None:  # noqa: 
     ],
     ids=str,
 )
-async def test_each_question_has_its_index(store: Store, wanted: dict[str, Any], index: str) -> None:  # noqa: F811
+async def test_each_question_has_its_index(store: Store, wanted: dict[str, Any], index: str) -> None:
     from llmhub_plugins.stores.sql.request_query import requests_statement
 
     await store.append(some_records(3000))
@@ -125,7 +126,7 @@ async def test_each_question_has_its_index(store: Store, wanted: dict[str, Any],
 # --- what the chain shows
 
 
-async def test_a_deleted_or_changed_entry_of_the_audit_is_seen(store: Store) -> None:  # noqa: F811
+async def test_a_deleted_or_changed_entry_of_the_audit_is_seen(store: Store) -> None:
     from llmhub_core.contracts import AuditEntry
 
     assert store.people is not None
@@ -150,7 +151,7 @@ async def test_a_deleted_or_changed_entry_of_the_audit_is_seen(store: Store) -> 
     assert not await sound()
 
 
-async def test_people_survive_a_restart(url: str) -> None:  # noqa: F811
+async def test_people_survive_a_restart(url: str) -> None:
     from llmhub_core.testing.people import NOW, a_session, a_user
 
     async with opened(store_of(url)) as first:

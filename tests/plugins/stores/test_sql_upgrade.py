@@ -8,28 +8,19 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from databases import opened, store_of
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
 from llmhub_plugins.stores.sql.sums import columns_of, summed
 from llmhub_plugins.stores.sql.tables import records, usage_hours
 from llmhub_plugins.stores.sql.upgrade import alembic_config
 from sqlalchemy import Connection, inspect
-from test_sql import (
-    HOUR,
-    TEN,
-    UsageQuestion,
-    assert_usage,
-    opened,
-    postgres,  # noqa: F401
-    some_records,
-    store_of,
-    url,  # noqa: F401
-)
+from test_sql import HOUR, TEN, UsageQuestion, assert_usage, some_records
 
 from llmhub_core.contracts import Record, RecordFilter
 
 
-async def made_by(revision: str, url: str, batch: list[Record]) -> None:  # noqa: F811
+async def made_by(revision: str, url: str, batch: list[Record]) -> None:
     """A database as the version with that schema left it."""
 
     def make(connection: Connection) -> None:
@@ -48,14 +39,14 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:  # noqa
 
 @pytest.mark.parametrize("revision", [each for each in REVISIONS if each < "0006"])
 async def test_sums_are_the_same_after_the_upgrade(
-    url: str,  # noqa: F811
+    empty_url: str,
     revision: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: TEN + 9 * 24 * HOUR)
     batch = some_records(300, span=9 * 24 * HOUR)
-    await made_by(revision, url, batch)
-    async with opened(store_of(url), migrate=False) as store:
+    await made_by(revision, empty_url, batch)
+    async with opened(store_of(empty_url), migrate=False) as store:
         assert (await store.schema()).current == revision
         assert (await store.migrate()).is_current
         for by in (
