@@ -42,7 +42,7 @@ from llmhub_core.admin.views import (
     Page,
     PluginView,
     ProviderView,
-    RequestLine,
+    RequestPage,
     RequestView,
     SettingView,
     UsageView,
@@ -79,7 +79,7 @@ async def usage(visit: Visit, asked: past.UsageAsked) -> UsageView:
     return await past.usage(visit.control, asked)
 
 
-async def requests(visit: Visit, asked: past.RequestsAsked) -> Page[RequestLine]:
+async def requests(visit: Visit, asked: past.RequestsAsked) -> RequestPage:
     return await past.requests(visit.control, asked)
 
 
@@ -125,7 +125,7 @@ ENDPOINTS = (
     Endpoint("POST", "/providers/{provider}/reset", "admin", reset_provider, ProviderView, "Forget its failures."),
     Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Every limit and where it stands.", ListAsked),
     Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
-    Endpoint("GET", "/requests", "viewer", requests, Page[RequestLine], "Requests, newest first.", past.RequestsAsked),
+    Endpoint("GET", "/requests", "viewer", requests, RequestPage, "Requests, newest first.", past.RequestsAsked),
     Endpoint("GET", "/requests/{id}", "viewer", request, RequestView, "One request with its attempts."),
     Endpoint("GET", "/explain", "viewer", explain, ExplainView, "Where a request would go.", setting.ExplainAsked),
     Endpoint(

@@ -18,8 +18,8 @@ from llmhub_core.admin.views import (
     AttemptView,
     DecisionView,
     LeftOut,
-    Page,
     RequestLine,
+    RequestPage,
     RequestView,
     UsageLine,
     UsageView,
@@ -110,7 +110,8 @@ async def usage(control: Control, asked: UsageAsked) -> UsageView:
     if len(rows) > MOST_ROWS:
         raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
     lines = [_line(row) for row in rows]
-    return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines)
+    kept = await control.hub.store.kept_since()
+    return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
 
 
 def _line(row: UsageRow) -> UsageLine:
@@ -126,7 +127,7 @@ def total(lines: Sequence[UsageLine]) -> UsageLine:
 # requests
 
 
-async def requests(control: Control, asked: RequestsAsked) -> Page[RequestLine]:
+async def requests(control: Control, asked: RequestsAsked) -> RequestPage:
     since, until = span_or_all(asked)
     wanted = RecordFilter(
         caller=asked.caller,
@@ -140,13 +141,19 @@ async def requests(control: Control, asked: RequestsAsked) -> Page[RequestLine]:
     found = await control.hub.store.requests(wanted, limit + 1, _seen(asked.cursor))
     shown = found[:limit]
     more = len(found) > limit
-    return Page([_request_line(record) for record in shown], _cursor(shown[-1]) if more else None)
+    return RequestPage(
+        items=[_request_line(record) for record in shown],
+        next=_cursor(shown[-1]) if more else None,
+        kept_since=await control.hub.store.kept_since(),
+    )
 
 
 async def request(control: Control, id: str) -> RequestView:
     record = await control.hub.store.find_record(id)
     if record is None:
-        raise not_found("request of that id")
+        kept = await control.hub.store.kept_since()
+        day = f"{datetime.fromtimestamp(kept, UTC):%Y-%m-%d %H:%M} UTC"
+        raise not_found("request of that id", f"Requests from before {day} are no longer kept." if kept else "")
     own = set(RequestView.__struct_fields__) - set(RequestLine.__struct_fields__)
     plain = own - {"tags", "tried", "left_out", "decisions"}
     return RequestView(

@@ -59,8 +59,9 @@ def foreign() -> Denied:
     )
 
 
-def not_found(what: str) -> Denied:
-    return Denied(404, "not_found", f"There is no {what} here.", "Check the address; it may be gone by now.")
+def not_found(what: str, advice: str = "") -> Denied:
+    advice = advice or "Check the address; it may be gone by now."
+    return Denied(404, "not_found", f"There is no {what} here.", advice)
 
 
 def unusable(message: str, advice: str = "", field: str = "") -> Denied:

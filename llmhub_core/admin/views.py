@@ -338,6 +338,16 @@ class UsageView(View):
     until: float
     total: UsageLine
     items: list[UsageLine]
+    kept_since: float = 0.0
+    """Before it sums are of whole hours, for single requests are kept no longer."""
+
+
+class RequestPage(View):
+    """`next` as of every page. Requests from before `kept_since` (seconds since 1970) are kept no longer."""
+
+    items: list[RequestLine]
+    next: str | None = None
+    kept_since: float = 0.0
 
 
 class RequestLine(View):

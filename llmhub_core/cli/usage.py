@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -44,12 +45,15 @@ def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: P
     now = time.time()
     question = UsageQuestion(now - since, now + 1, groups)  # type: ignore[arg-type]
     try:
-        rows = asyncio.run(_ask(question, config, folder))
+        rows, kept_since = asyncio.run(_ask(question, config, folder))
     except StartError as error:
         fail(str(error))
     if as_json:
         print_json([dataclasses.asdict(row) | {"cost_usd": row.cost / 1e9} for row in rows])
         return
+    if question.since < kept_since:
+        when = f"{datetime.fromtimestamp(kept_since, UTC):%Y-%m-%d %H:%M} UTC"
+        click.echo(f"Single requests from before {when} are no longer kept: sums there are of whole hours.", err=True)
     if not rows:
         click.echo("Nothing was used in this time.")
         return
@@ -70,7 +74,8 @@ def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: P
     print_table(header, table, right=range(len(groups), len(header)))
 
 
-async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None) -> Sequence[UsageRow]:
+async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None) -> tuple[Sequence[UsageRow], float]:
+    """The rows, and from when on single records are kept."""
     from llmhub_core.hub.hub import Hub
 
     loaded, registry = load_settings(config)
@@ -81,6 +86,6 @@ async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None
     try:
         if not (await hub.store.schema()).is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
-        return await hub.store.usage(question)
+        return await hub.store.usage(question), await hub.store.kept_since()
     finally:
         await hub.store.stop()

@@ -112,6 +112,17 @@ class MetadataStore(Plugin):
     @abstractmethod
     async def find_record(self, id: str) -> Record | None: ...
 
+    async def prune(self, before: float) -> bool:
+        """Forget a few records that arrived before `before`, never their sums; True if it is to be called again.
+
+        Only one process at a time does it; to the others it says False. A store that keeps everything does so, too.
+        """
+        return False
+
+    async def kept_since(self) -> float:
+        """Single records from before this moment (seconds since 1970) may be gone; `usage` takes whole hours there."""
+        return 0.0
+
     async def requests(self, wanted: RecordFilter, limit: int, before: Seen | None = None) -> Sequence[Record]:
         """As `latest`, of those that the filter takes. A store with an index does better than this, which looks at
         every record."""

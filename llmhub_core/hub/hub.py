@@ -32,6 +32,7 @@ from llmhub_core.hub.pool import Mark, Pool, provider_of
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.reloading import Reloaded, Reloading
+from llmhub_core.hub.retention import Retention
 from llmhub_core.hub.retries import Retries
 from llmhub_core.hub.settings import Loaded, Settings
 from llmhub_core.hub.settings_entries import Merged
@@ -109,6 +110,7 @@ class Hub:
         self.ledger = Ledger(
             data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
         )
+        self.retention = Retention(self.store, settings.storage.keep)
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
@@ -194,6 +196,7 @@ class Hub:
         await self.ledger.start()
         await self.standings.start()
         await self.alerts.start()
+        self.retention.start()
         self.ready = True
         self.configuration.watch()
 
@@ -219,6 +222,7 @@ class Hub:
             task.cancel()
         self.fault_lab.stop_all()
         await self.settled()
+        await self.retention.stop()
         await self.alerts.stop()
         await self.standings.stop()
         await self.ledger.stop()

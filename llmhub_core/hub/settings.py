@@ -122,6 +122,13 @@ class StorageSettings:
         unit="bytes",
         minimum=1024**2,
     )
+    keep: float = setting(
+        90 * 86_400.0,
+        "How long single requests are kept, a day at least; 0 keeps them for good. Their sums stay.",
+        unit="seconds",
+        minimum=0,
+        maximum=100 * 365 * 86_400,
+    )
 
 
 @dataclass(frozen=True, slots=True)

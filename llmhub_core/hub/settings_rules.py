@@ -74,6 +74,8 @@ def _stores(settings: Settings, known: Known) -> Iterator[Problem]:
             )
         elif scheme not in getattr(known, door):
             yield Problem(("storage", name), unknown_plugin(known, door, scheme))
+    if 0 < settings.storage.keep < 86_400:
+        yield Problem(("storage", "keep"), "must be a day at least, or 0 to keep single requests for good")
 
 
 def _routing(settings: Settings) -> Iterator[Problem]:

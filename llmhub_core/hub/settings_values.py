@@ -77,6 +77,8 @@ def show_seconds(value: float) -> str:
     exact = Decimal(repr(value))
     if not exact.is_finite():
         return str(value)
+    if exact > 86_400 and exact % 86_400 == 0:
+        return f"{(exact / 86_400).normalize():f} d"
     for unit, scale in (("h", 3600), ("min", 60)):
         if exact >= scale and exact % scale == 0:
             return f"{(exact / scale).normalize():f} {unit}"

@@ -213,6 +213,25 @@ async def test_pages_of_requests_lead_on(house: House, browser: MakeBrowser) -> 
     assert len(seen) == len(set(seen)) == 120
 
 
+async def test_pages_say_what_is_no_longer_kept(house: House, browser: MakeBrowser) -> None:
+    now = time.time()
+    await house.hub.store.append([a_record("r-old", arrived_at=now - 3 * 86_400), a_record("r-new", arrived_at=now)])
+    ann = await browser("viewer")
+    for path in ("/requests", "/usage?from=7d", "/requests?caller=nobody"):
+        assert "no longer kept" not in (await page(ann, path)).text, path
+    while await house.hub.store.prune(time.time() - 86_400):
+        pass
+    for path in ("/requests", "/usage?from=7d", "/requests?caller=nobody"):
+        assert "no longer kept" in (await page(ann, path)).text, path
+    assert "no longer kept" not in (await page(ann, "/usage?from=90m")).text
+    kept = await house.hub.store.kept_since()
+    for path in ("/requests", "/usage"):
+        assert (await (await ann.ask("GET", f"/admin/api{path}")).json())["kept_since"] == kept
+    gone = await ann.ask("GET", "/admin/api/requests/r-old")
+    assert gone.status == 404
+    assert "are no longer kept" in (await gone.json())["error"]["advice"]
+
+
 # --- what comes from outside is text
 
 

@@ -3,8 +3,8 @@
 Rooms: `tables` (the schema), `rows` (records to rows and back), `sums` (what a batch adds up to), `usage_query`
 (questions to the sums), `request_query` (the list of requests), `people_tables` and `people` (users, sessions, the
 audit), `configuration_tables` and `configuration` (what was configured beside the file), `alert_tables` and `alerts`
-(what is not well), `writing` (how what is rare is written), `database` (what both databases share), `sqlite` and
-`postgres` (what they do not), `migrations` (how a schema becomes the next).
+(what is not well), `retention` (how old records go), `writing` (how what is rare is written), `database` (what both
+databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
 when a database really has to be migrated. This room imports neither.
@@ -95,8 +95,8 @@ class _SqlStore(MetadataStore):
         await self._database.append(records)
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        """Exact also where `since` or `until` falls within an hour. Sorted by group; minutes, hours and days are UTC,
-        as ``2026-11-22T14:00:00Z`` and ``2026-11-22``."""
+        """Exact also where `since` or `until` falls within an hour, if records are kept from then. Sorted by group;
+        minutes, hours and days are UTC, as ``2026-11-22T14:00:00Z`` and ``2026-11-22``."""
         return await self._database.usage(question)
 
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:
@@ -106,6 +106,12 @@ class _SqlStore(MetadataStore):
         self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None = None
     ) -> Sequence[Record]:
         return await self._database.requests(wanted, limit, before)
+
+    async def prune(self, before: float) -> bool:
+        return await self._database.retention.prune(before)
+
+    async def kept_since(self) -> float:
+        return await self._database.kept_since()
 
     async def find_record(self, id: str) -> Record | None:
         return await self._database.find_record(id)

@@ -13,6 +13,7 @@ from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
 from llmhub_plugins.stores.sql.request_query import Read, find_requests
+from llmhub_plugins.stores.sql.retention import Retention, kept_since
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
@@ -43,6 +44,7 @@ class Database(ABC):
         self.alerts = SqlAlerts(engine)
         self.people = SqlPeople(engine)
         self.configuration = SqlConfiguration(engine)
+        self.retention = Retention(engine, self.configuration)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -105,15 +107,19 @@ class Database(ABC):
     # --- reading
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        statement = usage_statement(question, time.time())
-        if statement is None:
-            return []
         async with self._reading() as read:
+            statement = usage_statement(question, time.time(), await kept_since(read))
+            if statement is None:
+                return []
             return [usage_row(question, row) for row in await read(statement)]
 
     async def requests(self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
         async with self._reading() as read:
             return [record_of(row) for row in await find_requests(read, wanted, limit, before)]
+
+    async def kept_since(self) -> float:
+        async with self._reading() as read:
+            return await kept_since(read)
 
     async def find_record(self, id: str) -> Record | None:
         if id != storable_text(id):  # nothing is stored under such a name, and the drivers choke on it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from llmhub_plugins.stores.sql.sums import DAY, HOUR, MINUTE, MINUTES_KEPT
@@ -39,17 +40,28 @@ def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
 
 
-def usage_statement(question: UsageQuestion, now: float) -> Select[Any] | None:
-    """One statement, so that what it adds up is of one moment; None for an empty span of time."""
+def usage_statement(question: UsageQuestion, now: float, kept_since: float) -> Select[Any] | None:
+    """One statement, so that what it adds up is of one moment; None for an empty span of time.
+
+    Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours.
+    """
     since, until = max(question.since, 0.0), min(question.until, END_OF_TIME)
     if not since < until:
         return None
+    if since < kept_since:
+        since = since // HOUR * HOUR
+    if until < kept_since:
+        until = -(-until // HOUR) * HOUR
     by = _totals_of(question)
     narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=DAY)
     spans = [span for span in (DAY, HOUR) if span <= narrowest and (by or span == HOUR)]
     if by == "model" and since >= now - MINUTES_KEPT + HOUR:  # an hour before they are pruned nobody reads them
         spans.append(MINUTE)
-    parts = [_part(by, *piece) for piece in _pieces(since, until, spans)]
+    pieces = _pieces(since, until, spans)
+    if narrowest == MINUTE and since < kept_since:  # its minutes are gone: they count in the first of their hour
+        middle = min(until, kept_since)
+        pieces = chain(_pieces(since, middle, [HOUR]), _pieces(middle, until, spans))
+    parts = [_part(by, *piece) for piece in pieces]
     every = union_all(*parts).subquery()
     groups = [_group(name, every.c) for name in question.by]
     sums = [func.coalesce(func.sum(every.c[name]), 0) for name in SUMS]
