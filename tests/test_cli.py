@@ -305,6 +305,7 @@ def test_migrate_says_what_it_would_do_then_does_it_then_has_nothing_to_do(tmp_p
     assert (would.exit_code, would.stderr) == (0, "")
     assert would.stdout.startswith("Would migrate from an empty database to ")
     assert run("migrate", "--dry-run", "--config", path).stdout == would.stdout
+    assert "\n  all tables, in an empty database\n" in would.stdout
     asked = json.loads(run("migrate", "--dry-run", "--config", path, "--json").stdout)
     assert (asked["from"], asked["done"]) == ("", False)
     did = run("migrate", "--config", path)

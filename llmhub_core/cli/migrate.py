@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import click
@@ -28,13 +29,26 @@ def _migrate(dry_run: bool, config: Path | None, folder: Path | None, as_json: b
     except StartError as error:
         fail(str(error))
     if as_json:
-        print_json({"from": before.current, "to": before.wanted, "done": after is not None})
+        steps = list(before.steps)
+        print_json({"from": before.current, "to": before.wanted, "steps": steps, "done": after is not None})
     elif before.is_current:
         click.echo(f"The database is at schema {before.current} already; there is nothing to do.")
     elif after is None:
         click.echo(f"Would migrate from {before.current or 'an empty database'} to {before.wanted}.")
+        for step in before.steps:
+            click.echo(f"  {step}")
     else:
         click.echo(f"Migrated from {before.current or 'an empty database'} to {after.current}.")
+
+
+def _tell_progress() -> None:
+    """A large database takes minutes: each step is told on stderr, when it begins and when it is done."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("llmhub.migrate")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 async def _run(dry_run: bool, config: Path | None, folder: Path | None) -> tuple[SchemaState, SchemaState | None]:
@@ -48,6 +62,7 @@ async def _run(dry_run: bool, config: Path | None, folder: Path | None) -> tuple
         before = await hub.store.schema()
         if dry_run or before.is_current:
             return before, None
+        _tell_progress()
         return before, await hub.store.migrate()
     finally:
         await hub.store.stop()

@@ -69,10 +69,12 @@ class RecordFilter:
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """`current` and `wanted` are revision names; `current` is "" for an empty database."""
+    """`current` and `wanted` are revision names; `current` is "" for an empty database. `steps` are what `migrate`
+    would do, a line each, where a store can tell."""
 
     current: str
     wanted: str
+    steps: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -92,7 +94,8 @@ class MetadataStore(Plugin):
     configuration: ConfigurationStore | None = None
 
     @abstractmethod
-    async def schema(self) -> SchemaState: ...
+    async def schema(self) -> SchemaState:
+        """StartError if it says to be of this version and is not, as after half a restore."""
 
     @abstractmethod
     async def migrate(self) -> SchemaState:

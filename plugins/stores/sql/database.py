@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
@@ -70,7 +71,14 @@ class Database(ABC):
 
     async def schema(self) -> SchemaState:
         async with self._engine.connect() as connection:
-            return SchemaState(await connection.run_sync(_revision), REVISIONS[-1])
+            current = await connection.run_sync(_revision)
+            if current == REVISIONS[-1] and (lacking := await connection.run_sync(_lacking)):
+                raise StartError(
+                    f"{self.shown} says that it has schema {current!r}, and lacks {', '.join(lacking)}: a part of it "
+                    "was restored, or something else changed it. Put a whole copy in its place (a SQLite file, or "
+                    "pg_restore --clean of a whole dump), or name an empty database, then run: llm-hub migrate"
+                )
+        return SchemaState(current, REVISIONS[-1], _steps(current))
 
     async def migrate(self) -> SchemaState:
         async with self.alone() as connection:
@@ -90,12 +98,18 @@ class Database(ABC):
             raise StartError(
                 f"{self.shown} has tables ({', '.join(strangers)}) that llm-hub did not make; name an empty database."
             )
-        copy = await self.keep_copy(REVISIONS[-1])
+        try:
+            copy = await self.keep_copy(REVISIONS[-1])
+        except (OSError, sqlite3.Error) as error:
+            raise StartError(
+                f"{self.shown} could not be copied, so it was not brought to schema {REVISIONS[-1]!r} and is as it "
+                f"was: {error}. There must be room beside it for once its size; then run: llm-hub migrate"
+            ) from error
         try:
             if current:
                 from llmhub_plugins.stores.sql.upgrade import upgrade
 
-                await connection.run_sync(upgrade)
+                await connection.run_sync(upgrade, current)
             else:
                 await connection.run_sync(_create)
         except SQLAlchemyError as error:
@@ -166,6 +180,31 @@ def _revision(connection: Connection) -> str:
     if not inspect(connection).has_table("alembic_version"):
         return ""
     return ",".join(sorted(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()))
+
+
+def _steps(current: str) -> tuple[str, ...]:
+    if not current:
+        return ("all tables, in an empty database",)
+    if current == REVISIONS[-1] or current not in REVISIONS:
+        return ()
+    from llmhub_plugins.stores.sql.upgrade import steps_from
+
+    return tuple(f"{revision}: {brings}" for revision, brings in steps_from(current).items())
+
+
+def _lacking(connection: Connection) -> list[str]:
+    """Tables and columns that should be there."""
+    inspector = inspect(connection)
+    there = {
+        name: {column["name"] for column in columns}
+        for (_, name), columns in inspector.get_multi_columns(filter_names=[*metadata.tables]).items()
+    }
+    lacking = [f"the table {name}" for name in metadata.tables if name not in there]
+    for name, table in metadata.tables.items():
+        lacking += [
+            f"{name}.{column.name}" for column in table.columns if column.name not in there.get(name, {column.name})
+        ]
+    return lacking
 
 
 def _our_names(connection: Connection) -> list[str]:

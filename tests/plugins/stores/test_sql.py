@@ -437,7 +437,7 @@ async def test_a_cancelled_append_leaves_the_store_usable(store: Store) -> None:
 
 async def test_an_empty_database_is_brought_to_the_schema_once(empty_url: str) -> None:
     async with opened(store_of(empty_url), migrate=False) as store:
-        assert await store.schema() == SchemaState("", REVISIONS[-1])
+        assert ((await store.schema()).current, (await store.schema()).wanted) == ("", REVISIONS[-1])
         assert (await store.migrate()).is_current
         await store.append([record(1)])
         assert await store.migrate() == await store.schema() == SchemaState(REVISIONS[-1], REVISIONS[-1])
@@ -484,6 +484,31 @@ async def test_a_newer_schema_is_refused_with_a_way_out(store: Store) -> None:
         await store.migrate()
 
 
+@pytest.mark.parametrize(
+    ("broken", "lacks"),
+    [
+        ("DROP TABLE usage_totals", "the table usage_totals"),
+        ("ALTER TABLE facts RENAME COLUMN text TO t", "facts.text"),
+    ],
+)
+async def test_half_a_restore_is_told_at_the_start(store: Store, broken: str, lacks: str) -> None:
+    async with store._database._engine.begin() as connection:
+        await connection.exec_driver_sql(broken)
+    with pytest.raises(StartError, match=rf"lacks {lacks}: .*run: llm-hub migrate"):
+        await store.schema()
+
+
+async def test_without_a_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hub.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    (tmp_path / f"hub.db.before-{REVISIONS[-1]}.part").mkdir()  # no room for it
+    async with opened(sqlite_store(path), migrate=False) as store:
+        with pytest.raises(StartError, match=r"could not be copied.*is as it was"):
+            await store.migrate()
+        assert (await store.schema()).current == ""
+
+
 async def test_tables_of_somebody_else_are_left_alone(empty_url: str) -> None:
     async with opened(store_of(empty_url), migrate=False) as store:
         async with store._database._engine.begin() as connection:
@@ -506,7 +531,7 @@ async def test_a_migration_that_fails_undoes_itself(empty_url: str, monkeypatch:
             patch.setattr(database, "_create", breaks_off)
             with pytest.raises(StartError, match="is as it was"):
                 await store.migrate()
-        assert await store.schema() == SchemaState("", REVISIONS[-1])
+        assert (await store.schema()).current == ""
         assert (await store.migrate()).is_current
         await store.append([record(1)])
 

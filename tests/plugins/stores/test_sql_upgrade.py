@@ -47,7 +47,10 @@ async def test_sums_are_the_same_after_the_upgrade(
     batch = some_records(300, span=9 * 24 * HOUR)
     await made_by(revision, empty_url, batch)
     async with opened(store_of(empty_url), migrate=False) as store:
-        assert (await store.schema()).current == revision
+        state = await store.schema()
+        assert state.current == revision
+        assert [step[:4] for step in state.steps] == [*REVISIONS[REVISIONS.index(revision) + 1 :]]
+        assert all(len(step) > 20 for step in state.steps), "each says what it brings"
         assert (await store.migrate()).is_current
         for by in (
             (),

@@ -1,0 +1,142 @@
+"""kill -9 under load, again and again: what a provider answered is in the ledger, once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+from houses import CHAT, COMPLETION, STREAM, one_provider
+from nursery import Nursery, nursery
+
+from llmhub_core.contracts import Record
+from llmhub_core.hub.tokens import digest, mint
+from llmhub_core.testing.house import House
+from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
+
+CALLERS = 8
+ANSWERS = 12
+"""Answered requests of each life before it is ended, at least."""
+
+
+class Load:
+    """Callers that never give up, each with a number of its own for every request: whole, streamed, and streams that
+    the caller leaves after the first bytes."""
+
+    def __init__(self, client: aiohttp.ClientSession, upstream: FakeUpstream, token: str) -> None:
+        self.client, self.url, self.token = client, "", token
+        self.heard: list[str] = []
+        """Ids of requests of which the caller had the head of an answer."""
+        self.answered: dict[int, float] = {}
+        """When the provider was asked, by number."""
+        self._numbers = itertools.count(1)
+        upstream.on(self._answer)
+
+    def _answer(self, request: ReceivedRequest) -> Answer:
+        asked = request.json
+        number = int(asked["messages"][0]["content"])
+        assert number not in self.answered, "the provider was asked twice for one request"
+        self.answered[number] = time.time()
+        if asked.get("stream"):
+            return sse_answer(STREAM, delay_first=0.002, delay=0.003)
+        return json_answer(COMPLETION, delay_first=0.004)
+
+    async def caller(self) -> None:
+        while True:
+            number = next(self._numbers)
+            try:
+                await self._ask(number, ("whole", "streamed", "left")[number % 3])
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(0.05)  # killed, or not there yet
+
+    async def _ask(self, number: int, kind: str) -> None:
+        body = {**CHAT, "messages": [{"role": "user", "content": str(number)}], "stream": kind != "whole"}
+        headers = {"authorization": f"Bearer {self.token}", "x-client-request-id": str(number)}
+        response = await self.client.post(self.url + "/v1/chat/completions", json=body, headers=headers)
+        try:
+            assert response.status == 200, await response.text()
+            self.heard.append(response.headers["x-request-id"])
+            if kind == "left":
+                await response.content.readany()
+            else:
+                await response.read()
+                response.release()
+        finally:
+            response.close()
+
+    async def live(self, hubs: Nursery, arguments: tuple[str, ...]) -> tuple[float, float]:
+        """One life of a hub; when it began and ended."""
+        began, enough = time.time(), len(self.heard) + ANSWERS
+        hub = hubs.start(*arguments)
+        try:
+            async with asyncio.timeout(30):
+                while len(self.heard) < enough:  # noqa: ASYNC110 — callers of another process are served
+                    await asyncio.sleep(0.005)
+            await asyncio.sleep(random.random() * 0.04)
+        finally:
+            await asyncio.to_thread(hubs.kill, hub)
+        return began, time.time()
+
+
+async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
+    token = mint()
+    limits = "{ concurrency = 100, tpm = 100000000, budget = '1000 USD/day' }"
+    config = one_provider(upstream.url) + f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nlimits = {limits}\n'
+    (folder / "config.toml").write_text(config)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ("--config", f"{folder}/config.toml", "--port", str(port), "--data-dir", f"{folder}/data")
+    async with aiohttp.ClientSession() as client:
+        load = Load(client, upstream, token)
+        load.url = f"http://127.0.0.1:{port}"
+        callers = [asyncio.create_task(load.caller()) for _ in range(CALLERS)]
+        with nursery(folder / "said") as hubs:
+            lives = [await load.live(hubs, arguments) for _ in range(kills)]
+        for task in callers:
+            task.cancel()
+        for ended in await asyncio.gather(*callers, return_exceptions=True):
+            assert isinstance(ended, asyncio.CancelledError), ended
+
+    async with House(config, folder=folder) as house:
+        await house.hub.ledger.flushed()
+        records = await house.hub.store.latest(10**7)
+        caller = house.hub.tokens.find(token)
+        assert caller is not None
+        (gate,) = [level for level in await house.hub.quota.levels(caller.limits) if level.limit.kind == "concurrency"]
+        assert (gate.used, gate.reserved) == (0, 0)
+    assert_once(load, records, lives)
+    unknown = sum(record.outcome == "unknown" for record in records)
+    print(f"{kills} kills, {len(load.answered)} requests to the provider, {unknown} recorded as unknown")
+
+
+def assert_once(load: Load, records: list[Record], lives: list[tuple[float, float]]) -> None:
+    ids = Counter(record.id for record in records)
+    assert max(ids.values()) == 1
+    assert set(load.heard) <= set(ids), "a caller had an answer that nobody recorded"
+    numbers = Counter(int(record.client_request_id) for record in records if record.client_request_id)
+    assert max(numbers.values()) == 1
+    assert {record.outcome for record in records} <= {"served", "cancelled", "unknown", "failed"}
+    # What was open when it was killed has no number any more, but one record for each, in the life that it had.
+    for began, ended in lives:
+        nameless = sum(began <= record.arrived_at <= ended and not record.client_request_id for record in records)
+        unnamed = sum(began <= at <= ended and number not in numbers for number, at in load.answered.items())
+        assert unnamed <= nameless <= unnamed + CALLERS
+    assert len({record.id for record in records if not record.client_request_id}) <= CALLERS * len(lives)
+
+
+@pytest.mark.timeout(240)
+async def test_fifty_kills_under_load(upstream: FakeUpstream, tmp_path: Path) -> None:
+    await killed(50, tmp_path, upstream)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_a_thousand_kills_under_load(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """pytest -m soak tests/test_killed.py -s"""
+    await killed(1000, tmp_path, upstream)
