@@ -60,6 +60,8 @@ def _hold(row: Row, now: int) -> Hold | None:
     _, _, subject, state, reason, since, until = row
     if until is not None and until <= now:
         return None
+    if state == "active":
+        return Hold(subject, "active")
     return Hold(subject, state, reason, None if until is None else (until - now) / 1000, max(0, now - since) / 1000)  # type: ignore[arg-type]
 
 

@@ -166,6 +166,7 @@ class RedisMachine(QuotaMachine):
         assert store._exact._keeper is not None
         store._exact._keeper.cancel()
         self.run(store._exact._line.close())
+        self.run(store._holds.stop())  # which has nothing to tell
 
     def run(self, work: Any) -> Any:
         now = self.clock.wall()
