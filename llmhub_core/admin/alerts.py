@@ -123,6 +123,7 @@ async def mute(visit: Visit, sent: NewMute) -> MuteView:
     if len(sent.subject) > 500:
         raise unusable("The subject is longer than any there is.")
     made = await visit.control.hub.alerts.mute(sent.rule, sent.subject, sent.seconds, visit.actor)
+    visit.control.hub.siblings.tell("alerts")
     view = _mute_view(made)
     about = f"{made.rule or '*'} {made.subject or '*'}"
     await visit.control.accounts.note(visit.actor, visit.address, "alert.mute", about, after={"until": made.until})
@@ -131,6 +132,7 @@ async def mute(visit: Visit, sent: NewMute) -> MuteView:
 
 async def unmute(visit: Visit, id: str) -> Done:
     ended = await visit.control.hub.alerts.unmute(id)
+    visit.control.hub.siblings.tell("alerts")
     if ended is None:
         raise not_found("mute of that id")
     about = f"{ended.rule or '*'} {ended.subject or '*'}"

@@ -61,7 +61,7 @@ class Control:
             return
         self.accounts = Accounts(people)
         self.sessions = Sessions(people, secure=self._origin.startswith("https:"))
-        if await people.users():
+        if not self.hub.worker.first or await people.users():
             return
         name = environ.get(OWNER, "")
         if name:

@@ -10,7 +10,7 @@ from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.live import find_key
 from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import Page, View
-from llmhub_core.hub.fault_lab import LONGEST, MOST, Fault, FaultKind
+from llmhub_core.hub.fault_lab import LONGEST, MOST, Fault, FaultKind, told_of
 
 LONGEST_WAIT = 600.0
 
@@ -87,6 +87,7 @@ async def start(visit: Visit, sent: NewFault) -> FaultView:
     facts = {name: getattr(sent, name) for name in NewFault.__struct_fields__}
     await visit.control.accounts.note(visit.actor, visit.address, "fault.start", sent.provider, after=facts)
     hub.fault_lab.start(fault)
+    hub.siblings.tell("fault", told_of(fault))
     return _view(fault)
 
 
@@ -99,6 +100,7 @@ async def stop(visit: Visit, id: str) -> FaultView:
     facts = {"kind": fault.kind, "struck": fault.struck}
     await visit.control.accounts.note(visit.actor, visit.address, "fault.stop", fault.provider, before=facts)
     lab.stop(id)
+    visit.control.hub.siblings.tell("fault over", id)
     return _view(fault)
 
 

@@ -130,14 +130,16 @@ async def health(control: Control) -> HealthView:
     providers = [
         _provider(hub, place, all_keys, asked[place.name], failed[place.name]) for place in hub.catalog.places.values()
     ]
+    loads = [load for _, load in await hub.siblings.ask("load")]
     return HealthView(
         version=__version__,
         ready=hub.ready,
         draining=hub.draining,
         started_at=control.started_at,
         now=now,
-        in_flight=hub.in_flight,
-        journal_waiting=hub.ledger.backlog,
+        workers=hub.worker.of,
+        in_flight=hub.in_flight + sum(in_flight for in_flight, _ in loads),
+        journal_waiting=hub.ledger.backlog + sum(waiting for _, waiting in loads),
         journal_error=hub.ledger.broken,
         problems=sorted(
             (

@@ -302,11 +302,14 @@ class ProviderView(View):
 
 
 class HealthView(View):
+    """`in_flight` and `journal_waiting` are of all `workers`; the rest is as the one that answers sees it."""
+
     version: str
     ready: bool
     draining: bool
     started_at: float
     now: float
+    workers: int
     in_flight: int
     journal_waiting: int
     journal_error: str | None

@@ -11,6 +11,7 @@ from llmhub_core import __version__
 
 COMMANDS = {
     "serve": "Run the hub.",
+    "restart": "Replace the workers of a running hub, one by one.",
     "check": "Say what is wrong with the configuration, all of it, with line and column.",
     "plugins": "Show what is loaded, from where, and what failed and why.",
     "explain": "Show which candidates a model name leads to, in which order, and why the others not.",

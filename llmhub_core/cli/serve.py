@@ -7,7 +7,9 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
+import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -18,15 +20,27 @@ import click
 
 from llmhub_core import __version__
 from llmhub_core.cli.common import config_option, data_dir, data_option, fail, load_source
+from llmhub_core.cli.listening import BACKLOG, SharedPort, listening_socket
 from llmhub_core.cli.logs import set_up_logs
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.hub.configuration import Source, base_of
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Loaded
+from llmhub_core.hub.siblings import ALONE, LONGEST_LINE, Worker
 
 log = logging.getLogger("llmhub")
 
-BACKLOG = 1024
+GRACE = 5.0
+"""Seconds in which callers on open connections learn that this worker goes, before what is idle is closed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker serves: the socket and the line to the supervisor that it inherited."""
+
+    worker: Worker
+    listening: socket.socket
+    line: socket.socket
 
 
 @click.command("serve")
@@ -37,21 +51,30 @@ BACKLOG = 1024
 @data_option
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe messages.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="For people, or one JSON object a line.")
-def command(config: Path | None, data_dir: Path | None, **options: object) -> None:
+@click.option("--worker", "place", type=(int, int, int, int, int), hidden=True)
+def command(
+    config: Path | None, data_dir: Path | None, place: tuple[int, int, int, int, int] | None, **options: object
+) -> None:
     """Run the hub until it is told to stop (SIGTERM or Ctrl-C lets running requests finish)."""
     began = time.perf_counter()
     _refuse_unsafe_interpreter()
     overrides = {f"LLMHUB_SERVER__{name.upper()}": str(value) for name, value in options.items() if value is not None}
     loaded, registry, source = load_source(config, overrides)
     server = loaded.settings.server
-    set_up_logs(server.log_level, server.log_format)
+    set_up_logs(server.log_level, server.log_format, place[0] if place else 0)
+    if place is not None:
+        _run(_work(loaded, registry, source, data_dir, place))
+        return
     for warning in loaded.warnings:
         log.warning("%s", warning)
     for report in registry.reports:
         if report.state == "refused":
             log.warning("plugin %s is not used: %s", report.entry, report.reason)
     try:
-        _run(_serve(loaded, registry, source, data_dir, began))
+        if server.workers > 1:
+            asyncio.run(_supervise(loaded, data_dir, began))
+        else:
+            _run(_serve(loaded, registry, source, data_dir, began))
     except StartError as error:
         fail(str(error))
 
@@ -77,7 +100,40 @@ def _run(main: object) -> None:
         runner.run(main)  # type: ignore[arg-type]
 
 
-async def _serve(loaded: Loaded, registry: Registry, source: Source, folder: Path | None, began: float) -> None:
+async def _supervise(loaded: Loaded, given: Path | None, began: float) -> None:
+    from llmhub_core.cli.supervisor import Supervisor, command_of_this
+    from llmhub_core.hub import folder
+
+    server, data = loaded.settings.server, data_dir(given)
+    lock = folder.take(data, server.workers)
+    try:
+        port = SharedPort(server.host, server.port)
+
+        def greet(secret: str) -> None:
+            _greet(loaded, data, port.port, time.perf_counter() - began, secret)
+
+        await Supervisor(command_of_this(), server.workers, port, server.drain, greet).run()
+    finally:
+        os.close(lock)
+    log.info("stopped")
+
+
+async def _work(
+    loaded: Loaded, registry: Registry, source: Source, folder: Path | None, told: tuple[int, int, int, int, int]
+) -> None:
+    number, of, first, listening, line = told
+    place = Place(Worker(number, of, bool(first)), socket.socket(fileno=listening), socket.socket(fileno=line))
+    try:
+        await _serve(loaded, registry, source, folder, 0.0, place)
+    except StartError as error:
+        place.line.setblocking(True)
+        place.line.sendall(json.dumps({"kind": "failed", "why": str(error)}).encode() + b"\n")
+        sys.exit(1)
+
+
+async def _serve(
+    loaded: Loaded, registry: Registry, source: Source, folder: Path | None, began: float, place: Place | None = None
+) -> None:
     from llmhub_core.app import CONTROL, make_runner
     from llmhub_core.hub.hub import Hub
 
@@ -87,13 +143,17 @@ async def _serve(loaded: Loaded, registry: Registry, source: Source, folder: Pat
         access_log = registry.observers.get("access_log").Settings()
         observers = {"access_log": access_log, **settings.plugins.get("observers", {})}
         settings = dataclasses.replace(settings, plugins={**settings.plugins, "observers": observers})
-    hub = Hub(settings, registry, data_dir(folder), base_of(loaded), source, loaded)
-    listening = _listen(settings.server.host, settings.server.port)
+    worker = place.worker if place else ALONE
+    hub = Hub(settings, registry, data_dir(folder), base_of(loaded), source, loaded, worker)
+    listening = place.listening if place else listening_socket(settings.server.host, settings.server.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hub.configuration.reload_soon)
+    loop.add_signal_handler(
+        signal.SIGUSR2, log.warning, "only a hub with several workers replaces them; nothing is done"
+    )
     runner = make_runner(hub)
     try:
         await runner.setup()
@@ -103,18 +163,36 @@ async def _serve(loaded: Loaded, registry: Registry, source: Source, folder: Pat
         await site.start()
         _settle_memory()
         secret = runner.app[CONTROL].setup_secret
-        _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began, secret)
-        await stop.wait()
+        siblings = hub.siblings
+        if place is None:
+            _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began, secret)
+        else:
+            siblings.connect(*await asyncio.open_unix_connection(sock=place.line, limit=LONGEST_LINE))
+            siblings.say(kind="ready", setup=secret)
+        await _first(stop, siblings.retire, siblings.lost)
+        if siblings.lost.is_set():
+            log.error("the supervisor is gone, so this worker stops")
         hub.draining = True
         log.info("stopping: %d requests are still running", hub.in_flight)
         await site.stop()
+        if siblings.retire.is_set():
+            await runner.take_leave(min(GRACE, settings.server.drain))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.server.drain):
                 await hub.idle()
     finally:
         runner.shutdown_timeout = 1.0  # type: ignore[attr-defined]
         await runner.cleanup()
+        hub.siblings.close()
     log.info("stopped")
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -134,21 +212,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise StartError(
-            f"Cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or --port 0 for a free one."
-        ) from None
-    listening.setblocking(False)
-    return listening
 
 
 def _greet(loaded: Loaded, data: Path, port: int, seconds: float, setup_secret: str) -> None:

@@ -61,7 +61,7 @@ class Incoming:
         self.content = content
         self.target = message.path
         self.url: URL = message.url
-        self.keep_alive = not message.should_close
+        self.keep_alive = place.keeps and not message.should_close
         self.chunked = message.version.minor >= 1
         self.variables = variables
 
@@ -91,6 +91,8 @@ class Place:
         self.upstream = upstream
         self.posts: dict[str, Callable[[Incoming], Awaitable[Ending]]] = {}
         self.barred: HubError | None = None
+        self.keeps = True
+        """Whether connections stay open behind an answer."""
 
     def bar(self, error: HubError) -> None:
         """From now on all traffic is refused. The plain paths lose their short way, so that open ones need not ask."""

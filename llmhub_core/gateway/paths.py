@@ -11,6 +11,7 @@ from aiohttp import web
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import HubError, NotFound, Unavailable
 from llmhub_core.contracts.wire import dump_json
+from llmhub_core.gateway.all_metrics import merged
 from llmhub_core.gateway.chain import Handler, auth, chained
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.incoming import Incoming, Place
@@ -48,6 +49,7 @@ def add_gateway(app: web.Application, hub: Hub) -> None:
         router.add_get(path + "/{model:.+}", _traffic(place, _model), allow_head=False)
     for path, answer in (("/healthz", _healthz), ("/readyz", _readyz), ("/metrics", _metrics)):
         router.add_get(path, _served(place, answer), allow_head=False)
+    hub.siblings.answer("metrics", lambda _: _counted(hub))
     app.on_cleanup.append(_close_upstream)
 
 
@@ -176,10 +178,17 @@ async def _readyz(request: Incoming) -> Reply:
     return await _send(request, body, status=503 if reasons else 200)
 
 
-async def _metrics(request: Incoming) -> Reply:
-    """What the observers count, in the Prometheus text format."""
-    observers = request.hub.observers
-    text = "".join(observer.metrics() for observer in observers)
-    if not text and "prometheus" not in {observer.name for observer in observers}:
+def _counted(hub: Hub) -> str:
+    text = "".join(observer.metrics() for observer in hub.observers)
+    if not text and "prometheus" not in {observer.name for observer in hub.observers}:
         text = NO_METRICS
+    return text
+
+
+async def _metrics(request: Incoming) -> Reply:
+    """What the observers count, in the Prometheus text format; of several workers all, each series with its number."""
+    hub = request.hub
+    text = _counted(hub)
+    if hub.worker.number:
+        text = merged([(hub.worker.number, text), *await hub.siblings.ask("metrics")])
     return await _send(request, text.encode(), "text/plain; version=0.0.4; charset=utf-8")

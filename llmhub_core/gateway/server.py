@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -262,20 +263,28 @@ class Runner(web.AppRunner):
         self._place = place
         self._write_error = write_error
 
+    async def take_leave(self, grace: float) -> None:
+        """Others answer from now on. Each answer is the last on its connection, and what is idle is left open for
+        `grace` seconds: closing it at once would cut off requests that are on their way."""
+        self._place.keeps = False
+        until = time.monotonic() + grace
+        while time.monotonic() < until and self.server is not None and self.server.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
     async def _make_server(self) -> web.Server:
         await super()._make_server()  # starts and freezes the application
         app = self._app
         kwargs = {key: value for key, value in self._kwargs.items() if key != "access_log_class"}
         return _Server(
             self._place,
-            front(app, self._write_error),
+            front(app, self._place, self._write_error),
             request_factory=app._make_request,
             handler_cancellation=True,
             **kwargs,
         )
 
 
-def front(app: web.Application, write_error: ErrorWriter) -> Callable[[Any], Awaitable[Any]]:
+def front(app: web.Application, place: Place, write_error: ErrorWriter) -> Callable[[Any], Awaitable[Any]]:
     """Before and behind the application: odd targets and versions refused, aiohttp's own answers reworded."""
     handle = app._handle
 
@@ -287,7 +296,10 @@ def front(app: web.Application, write_error: ErrorWriter) -> Callable[[Any], Awa
         if message.version[0] != 1:
             return await write_error(request, BadRequest("Speak HTTP/1.1.", status=505, code="http_version"))
         try:
-            return await handle(request)
+            response = await handle(request)
+            if not place.keeps and isinstance(response, web.StreamResponse) and not response.prepared:
+                response.force_close()
+            return response
         except web.HTTPMethodNotAllowed as refusal:
             allowed = tuple(sorted(refusal.allowed_methods))
             error = MethodNotAllowed(f"Use {' or '.join(allowed)} here.", allow=allowed)

@@ -51,7 +51,11 @@ Key = tuple[str, str]
 
 
 class Alerts:
-    """Construct → start (once the store is up) → use → stop. `hub_address` is what notices give as the hub's own."""
+    """Construct → start (once the store is up) → use → stop. `hub_address` is what notices give as the hub's own.
+
+    One that `follows` looks for nothing and tells nobody: another process does, and what that keeps in the store is
+    known here too.
+    """
 
     def __init__(
         self,
@@ -60,12 +64,14 @@ class Alerts:
         store: MetadataStore,
         observers: Sequence[Observer],
         hub_address: str,
+        follows: bool = False,
     ) -> None:
         self._settings = settings
         self._hub = hub
         self._metadata = store
         self._observers = observers
         self._address = hub_address
+        self._follows = follows
         self.courier = Courier(observers, self._delivered)
         self.open: dict[Key, Alert] = {}
         self.mutes: list[Mute] = []
@@ -87,7 +93,9 @@ class Alerts:
     async def start(self) -> None:
         self._started = time.monotonic()
         self.courier.start()
-        if self._metadata.alerts is not None:
+        if self._follows:
+            await self._follow()
+        elif self._metadata.alerts is not None:
             self.mutes = list(await self._metadata.alerts.mutes(time.time()))
             for alert in await self._metadata.alerts.unsettled_alerts():
                 if alert.recovered_at is not None:
@@ -151,7 +159,7 @@ class Alerts:
     async def _keep_looking(self) -> None:
         while True:
             try:
-                await self.look()
+                await (self._follow() if self._follows else self.look())
                 self._out = False
             except Exception as error:
                 if not self._out:
@@ -168,6 +176,7 @@ class Alerts:
 
     async def look(self) -> None:
         """Compare what the rules find with what is open."""
+        await self._look_at_mutes()
         await self._look_at_levels()
         found = {(each.rule, each.subject): each for each in findings(self._sight())}
         now = time.monotonic()
@@ -181,6 +190,19 @@ class Alerts:
                 self._close(key)
         self._tell_again(found)
         await self._keep()
+
+    async def _follow(self) -> None:
+        """Know what the process that looks has found."""
+        await self._look_at_mutes()
+        if self._metadata.alerts is not None:
+            kept = await self._metadata.alerts.unsettled_alerts()
+            self.open = {(each.rule, each.subject): each for each in kept if each.recovered_at is None}
+
+    async def _look_at_mutes(self) -> None:
+        """Another process may have made some, or ended some. Where the store is away, those that were known stand."""
+        if self._metadata.alerts is not None:
+            with contextlib.suppress(Exception):
+                self.mutes = list(await self._metadata.alerts.mutes(time.time()))
 
     def _sight(self) -> Sight:
         oldest = time.monotonic() - self._settings.error_window

@@ -7,13 +7,14 @@ did to keys and breakers is undone when it ends.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from llmhub_core.contracts.candidate import Candidate
 from llmhub_core.hub.health import Health
@@ -63,6 +64,12 @@ class Fault:
             and self.key in ("", candidate.key.name)
             and self.model in ("", candidate.deployment.model)
         )
+
+
+def told_of(fault: Fault) -> dict[str, Any]:
+    """What another process needs to let the same fault happen."""
+    names = (each.name for each in dataclasses.fields(Fault) if each.name not in ("struck", "touched"))
+    return {name: getattr(fault, name) for name in names}
 
 
 class FaultLab:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -25,7 +24,8 @@ from llmhub_core.hub.alerts import Alerts
 from llmhub_core.hub.build import Sources, build_catalog, build_tokens, own_prices, plugin_settings, revealed
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source
-from llmhub_core.hub.fault_lab import FaultLab
+from llmhub_core.hub.fault_lab import Fault, FaultLab
+from llmhub_core.hub.folder import Claims
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Mark, Pool, provider_of
@@ -34,8 +34,9 @@ from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.reloading import Reloaded, Reloading
 from llmhub_core.hub.retention import Retention
 from llmhub_core.hub.retries import Retries
-from llmhub_core.hub.settings import Loaded, Settings
+from llmhub_core.hub.settings import Loaded, Settings, scheme_of
 from llmhub_core.hub.settings_entries import Merged
+from llmhub_core.hub.siblings import ALONE, Siblings, Worker
 from llmhub_core.hub.standings import Standings
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.under_way import UnderWay
@@ -51,6 +52,9 @@ MOST_JOINED = 10_000
 
 LEASE = 900.0
 """Seconds after which a reservation whose holder died is given back."""
+
+GATHER_EVERY = 10.0
+"""Seconds between two looks for journals whose process is gone."""
 
 PATIENCE = 10.0
 """Seconds that a provider may take to start while the hub runs."""
@@ -71,7 +75,10 @@ class Hub:
         base: Path | None = None,
         source: Source | None = None,
         loaded: Loaded | None = None,
+        worker: Worker = ALONE,
     ) -> None:
+        self.worker = worker
+        self.siblings = Siblings()
         self.settings = settings
         self.registry = registry
         self.data = data
@@ -106,7 +113,9 @@ class Hub:
         self.quota.watch(self._adopt)
         self.pool.share = self._share
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
-        self.alerts = Alerts(settings.alerts, self, self.store, self.observers, settings.server.public_url)
+        self.alerts = Alerts(
+            settings.alerts, self, self.store, self.observers, settings.server.public_url, follows=not worker.is_chief
+        )
         self.ledger = Ledger(
             data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
         )
@@ -116,6 +125,11 @@ class Hub:
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)
         self.fault_lab = FaultLab(self.pool, self.health, self._switch_faults)
+        self.siblings.answer("fault", lambda told: self.fault_lab.start(Fault(**told)))
+        self.siblings.answer("fault over", self.fault_lab.stop)
+        self.siblings.answer("alerts", lambda _: self.alerts.wake())
+        self.siblings.answer("reload", lambda _: self.configuration.reload_soon())
+        self.siblings.answer("load", lambda _: (self.in_flight, self.ledger.backlog))
         self.faults: FaultLab | None = None
         """The same, while any fault is active: the one thing that an ordinary request looks at."""
         self.draining = False
@@ -125,7 +139,8 @@ class Hub:
         self._retiring: set[asyncio.Task[None]] = set()
         self._started: list[Plugin] = []
         self._settling: set[asyncio.Task[None]] = set()
-        self._lock = -1
+        self._claims = Claims(data)
+        self._gathering: asyncio.Task[None] | None = None
         self._memos: dict[str, Any] = {}
         self._joined: dict[tuple[int, int], tuple[tuple[Limit, ...], tuple[Limit, ...], tuple[Limit, ...]]] = {}
 
@@ -165,14 +180,18 @@ class Hub:
             told["folder"] = str(self.data)
         return cls(cls.Settings(**told) if options is None else dataclasses.replace(options, **told))
 
-    async def start(self, migrate: bool = True) -> None:
+    async def start(self) -> None:
         """StartError with a finished sentence if it cannot run here."""
-        self._take_folder()
+        self.ledger.folder = self._claims.take(
+            alone=not self.worker.number,
+            database=getattr(self.store.settings, "url", ""),
+            counts_alone=scheme_of(self.settings.storage.quota) == "memory",
+        )
         loading = asyncio.create_task(self.pricing.load())  # slow to import: beside everything else
         await self._start(self.store)
         state = await self.store.schema()
         if not state.is_current:
-            if not migrate:
+            if not self.worker.first:
                 raise StartError(
                     f"The database is at schema {state.current or 'nothing'}, this version needs {state.wanted}; "
                     "run: llm-hub migrate"
@@ -194,9 +213,13 @@ class Hub:
             await self._start(plugin)
         await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
+        if self.worker.is_chief:
+            self.retention.start()
+            self._gather()
+            if self.worker.of > 1:
+                self._gathering = asyncio.create_task(self._keep_gathering())
         await self.standings.start()
         await self.alerts.start()
-        self.retention.start()
         self.ready = True
         self.configuration.watch()
 
@@ -218,6 +241,8 @@ class Hub:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
         await self.configuration.stop()
+        if self._gathering is not None:
+            self._gathering.cancel()
         for task in self._retiring:
             task.cancel()
         self.fault_lab.stop_all()
@@ -227,23 +252,17 @@ class Hub:
         await self.standings.stop()
         await self.ledger.stop()
         await self._stop_some(tuple(reversed(self._started)))
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._claims.release()
 
-    def _take_folder(self) -> None:
-        """One hub a data folder: two would each believe the journal and the counters to be its own."""
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            self._lock = -1
-            raise StartError(
-                f"Another llm-hub runs on the data folder {self.data}; stop it, or give this one a folder of its own "
-                "with --data-dir."
-            ) from None
+    def _gather(self) -> None:
+        """What a process that is gone has left in its journal, and no other takes up, is this one's to ship."""
+        for folder in self._claims.abandoned():
+            self.ledger.adopt(folder)
+
+    async def _keep_gathering(self) -> None:
+        while True:
+            await asyncio.sleep(GATHER_EVERY)
+            self._gather()
 
     # the configuration, while the hub runs
 

@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._number = max((int(path.stem) for path in self._files()), default=0)
+        self._number = max((int(segment.path.stem) for segment in segments_in(folder)), default=0)
         self._fd = -1
         self._dirty = False
         self._torn = False
@@ -46,9 +46,6 @@ class Journal:
         """Files that could not be synced: what the disk has of them nobody knows."""
         self.size = 0
         self.segment = self._open()
-
-    def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.log") if path.stem.isdigit())
 
     def _open(self) -> Segment:
         self._number += 1
@@ -123,7 +120,7 @@ class Journal:
 
     def earlier(self) -> list[Segment]:
         """Segments that an earlier run left behind, oldest first."""
-        return [Segment(path, path.stat().st_size) for path in self._files() if path != self.segment.path]
+        return [segment for segment in segments_in(self.folder) if segment.path != self.segment.path]
 
     def close(self) -> None:
         """Close; what was added and not written is gone. An empty last segment is removed."""
@@ -132,6 +129,12 @@ class Journal:
         os.close(self._fd)
         if self.size == 0:
             self.segment.path.unlink(missing_ok=True)
+
+
+def segments_in(folder: Path) -> list[Segment]:
+    """Oldest first."""
+    paths = sorted(path for path in folder.glob("*.log") if path.stem.isdigit())
+    return [Segment(path, path.stat().st_size) for path in paths]
 
 
 def read_entries(path: Path) -> Iterator[bytes]:

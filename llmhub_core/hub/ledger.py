@@ -19,7 +19,7 @@ from llmhub_core.contracts.errors import Unavailable
 from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.usage import tokens_of_bytes
-from llmhub_core.hub.journal import Journal, Segment, read_entries
+from llmhub_core.hub.journal import Journal, Segment, read_entries, segments_in
 
 log = logging.getLogger("llmhub.ledger")
 
@@ -77,7 +77,8 @@ class Ledger:
         shipped: Callable[[Sequence[Record]], None] = lambda batch: None,
         cap: int = 1024**3,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
+        """Where the journal is; to be said before `start`."""
         self._store = store
         self._price = price
         self._shipped = shipped
@@ -91,14 +92,15 @@ class Ledger:
         self._wake = asyncio.Event()
         self._stopping = False
         self._flushing = False
+        self._left_by_others: list[Path] = []
         self._behind = 0  # bytes in segments that wait for the store
         self.broken: str | None = None
         """Why the journal cannot be written, if it cannot."""
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._journal = Journal(self._folder)
-        self._recover()
+        self._journal = Journal(self.folder)
+        self._recover(self._journal.earlier())
         self._tasks = [asyncio.create_task(self._ship_all(), name="ledger-ship")]
         self._tasks.append(asyncio.create_task(self._sync_all(), name="ledger-sync"))
 
@@ -295,6 +297,8 @@ class Ledger:
         self._shipped(batch)
 
     async def _ship(self) -> None:
+        while self._left_by_others:  # only here, where no batch is under way
+            self._recover(segments_in(self._left_by_others.pop()))
         await self._ship_unread()
         while self._records:
             batch = self._records[:BATCH]
@@ -317,10 +321,15 @@ class Ledger:
             self._behind -= segment.size
             segment.path.unlink(missing_ok=True)
 
-    def _recover(self) -> None:
+    def adopt(self, folder: Path) -> None:
+        """Ship what is in the journal of a process that is dead, as if it were an earlier run's of this one."""
+        self._left_by_others.append(folder)
+        self._wake.set()
+
+    def _recover(self, earlier: Sequence[Segment]) -> None:
         """Find what is open; the records themselves are read again when they are shipped, however many they are."""
         intents: dict[str, Intent] = {}
-        for segment in self._journal.earlier():
+        for segment in earlier:
             for entry in read_entries(segment.path):
                 try:
                     found = _decode_names(entry)
