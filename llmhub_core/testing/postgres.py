@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _AS_POSTGRES = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"]
@@ -73,10 +73,23 @@ class Postgres:
     def stop(self, mode: str = "immediate") -> None:
         """immediate: as if it had crashed; fast: in good order."""
         if self._server is not None:
-            self._server.send_signal(signal.SIGCONT)
+            self.thaw()
             self._server.send_signal(signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
             self._server.wait(60)
             self._server = None
+
+    def freeze(self) -> None:
+        """It holds its connections and answers nothing, as a machine that swaps or a disk that hangs."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in (self.pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(  # noqa: S603 — our own words

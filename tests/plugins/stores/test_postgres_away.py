@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,12 +52,21 @@ async def test_the_role_of_a_running_hub_may_not_change_the_schema(server: Postg
 
 
 async def outage(
-    server: Postgres, folder: Path, upstream: FakeUpstream, client: aiohttp.ClientSession, rate: float, seconds: float
+    server: Postgres,
+    folder: Path,
+    upstream: FakeUpstream,
+    client: aiohttp.ClientSession,
+    rate: float,
+    seconds: float,
+    frozen: bool = False,
 ) -> None:
-    """Requests at `rate` while the server stops for `seconds`: each is answered, and each is there once afterwards."""
+    """Requests at `rate` while the server stops, or does nothing, for `seconds`: each is answered, and each is there
+    once afterwards."""
+    ends, begins = (server.freeze, server.thaw) if frozen else (server.stop, server.start)
     upstream.script(json_answer(COMPLETION))
     url = server.new_database("hub")
-    async with House(f'[storage]\nmetadata = "{url}"\n' + one_provider(upstream.url), folder=folder) as house:
+    config = f'[storage]\nmetadata = "{url}"\n[metadata_stores.postgresql]\ntimeout = 1.0\n'
+    async with House(config + one_provider(upstream.url), folder=folder) as house:
         ids: list[str] = []
 
         async def one() -> None:
@@ -71,11 +81,11 @@ async def outage(
                     await asyncio.sleep(1 / rate)
 
         await traffic(time.monotonic() + 1)
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(ends)
         await traffic(time.monotonic() + seconds)
         waited = house.hub.ledger.backlog
         assert waited > rate * seconds / 10
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(begins)
         await traffic(time.monotonic() + 1)
         began = time.monotonic()
         async with asyncio.timeout(60):
@@ -96,12 +106,22 @@ async def test_a_server_that_stops_under_load_costs_nothing(
     await outage(server, tmp_path, upstream, client, rate=40, seconds=4)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-async def test_a_server_that_is_away_for_five_minutes_costs_nothing(
+async def test_a_server_that_freezes_under_load_costs_nothing(
     server: Postgres, tmp_path: Path, upstream: FakeUpstream, client: aiohttp.ClientSession
 ) -> None:
-    await outage(server, tmp_path, upstream, client, rate=150, seconds=300)
+    """Connections stay open and nothing comes: what is written is given up after `timeout` and sent again."""
+    await outage(server, tmp_path, upstream, client, rate=40, seconds=4, frozen=True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_a_server_that_is_away_for_five_minutes_costs_nothing(
+    server: Postgres, tmp_path: Path, upstream: FakeUpstream, client: aiohttp.ClientSession, frozen: bool
+) -> None:
+    """pytest -m soak tests/plugins/stores/test_postgres_away.py -s; OUTAGE_SECONDS for another time."""
+    seconds = float(os.environ.get("OUTAGE_SECONDS", "300"))
+    await outage(server, tmp_path, upstream, client, rate=150, seconds=seconds, frozen=frozen)
 
 
 async def test_what_waited_is_drained_quickly(server: Postgres, tmp_path: Path) -> None:
