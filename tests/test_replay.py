@@ -208,7 +208,10 @@ def test_what_had_no_choice_may_have_one_under_another_policy(registry: Registry
     assert same.routes == {}
 
 
-def test_an_order_longer_than_a_record_keeps_is_said_to_be_cut(registry: Registry, tmp_path: Path) -> None:
+def test_an_order_longer_than_a_record_keeps_is_said_to_be_cut(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmhub_core.gateway.replay.MOST_NOTED", 2)
     hub = hub_of(config("priority"), tmp_path, registry)
     labels = [stats.candidate.label for stats in hub.catalog.routes["fast"].standing]
     record = a_record(route="fast", decisions=[Decision("fast", "other", 0, 0.5, labels[:2], of=8)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,7 +94,8 @@ class Plan(msgspec.Struct):
     `timeouts`, `fallbacks_on` (other routes, by the code of a refusal) and `wait` (seconds that a request may stand in
     line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it;
     `hedge` and `continues` are its wishes for slow answers and for broken ones. `decisions` are the orders that made
-    `candidates`, one for each route in which there was a choice.
+    `candidates`, one for each route in which there was a choice. `more`, where a route has very many candidates,
+    appends further ones to `candidates`; False if there are none.
     """
 
     route: str
@@ -110,6 +111,7 @@ class Plan(msgspec.Struct):
     hedge: bool = False
     continues: bool = False
     decisions: list[Decision] = []
+    more: Callable[[], bool] | None = None
 
 
 class Record(msgspec.Struct, omit_defaults=True, gc=False):

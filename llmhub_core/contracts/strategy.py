@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import accumulate
+from math import gcd
+from typing import Any, ClassVar, TypeVar
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.plugin import Plugin
+
+T = TypeVar("T")
 
 LIVE_NUMBERS = ("in_flight", "picks", "last_pick", "first_token", "failures", "quota_left", "quota_step", "price")
 """Those of `CandidateStats` that a strategy may decide by."""
@@ -40,10 +45,83 @@ class Strategy(Plugin):
     """
 
     reads: ClassVar[tuple[str, ...]] = LIVE_NUMBERS
+    by_priority: ClassVar[bool] = True
+    """Whether priorities come first: what `shortlist` is asked about are then candidates of one priority."""
 
     @abstractmethod
     def order(self, choice: Choice, standing: Sequence[CandidateStats]) -> Sequence[CandidateStats]:
         """All of `standing`, best first. Candidates that cannot be used were taken out before."""
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats] | None:
+        """All of `equals` by and by, so that the first few are good ones to choose among: in turn, by chance, by
+        weight, by what does not change while the hub runs. Of very many candidates `order` is then given the first few
+        that can be used, with turn and draw 0, for these have had their say here. It must not look at all of them.
+
+        None: `order` is given all, however many, which then takes its time.
+        """
+        return None
+
+
+GOLDEN = 0.6180339887498949
+"""Multiples of it, each less its whole part, lie evenly between 0 and 1 however few are taken."""
+
+
+class Equals:
+    """Candidates among which a strategy decides, in the route's order, and what it once worked out about them."""
+
+    __slots__ = ("_found", "members")
+
+    def __init__(self, members: Iterable[CandidateStats]) -> None:
+        self.members = tuple(members)
+        self._found: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[Sequence[CandidateStats]], T]) -> T:
+        """What `make` says of the members; asked when it is first wanted."""
+        if name not in self._found:
+            self._found[name] = make(self.members)
+        found: T = self._found[name]
+        return found
+
+
+def in_turn(members: Sequence[CandidateStats], first: int) -> Iterator[CandidateStats]:
+    """All, beginning with the one at `first`."""
+    for place in range(first, len(members)):
+        yield members[place]
+    for place in range(first):
+        yield members[place]
+
+
+def scattered(members: Sequence[CandidateStats], draw: float) -> Iterator[CandidateStats]:
+    """All, as if drawn by chance: `draw`, between 0 and 1, says whom to begin with and how far to go each time."""
+    count = len(members)
+    place, step = int(draw * count) % count, 1 + int(draw * 2**20 % 1.0 * (count - 1))
+    while gcd(step, count) > 1:
+        step += 1
+    for _ in range(count):
+        yield members[place]
+        place = (place + step) % count
+
+
+def by_weight(equals: Equals, at: float) -> Iterator[CandidateStats]:
+    """All, beginning with the one on whose share of the weights `at`, between 0 and 1, falls, and then those behind it;
+    weight 0 comes last."""
+    members, sums = equals.members, equals.once("weights", _sums)
+    first = min(bisect_right(sums, at * sums[-1]), len(members) - 1)
+    weightless: list[CandidateStats] = []
+    for stats in in_turn(members, first):
+        if _weight(stats):
+            yield stats
+        else:
+            weightless.append(stats)
+    yield from weightless
+
+
+def _weight(stats: CandidateStats) -> int:
+    return stats.candidate.deployment.weight * stats.candidate.key.weight
+
+
+def _sums(members: Sequence[CandidateStats]) -> list[int]:
+    return [*accumulate(map(_weight, members))]
 
 
 def priority_levels(standing: Sequence[CandidateStats]) -> list[list[CandidateStats]]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.exchange import Decision
-from llmhub_core.contracts.strategy import Choice, Strategy, warm_first
+from llmhub_core.contracts.strategy import Choice, Equals, Strategy, warm_first
+from llmhub_core.hub.catalog import Route
 
 MOST_NOTED = 64
 """Candidates of one order that a record has: the first of them, and how many there were."""
+
+
+LARGE = 16
+"""Candidates of a route up to which a strategy is shown all that can be used."""
+
+SHORT = 4
+"""… and beyond which it is shown so many of each priority, and as many more when these do not serve."""
+
+LOOKS = 256
+"""Candidates looked at for a shortlist, once there is anybody on it."""
 
 
 def order_by(strategy: Strategy, choice: Choice, standing: Sequence[CandidateStats]) -> list[CandidateStats]:
@@ -35,3 +46,81 @@ def decided(strategy: Strategy, choice: Choice, order: Sequence[CandidateStats],
     if last_resort:
         decision.last_resort = True
     return decision
+
+
+def can_shorten(strategy: Strategy) -> bool:
+    return type(strategy).shortlist is not Strategy.shortlist
+
+
+def shortlists(
+    route: Route, choice: Choice, usable: Callable[[CandidateStats], bool]
+) -> Iterator[tuple[list[CandidateStats], Decision | None]]:
+    """All candidates that can be used, a few at a time, each few in order: the best of a few drawn fairly is nearly
+    as good as the best of all, and costs the same however many there are."""
+    for equals in route.equals():
+        for few in _few_at_a_time(route.strategy, choice, equals, usable):
+            if len(few) < 2:
+                yield few, None
+                continue
+            order = order_shortlist(route.strategy, choice, equals, few)
+            decision = decided(route.strategy, choice, order)
+            decision.of = len(equals.members)
+            yield order, decision
+
+
+def order_shortlist(
+    strategy: Strategy, choice: Choice, equals: Equals, few: Sequence[CandidateStats]
+) -> list[CandidateStats]:
+    """`few` in order: turn and draw have had their say where they were drawn from many."""
+    if len(equals.members) > LARGE:
+        if choice.affinity:
+            choice = Choice(choice.route, 0, 0.0, choice.affinity, choice.warm)
+        else:
+            choice = equals.once("choice", lambda _: Choice(choice.route, 0, 0.0))
+    return order_by(strategy, choice, few)
+
+
+def drawn(strategy: Strategy, choice: Choice, equals: Equals) -> Iterable[CandidateStats]:
+    """All of `equals`, the warm one first, as the strategy draws them from many."""
+    members = equals.members
+    source = strategy.shortlist(choice, equals) if len(members) > LARGE else None
+    if source is None:
+        return members
+    warm = equals.once("labels", _by_label).get(choice.warm) if choice.warm else None
+    return source if warm is None else _first(warm, source)
+
+
+def _first(warm: CandidateStats, source: Iterable[CandidateStats]) -> Iterator[CandidateStats]:
+    yield warm
+    for stats in source:
+        if stats is not warm:
+            yield stats
+
+
+def _by_label(members: Sequence[CandidateStats]) -> dict[str, CandidateStats]:
+    return {stats.candidate.label: stats for stats in members}
+
+
+def _few_at_a_time(
+    strategy: Strategy, choice: Choice, equals: Equals, usable: Callable[[CandidateStats], bool]
+) -> Iterator[list[CandidateStats]]:
+    """Those whose quota is spent come last: they would only refuse."""
+    if len(equals.members) <= LARGE:
+        few = [stats for stats in equals.members if usable(stats)]
+        if few:
+            yield few
+        return
+    few = []
+    spent: list[CandidateStats] = []
+    looks = 0
+    for stats in drawn(strategy, choice, equals):
+        looks += 1
+        if usable(stats):
+            (few if stats.quota_left > 0.0 else spent).append(stats)
+        if len(few) == SHORT or (few and looks >= LOOKS):
+            yield few
+            few, looks = [], 0
+    if few:
+        yield few
+    for begin in range(0, len(spent), SHORT):
+        yield spent[begin : begin + SHORT]

@@ -129,7 +129,9 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
     candidates = plan.candidates  # grows while it is walked, if a refusal leads to other routes
     failures: list[HubError] = []
     place = 0
-    while place < len(candidates) and len(attempts) < hub.settings.routing.attempts:
+    while len(attempts) < hub.settings.routing.attempts and (
+        place < len(candidates) or (plan.more is not None and plan.more())
+    ):
         stats = candidates[place]
         place += 1
         if hub.pool.marks and (mark := hub.pool.blocked(stats.candidate, now := time.monotonic())) is not None:

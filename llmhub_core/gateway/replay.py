@@ -13,7 +13,7 @@ import msgspec
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.exchange import Decision, Numbers, Record
 from llmhub_core.contracts.strategy import Choice
-from llmhub_core.gateway.decisions import order_by
+from llmhub_core.gateway.decisions import MOST_NOTED, can_shorten, drawn, order_by, order_shortlist
 from llmhub_core.hub.catalog import Catalog, Route
 from llmhub_core.hub.pricing import Pricing
 
@@ -81,7 +81,7 @@ class Replay:
         others = None if not leading or decision.last_resort or decision.of else _unusable(record)
         now = again(self._catalog, decision, others, prices_now=self._changed)
         was = decision.order
-        if decision.of and now:
+        if len(was) < decision.of and len(was) >= MOST_NOTED and now:
             found.cut += 1
         elif not now:
             found.gone += 1
@@ -123,7 +123,21 @@ def again(
     numbers = {name: column for name, column in decision.numbers.items() if not (prices_now and name == "price")}
     standing = _then(route, decision.order, numbers, unusable)
     choice = Choice(decision.route, decision.turn, decision.draw, decision.affinity, decision.warm)
-    return [stats.candidate.label for stats in order_by(route.strategy, choice, standing)]
+    if decision.of and can_shorten(route.strategy):
+        order = _from_many(route, choice, {stats.candidate.label: stats for stats in standing})
+    else:
+        order = order_by(route.strategy, choice, standing)
+    return [stats.candidate.label for stats in order]
+
+
+def _from_many(route: Route, choice: Choice, few: dict[str, CandidateStats]) -> list[CandidateStats]:
+    """`few` as they come to be drawn, in order."""
+    order: list[CandidateStats] = []
+    for equals in route.equals():
+        labels = (stats.candidate.label for stats in drawn(route.strategy, choice, equals))
+        found = [few[label] for label in labels if label in few]
+        order += order_shortlist(route.strategy, choice, equals, found)
+    return order
 
 
 def _then(

@@ -16,12 +16,15 @@ from llmhub_core.contracts.exchange import Exchange, Plan
 from llmhub_core.contracts.operations import COUNT_TOKENS
 from llmhub_core.contracts.strategy import Choice
 from llmhub_core.gateway.affinity import affinity_of
-from llmhub_core.gateway.decisions import decided, order_by
+from llmhub_core.gateway.decisions import LARGE, SHORT, can_shorten, decided, order_by, shortlists
 from llmhub_core.hub.catalog import Route, Standing
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
 
 WAIT = istr("x-llmhub-wait")
+
+MOST_LEFT_OUT = 32
+"""Candidates of a route with very many that a record tells of one by one why they were left out."""
 
 
 def plan(exchange: Exchange, hub: Hub) -> Plan:
@@ -81,7 +84,7 @@ def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None =
 
 def extend_plan(made: Plan, refusal: str, hub: Hub, dialect: Dialect[Any]) -> None:
     """More candidates from the other routes for such a refusal (context_length, content_filter), once."""
-    names = made.fallbacks_on[refusal]
+    names, made.more = made.fallbacks_on[refusal], None
     made.fallbacks_on = {other: routes for other, routes in made.fallbacks_on.items() if other != refusal}
     for name in names:
         other = hub.catalog.find(name)
@@ -103,6 +106,8 @@ def _extend(
     made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str]
 ) -> list[CandidateStats]:
     """Append what can be used, once each, and then the route's fallbacks; returns what only fails at the moment."""
+    if len(route.standing) > LARGE and can_shorten(route.strategy):
+        return _extend_shortly(made, route, hub, dialect, turn, seen)
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
     calm = hub.pool.calm and hub.health.calm
     now = time.monotonic()
@@ -121,26 +126,83 @@ def _extend(
         if calm:
             usable.append(stats)
             continue
-        mark = hub.pool.blocked(candidate, now)
-        if mark is not None:
-            leave_out(made, candidate, mark, now)
-            continue
-        closed_until = hub.health.blocked(candidate, now)
-        if closed_until is not None:
-            failing.append(stats)
-            made.left_out.append((candidate.label, _why("failing", "breaker open", closed_until, now)))
-            _sooner(made, closed_until - now)
-            continue
-        usable.append(stats)
+        if not _held_back(made, stats, hub, now, failing):
+            usable.append(stats)
     made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn, made)
     if len(failing) > 1 and not made.candidates:
         failing = _ordered(failing, route, turn, made, last_resort=True)
+    return failing + _fall_back(made, route, hub, dialect, seen) if route.fallbacks else failing
+
+
+def _fall_back(made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], seen: set[str]) -> list[CandidateStats]:
+    failing: list[CandidateStats] = []
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
             seen.add(name)
             failing += _extend(made, other, hub, dialect, other.turn, seen)
     return failing
+
+
+def _held_back(made: Plan, stats: CandidateStats, hub: Hub, now: float, failing: list[CandidateStats]) -> bool:
+    """Whether something is held against a candidate, which is then written down."""
+    candidate = stats.candidate
+    mark = hub.pool.blocked(candidate, now)
+    if mark is not None:
+        leave_out(made, candidate, mark, now)
+        return True
+    closed_until = hub.health.blocked(candidate, now)
+    if closed_until is not None:
+        failing.append(stats)
+        made.left_out.append((candidate.label, _why("failing", "breaker open", closed_until, now)))
+        _sooner(made, closed_until - now)
+        return True
+    return False
+
+
+def _extend_shortly(
+    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str]
+) -> list[CandidateStats]:
+    """As `_extend`, of a route with very many candidates: a few are looked at, and more when these do not serve. Then
+    the fallbacks wait too, until nobody here is left."""
+    planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
+    calm = hub.pool.calm and hub.health.calm
+    failing: list[CandidateStats] = []
+    earlier = made.more
+    passed_over = 0
+    made.left_out += route.left_out
+    most = len(made.left_out) + MOST_LEFT_OUT
+
+    def usable(stats: CandidateStats) -> bool:
+        nonlocal passed_over
+        if planned and stats.candidate.label in planned:
+            return False
+        if hub.target(dialect, stats.place) is None:  # type: ignore[attr-defined]  # as all in a catalog
+            made.left_out.append((stats.candidate.label, f"cannot: {dialect.name} is not spoken there"))
+        elif calm or not _held_back(made, stats, hub, time.monotonic(), failing):
+            return True
+        if len(made.left_out) > most:
+            passed_over += 1
+            made.left_out[most - 1 :] = [(route.model, f"others: {passed_over + 1} more could not be used")]
+        return False
+
+    choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311
+    shortlist = shortlists(route, choice, usable)
+
+    def more() -> bool:
+        found = next(shortlist, None)
+        if found is not None:
+            few, decision = found
+            made.candidates += few
+            if decision is not None:
+                made.decisions.append(decision)
+            return True
+        made.more, known = earlier, len(made.candidates)
+        failing.extend(_fall_back(made, route, hub, dialect, seen))
+        return len(made.candidates) > known
+
+    made.more = more
+    return [] if more() else failing[: 2 * SHORT]
 
 
 def leave_out(made: Plan, candidate: Candidate, mark: Mark, now: float) -> None:

@@ -11,7 +11,7 @@ from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deploymen
 from llmhub_core.contracts.dialect import Dialect, ModelCard
 from llmhub_core.contracts.errors import PluginError, UnknownModel
 from llmhub_core.contracts.provider import Provider, Timeouts
-from llmhub_core.contracts.strategy import Strategy
+from llmhub_core.contracts.strategy import Equals, Strategy, priority_levels
 from llmhub_core.hub.vault import Secret
 
 AD_HOC_ROUTES = 1000
@@ -105,6 +105,14 @@ class Route:
     continuation: bool = False
     turn: int = 0
     left_out: Sequence[tuple[str, str]] = ()
+    levels: Sequence[Equals] = field(default=(), init=False, repr=False)
+
+    def equals(self) -> Sequence[Equals]:
+        """The candidates among which the strategy decides, best priority first."""
+        if not self.levels:
+            by_priority = self.strategy.by_priority
+            self.levels = [*map(Equals, priority_levels(self.standing) if by_priority else (self.standing,))]
+        return self.levels
 
 
 class Catalog:

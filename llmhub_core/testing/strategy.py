@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from llmhub_core.contracts import Candidate, CandidateStats, Choice, Deployment, ProviderKey, Strategy
+from llmhub_core.contracts import Candidate, CandidateStats, Choice, Deployment, Equals, ProviderKey, Strategy
 from llmhub_core.testing.plugin import PluginSuite
 
 CHOICES = [
@@ -87,6 +87,22 @@ class StrategySuite(PluginSuite):
     def test_any_sequence_will_do(self, standing: list[CandidateStats]) -> None:
         for choice in CHOICES:
             assert [*self.strategy.order(choice, tuple(standing))] == [*self.strategy.order(choice, standing)]
+
+    @pytest.mark.parametrize("standing", [*standings()], ids=len)
+    def test_a_shortlist_comes_to_all_candidates_once(self, standing: list[CandidateStats]) -> None:
+        if type(self.strategy).shortlist is Strategy.shortlist or not standing:
+            return
+        before = [_numbers(stats) for stats in standing]
+        for choice in CHOICES:
+            equals = Equals(standing)
+            drawn = self._drawn(choice, equals)
+            assert len(drawn) == len(standing), "a candidate was lost or doubled"
+            assert {id(stats) for stats in drawn} == {id(stats) for stats in standing}, "not the objects given"
+            assert self._drawn(choice, equals) == drawn == self._drawn(choice, Equals(standing)), "not always the same"
+        assert [_numbers(stats) for stats in standing] == before
+
+    def _drawn(self, choice: Choice, equals: Equals) -> list[CandidateStats]:
+        return [*(self.strategy.shortlist(choice, equals) or ())]
 
     def _labels(self, choice: Choice, standing: Sequence[CandidateStats]) -> list[int]:
         return [id(stats) for stats in self.strategy.order(choice, standing)]

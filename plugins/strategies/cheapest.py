@@ -6,10 +6,10 @@ else the price table's. Priorities come first; weights are left aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+from llmhub_core.contracts import CandidateStats, Choice, Equals, Strategy, hookimpl, in_turn, priority_levels
 
 
 class Cheapest(Strategy):
@@ -24,6 +24,10 @@ class Cheapest(Strategy):
             ordered += _cheapest_first(equals, choice.turn) if len(equals) > 1 else equals
         return ordered
 
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        for alike in equals.once("prices", _by_price):
+            yield from in_turn(alike, choice.turn % len(alike))
+
 
 def _cheapest_first(equals: list[CandidateStats], turn: int) -> list[CandidateStats]:
     by_price = sorted(equals, key=_price)
@@ -33,6 +37,13 @@ def _cheapest_first(equals: list[CandidateStats], turn: int) -> list[CandidateSt
         alike += 1
     first = turn % alike
     return by_price[first:alike] + by_price[:first] + by_price[alike:]
+
+
+def _by_price(members: Sequence[CandidateStats]) -> list[list[CandidateStats]]:
+    alike: dict[float, list[CandidateStats]] = {}
+    for stats in members:
+        alike.setdefault(_price(stats), []).append(stats)
+    return [alike[price] for price in sorted(alike)]
 
 
 def _price(stats: CandidateStats) -> float:

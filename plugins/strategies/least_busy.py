@@ -6,13 +6,10 @@ candidate of weight 0 is used only when all others of its level are out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
-
-GOLDEN = 0.6180339887498949
-"""Multiples of it, each less its whole part, lie evenly between 0 and 1 however few are taken."""
+from llmhub_core.contracts import GOLDEN, CandidateStats, Choice, Equals, Strategy, by_weight, hookimpl, priority_levels
 
 
 class LeastBusy(Strategy):
@@ -26,6 +23,9 @@ class LeastBusy(Strategy):
         for equals in priority_levels(standing):
             ordered += _least_busy_first(equals, choice.turn) if len(equals) > 1 else equals
         return ordered
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        return by_weight(equals, choice.turn * GOLDEN % 1.0)
 
 
 def _least_busy_first(equals: list[CandidateStats], turn: int) -> list[CandidateStats]:

@@ -8,10 +8,10 @@ aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import exp2, sqrt
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+from llmhub_core.contracts import CandidateStats, Choice, Equals, Strategy, hookimpl, priority_levels, scattered
 
 PENALTY = 10.0
 """Seconds that each failure in a row counts for, and so does being tried for the first time at this moment."""
@@ -31,6 +31,9 @@ class LowestLatency(Strategy):
         for equals in priority_levels(standing):
             ordered += _fastest_first(equals, choice.draw) if len(equals) > 1 else equals
         return ordered
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        return scattered(equals.members, choice.draw)
 
 
 def _fastest_first(equals: list[CandidateStats], draw: float) -> list[CandidateStats]:

@@ -5,10 +5,10 @@ Candidates without limits have everything left. Priorities come first; weights a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+from llmhub_core.contracts import CandidateStats, Choice, Equals, Strategy, hookimpl, in_turn, priority_levels
 
 _quota_left = attrgetter("quota_left")
 
@@ -24,6 +24,9 @@ class MostQuotaLeft(Strategy):
         for equals in priority_levels(standing):
             ordered += _most_first(equals, choice.turn) if len(equals) > 1 else equals
         return ordered
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        return in_turn(equals.members, int(choice.draw * len(equals.members)) % len(equals.members))
 
 
 def _most_first(equals: list[CandidateStats], turn: int) -> list[CandidateStats]:

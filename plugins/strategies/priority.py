@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+from llmhub_core.contracts import CandidateStats, Choice, Equals, Strategy, hookimpl, in_turn, priority_levels
 
 
 class Priority(Strategy):
@@ -19,6 +19,9 @@ class Priority(Strategy):
             first = choice.turn % len(equals)
             ordered += equals[first:] + equals[:first]
         return ordered
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        return in_turn(equals.members, choice.turn % len(equals.members))
 
 
 @hookimpl

@@ -5,9 +5,9 @@ A candidate of weight 0 is used only when all others of its level are out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from llmhub_core.contracts import CandidateStats, Choice, Strategy, hookimpl, priority_levels
+from llmhub_core.contracts import CandidateStats, Choice, Equals, Strategy, by_weight, hookimpl, priority_levels
 
 
 class Weighted(Strategy):
@@ -19,6 +19,9 @@ class Weighted(Strategy):
         for equals in priority_levels(standing):
             ordered += _draw(equals, choice.draw)
         return ordered
+
+    def shortlist(self, choice: Choice, equals: Equals) -> Iterator[CandidateStats]:
+        return by_weight(equals, choice.draw)
 
 
 def _draw(standing: list[CandidateStats], draw: float) -> list[CandidateStats]:
