@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -80,7 +81,10 @@ class Entries:
         shelf = await self.shelf()
         if (known := shelf.item(kind, name)) is not None:
             where = f"in {known.origin.where}" if known.from_file and known.origin.where else "already"
-            raise Denied(409, "name_taken", f"There is a {kind} {name} {where}.", "Take another name, or change that.")
+            raise Denied(
+                409, "name_taken", f"There is a {kind} {name} {where}.", "Take another name, or change that.",
+                field=NAMES[kind],
+            )  # fmt: skip
         body = {key: value for key, value in table.items() if value is not None}
         if kind == "key":
             self._mind_twin(shelf, name, body.get("secret"))
@@ -170,7 +174,9 @@ class Entries:
         """Whether it is the secret that is there, as it is or as it was shown."""
         if _is_shown(secret):
             if secret not in (item.table.get("secret"), MASKED):
-                raise unusable("The secret looks like one that is shown, not like one to use.", "Send it whole.")
+                raise unusable(
+                    "The secret looks like one that is shown, not like one to use.", "Send it whole.", "secret"
+                )
             return True
         return isinstance(secret, str) and shelf.opened.get(item.name) == Secret(secret.strip())
 
@@ -203,15 +209,16 @@ class Entries:
                 raise unusable(
                     "Only commands on the host may name a variable or a file that a secret lies in.",
                     f"Send the secret itself, or on the host: llm-hub key add {entry.name} --secret {place}:…",
+                    "secret",
                 )
         return replace(entry, body=dumped(table))
 
     def _seal(self, name: str, text: str) -> str:
         text = text.strip()
         if len(text) > LONGEST_SECRET:
-            raise unusable(f"The secret is longer than {LONGEST_SECRET} characters.")
+            raise unusable(f"The secret is longer than {LONGEST_SECRET} characters.", field="secret")
         if _is_shown(text):
-            raise unusable("The secret looks like one that is shown, not like one to use.", "Send it whole.")
+            raise only_shown()
         try:
             return self.vault.seal("key", name, text)
         except VaultClosed as closed:
@@ -223,7 +230,9 @@ class Entries:
             return
         for id, known in self.secrets(shelf, name.partition("/")[0]):
             if id != name and known == Secret(secret.strip()):
-                raise Denied(409, "duplicate", f"The key {id} has this very secret.", "One of them is enough.")
+                raise Denied(
+                    409, "duplicate", f"The key {id} has this very secret.", "One of them is enough.", field="secret"
+                )
 
     def secrets(self, shelf: Shelf, provider: str) -> Iterable[tuple[str, Secret]]:
         """Of the provider's keys, by id, as far as they can be had."""
@@ -266,7 +275,10 @@ class Entries:
         wrong = await asyncio.to_thread(self.wrong, shelf, entries)
         for id in mine:
             if id in wrong:
-                raise unusable(f"{id[0]} {id[1]}: {wrong[id]}.", "Mend that, and send it again.")
+                why = wrong[id]
+                raise unusable(
+                    f"{id[0]} {id[1]}: {why.removesuffix('.')}.", "Mend that, and send it again.", _place(why)
+                )
         if wrong:
             (kind, name), why = next(iter(wrong.items()))
             raise Denied(
@@ -293,6 +305,16 @@ class Entries:
             for out in merged.left_out
             if (out.kind, out.name) in new or (out.kind, out.name) in shelf.merged.counting
         }
+
+
+def only_shown() -> Denied:
+    return unusable("The secret looks like one that is shown, not like one to use.", "Send it whole.", "secret")
+
+
+def _place(why: str) -> str:
+    """Which setting it is about, if it begins with one: limits.rpm: must be …, base_url must …"""
+    found = re.match(r"([a-z_]+(?:\[\d+\]|\.[a-z_]+)*):? ", why)
+    return found[1] if found else ""
 
 
 def changed_meanwhile(kind: str, name: str) -> Denied:

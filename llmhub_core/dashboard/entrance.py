@@ -72,7 +72,7 @@ async def set_up(visit: Visit) -> web.Response:
     except Denied as denied:
         return _setup(visit, secret, denied.code != "setup_closed", denied, name[:64])
     await api.begin_session(visit, owner)
-    return go("/")
+    return go("/setup/key")
 
 
 async def choose_theme(visit: Visit) -> web.Response:

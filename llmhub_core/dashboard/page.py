@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.doors import MOST_BODY, Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.contracts.people import UserRole
 
@@ -17,12 +17,13 @@ Show = Callable[[Visit], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`role` is the least that is needed; None: anybody, signed in or not."""
+    """`role` is the least that is needed; None: anybody, signed in or not. Of a form `most` bytes are read."""
 
     method: str
     path: str
     role: UserRole | None
     show: Show
+    most: int = MOST_BODY
 
 
 def go(path: str) -> web.Response:

@@ -10,18 +10,40 @@ from aiohttp import web
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import HEADERS, Policy, Visit, guarded
 from llmhub_core.admin.refusals import Denied
-from llmhub_core.dashboard import care, entrance, hub_pages, people_pages, routing, traffic
+from llmhub_core.dashboard import (
+    care,
+    entrance,
+    first_steps,
+    hub_pages,
+    key_pages,
+    people_pages,
+    provider_pages,
+    route_pages,
+    token_pages,
+    traffic,
+)
 from llmhub_core.dashboard.page import go
 from llmhub_core.dashboard.render import Asset, load_assets, render, set_up_templates
 
-PAGES = (*entrance.PAGES, *traffic.PAGES, *routing.PAGES, *care.PAGES, *people_pages.PAGES, *hub_pages.PAGES)
+PAGES = (
+    *entrance.PAGES,
+    *first_steps.PAGES,
+    *traffic.PAGES,
+    *provider_pages.PAGES,
+    *key_pages.PAGES,
+    *route_pages.PAGES,
+    *token_pages.PAGES,
+    *care.PAGES,
+    *people_pages.PAGES,
+    *hub_pages.PAGES,
+)
 
 
 def add_pages(app: web.Application, control: Control) -> None:
     assets = load_assets()
     set_up_templates(app, assets)
     for page in PAGES:
-        policy = Policy(page.role, form=True)
+        policy = Policy(page.role, form=True, most=page.most)
         words = [word.strip("{}") for word in page.path.strip("/").split("/") if word] or ["overview"]
         name = ".".join(["page", *(word.replace("-", "_") for word in words), page.method.lower()])
         app.router.add_route(page.method, page.path, guarded(control, policy, page.show, refuse), name=name)

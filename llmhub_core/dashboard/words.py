@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 NOTHING = "–"
 
@@ -139,6 +140,11 @@ def _utc(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
 
 
+def part(name: str) -> str:
+    """As one part of a path: slashes are of the name."""
+    return quote(name, safe="")
+
+
 def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     """For a choice whose options are called what they are."""
     return [(name, name) for name in names]
@@ -146,6 +152,7 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
 
 _SAID = (
     pairs,
+    part,
     tone,
     said,
     number,

@@ -67,7 +67,7 @@ async def test_set_up_in_a_browser_and_not_twice() -> None:
         assert (unequal.status, "not equal" in await unequal.text()) == (400, True)
         assert PASSWORD not in await unequal.text()
         done = await ann.form("/setup", fields)
-        assert (done.status, done.headers["location"]) == (303, "/")
+        assert (done.status, done.headers["location"]) == (303, "/setup/key")
         assert "No request yet" in (await page(ann, "/")).text
         assert "does not work" in (await page(ann, f"/setup?secret={secret}", 403)).text
 

@@ -31,6 +31,7 @@ async def paths(house: House) -> list[str]:
     if latest := await house.hub.store.latest(3000):
         hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
         found.append(f"/requests/{hard.id}")
+    found += ["/keys?add=one", "/keys?add=many", "/providers?add=1", "/routes?add=1", "/tokens?add=1"]
     return [*found, "/usage?by=caller&from=30d"]
 
 

@@ -17,6 +17,11 @@ WIDTHS = {375: 800, 1280: 900}
 async def paths(house: House) -> list[str]:
     """Every page that can be opened by its address alone, and one of each that names something."""
     found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path not in OPEN]
+    found += ["/keys?add=one", "/keys?add=many", "/providers?add=1", "/routes?add=1", "/tokens?add=1"]
+    found += [f"/providers/{name}" for name in list(house.hub.catalog.places)[:1]]
+    found += [f"/routes/{name}" for name in list(house.hub.catalog.routes)[:1]]
+    found += [f"/keys/{key.id}" for place in list(house.hub.catalog.places.values())[:2] for key in place.keys[:3]]
+    found += [f"/tokens/{caller.name}" for caller in list(house.hub.tokens.callers)[:1]]
     if latest := await house.hub.store.latest(300):
         hard = max(latest, key=lambda record: len(record.attempts))
         found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d"]

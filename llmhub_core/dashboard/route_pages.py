@@ -1,61 +1,28 @@
-"""Where requests may go: providers, their keys, routes with a dry run, and the callers' tokens."""
+"""The names that callers ask for: where each may go, a dry run; added, changed, removed."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, live, past, setting
+from llmhub_core.admin import entry_calls, live, setting
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.views import DeploymentView
 from llmhub_core.contracts.candidate import Deployment
 from llmhub_core.contracts.errors import HubError
-from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
+from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
+from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
 from llmhub_core.dashboard.render import render
+from llmhub_core.dashboard.tables import MOST_ROWS
+from llmhub_core.dashboard.token_pages import names
 from llmhub_core.hub.catalog import Route
 
-
-async def providers(visit: Visit) -> web.Response:
-    health = await live.health(visit.control)
-    addresses = {each.name: getattr(each.options, "base_url", "") for each in visit.control.hub.settings.providers}
-    fastest = {
-        provider.name: min((each.first_token_ms for each in provider.deployments if each.first_token_ms), default=None)
-        for provider in health.providers
-    }
-    return render(visit, "providers.html", {"health": health, "addresses": addresses, "fastest": fastest})
-
-
-# --- keys
-
-
-async def keys(visit: Visit) -> web.Response:
-    found = await live.keys(visit.control)
-    quotas = [level for level in await live.quotas(visit.control) if level.owner.startswith("token ")]
-    by_provider: dict[str, list[Any]] = {}
-    for key in found:
-        by_provider.setdefault(key.provider, []).append(key)
-    facts = {
-        "providers": by_provider,
-        "quotas": quotas,
-        "now": time.time(),
-        "done": visit.request.query.get("reset", ""),
-    }
-    return render(visit, "keys.html", facts)
-
-
-async def reset_key(visit: Visit) -> web.Response:
-    key = await entry_calls.reset_key(visit, entry_calls.name_in(visit, "key"))
-    return go("/keys?" + urlencode({"reset": key.id}))
-
-
-# --- routes
+SPARE_ROWS = 3
+"""Empty ones, for deployments to come: without scripts no button adds any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +50,8 @@ class RouteLine:
 
 async def routes(visit: Visit) -> web.Response:
     hub, query = visit.control.hub, visit.request.query
+    if "add" in query and visit.may("admin"):
+        return await new(visit, NOTHING_SENT)
     health = await live.health(visit.control)
     standing = [each for provider in health.providers for each in provider.deployments]
     plan, form = None, NOTHING_SENT
@@ -96,12 +65,14 @@ async def routes(visit: Visit) -> web.Response:
             form = Form({}, denied)
     facts = {
         "routes": [_route(route, standing) for route in hub.catalog.routes.values()],
-        "names": sorted({card.id for card in hub.catalog.cards()})[:500],
+        "stranded": [view for view in await entry_calls.routes(visit.control) if view.name not in hub.catalog.routes],
+        "names": names(visit),
         "dialects": [(name, name) for name in hub.dialects],
         "asked": asked,
         "dialect": dialect,
         "plan": plan,
         "form": form,
+        "said": done(visit),
     }
     return render(visit, "routes.html", facts, form.status)
 
@@ -117,29 +88,34 @@ def _route(route: Route, standing: Iterable[DeploymentView]) -> RouteLine:
     return RouteLine(route.model, route.strategy.name, tuple(targets), route.fallbacks, dict(route.fallbacks_on))
 
 
-# --- tokens
-
-
-async def tokens(visit: Visit) -> web.Response:
+def _choices(visit: Visit, form: Form) -> dict[str, object]:
     hub = visit.control.hub
-    levels: dict[str, list[Any]] = {}
-    for level in await live.quotas(visit.control):
-        if level.owner.startswith("token "):
-            levels.setdefault(level.owner.removeprefix("token "), []).append(level)
-    used = await past.usage(visit.control, past.UsageAsked(since="30d", by="caller"))
-    facts = {
-        "callers": sorted(hub.tokens.callers, key=lambda caller: caller.name),
-        "levels": levels,
-        "used": {line.group[0]: line for line in used.items},
-        "open": hub.settings.auth.api == "open",
+    filled = [number for number in range(MOST_ROWS) if form.value(f"deployments[{number}].model")]
+    rows = min(MOST_ROWS, max(filled, default=-1) + 1 + SPARE_ROWS)
+    return {
+        "form": form,
+        "rows": range(rows),
+        "strategies": [(name, name.replace("_", " ")) for name in hub.registry.strategies.names],
+        "places": [("", "–"), *((name, name) for name in hub.catalog.places)],
+        "models": sorted({model for place in hub.catalog.places.values() for model in place.models})[:500],
     }
-    return render(visit, "tokens.html", facts)
+
+
+async def new(visit: Visit, form: Form) -> web.Response:
+    return render(visit, "route-new.html", _choices(visit, form), form.status)
+
+
+async def route(visit: Visit, form: Form) -> web.Response:
+    view = await one(visit, "route")
+    form = form_of("route", view, form)
+    too_many = len(view.settings.get("deployments", ())) > MOST_ROWS
+    return render(
+        visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | {"too_many": too_many}, form.status
+    )
 
 
 PAGES = (
-    Page("GET", "/providers", "viewer", providers),
-    Page("GET", "/keys", "viewer", keys),
-    Page("POST", "/keys/{provider}/{key}/reset", "admin", reset_key),
     Page("GET", "/routes", "viewer", routes),
-    Page("GET", "/tokens", "viewer", tokens),
+    adding("route", new),
+    *acts("route", route),
 )

@@ -1,0 +1,72 @@
+"""The places that serve models: how each is doing; added, changed, removed."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from llmhub_core.admin import entry_calls, live
+from llmhub_core.admin.doors import Visit
+from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
+from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
+from llmhub_core.dashboard.render import render
+from llmhub_core.hub.settings_environment import PLACES
+
+COMPATIBLE = "openai_compatible"
+
+
+async def providers(visit: Visit) -> web.Response:
+    if "add" in visit.request.query and visit.may("admin"):
+        return await new(visit, NOTHING_SENT)
+    health = await live.health(visit.control)
+    addresses = {each.name: getattr(each.options, "base_url", "") for each in visit.control.hub.settings.providers}
+    fastest = {
+        provider.name: min((each.first_token_ms for each in provider.deployments if each.first_token_ms), default=None)
+        for provider in health.providers
+    }
+    running = {provider.name for provider in health.providers}
+    entries = await entry_calls.providers(visit.control)
+    return render(
+        visit,
+        "providers.html",
+        {
+            "health": health,
+            "addresses": addresses,
+            "fastest": fastest,
+            "said": done(visit),
+            "stranded": [entry for entry in entries if entry.name not in running],
+        },
+    )
+
+
+def kinds(visit: Visit, chosen: str = "") -> list[tuple[str, str]]:
+    """What a provider may be: the kinds that plugins brought, and the known places that speak as OpenAI does."""
+    names = [(name, name.replace("_", " ")) for name in visit.control.hub.registry.providers.names]
+    found = [*names, *((f"{COMPATIBLE}:{each.preset}", each.preset) for each in PLACES if each.preset)]
+    if chosen and chosen not in dict(found):
+        found.append((chosen, chosen.rpartition(":")[2]))
+    return found
+
+
+async def new(visit: Visit, form: Form) -> web.Response:
+    facts = {"form": form, "kinds": kinds(visit, form.value("kind"))}
+    return render(visit, "provider-new.html", facts, form.status)
+
+
+async def provider(visit: Visit, form: Form) -> web.Response:
+    view = await one(visit, "provider")
+    form = form_of("provider", view, form)
+    health = await live.health(visit.control)
+    more = {
+        "form": form,
+        "kinds": kinds(visit, form.value("kind")),
+        "standing": next((each for each in health.providers if each.name == view.name), None),
+        "stored_keys": any(each.provider == view.name for each in await entry_calls.keys(visit.control)),
+    }
+    return render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)
+
+
+PAGES = (
+    Page("GET", "/providers", "viewer", providers),
+    adding("provider", new),
+    *acts("provider", provider),
+)

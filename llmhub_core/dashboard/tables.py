@@ -1,0 +1,140 @@
+"""Forms of what is configured: the text of fields becomes the table that config.toml would have, and back.
+
+What is wrong with a value is said by the rules of the file alone: a number that is none goes to them as it was typed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.refusals import Denied, unusable
+from llmhub_core.contracts.configuration import EntryKind
+
+Table = dict[str, Any]
+
+LIMITS = ("rpm", "rpd", "tpm", "tpd", "concurrency")
+ROW = ("provider", "model", "priority", "weight", "input_price", "output_price")
+"""What a form has for each deployment of a route."""
+MOST_ROWS = 12
+NOT_MORE = {"disabled", "secret", "hash", "hint", "previous", "deployments", "limits", "keys", "preset"}
+"""Settings that have a place of their own, or none in a form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a form of one kind has, besides its name; everything else goes into `more`, as TOML."""
+
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        limits = {f"limits.{name}" for name in self.limits}
+        return {*self.texts, *self.numbers, *self.lists, *limits, "name", "model", "secret", "more"}
+
+
+FIELDS: dict[EntryKind, Fields] = {
+    "provider": Fields(("kind", "base_url"), lists=("models",)),
+    "key": Fields(("group",), ("priority", "weight"), ("models",), LIMITS),
+    "route": Fields(("strategy",), lists=("fallbacks",)),
+    "token": Fields(("expires",), lists=("models",), limits=(*LIMITS, "budget")),
+}
+
+
+def table(visit: Visit, kind: EntryKind) -> Table:
+    """What the form says; fields that were left empty are not in it."""
+    fields = FIELDS[kind]
+    found = _more(visit.text("more"))
+    found |= {name: visit.text(name).strip() for name in fields.texts}
+    found |= {name: _number(visit.text(name)) for name in fields.numbers}
+    found |= {name: visit.text(name).replace(",", " ").split() for name in fields.lists}
+    limits = {name: _number(visit.text(f"limits.{name}")) for name in fields.limits}
+    found["limits"] = {name: value for name, value in limits.items() if value != ""}
+    if kind == "key":
+        found["secret"] = visit.text("secret").strip()
+    elif kind == "provider":
+        found["kind"], _, found["preset"] = found["kind"].partition(":")
+    elif kind == "route":
+        found["deployments"] = list(_rows(visit))
+    return {name: value for name, value in found.items() if value not in ("", [], {})}
+
+
+def _number(text: str) -> Any:
+    """As a number, or as it was typed: the rules say what is wrong with it."""
+    text = text.strip()
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,9}", text) else text
+
+
+def _rows(visit: Visit) -> Iterator[Table]:
+    for number in range(MOST_ROWS):
+        cells = {name: visit.text(f"deployments[{number}].{name}").strip() for name in ROW}
+        if cells["model"]:
+            row = {
+                name: _number(value) if name not in ("provider", "model") else value for name, value in cells.items()
+            }
+            yield {name: value for name, value in row.items() if value != ""}
+
+
+def _more(text: str) -> Table:
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n"))
+    except ValueError as error:
+        raise unusable(f"This is no TOML: {error}.", 'Write a setting a line, as in: reset = "UTC".', "more") from None
+
+
+def difference(kind: EntryKind, settings: Mapping[str, Any], wanted: Table) -> Table:
+    """What a form changes of an entry; None is the default again. What no form shows stays."""
+    keep = {"disabled", "secret", "previous", "hint"}
+    patch = {name: wanted.get(name) for name in {*settings, *wanted} - keep if settings.get(name) != wanted.get(name)}
+    return patch | ({"secret": wanted["secret"]} if "secret" in wanted else {})
+
+
+def texts(kind: EntryKind, settings: Mapping[str, Any]) -> dict[str, str]:
+    """An entry as a form shows it."""
+    fields = FIELDS[kind]
+    shown = {name: str(settings.get(name, "")) for name in (*fields.texts, *fields.numbers)}
+    shown |= {name: "\n".join(map(str, settings.get(name, ()))) for name in fields.lists}
+    limits = settings.get("limits", {})
+    shown |= {f"limits.{name}": str(limits.get(name, "")) for name in fields.limits}
+    if kind == "provider" and settings.get("preset"):
+        shown["kind"] += f":{settings['preset']}"
+    for number, row in enumerate(settings.get("deployments", ())):
+        shown |= {f"deployments[{number}].{name}": str(row.get(name, "")) for name in ROW}
+    rest = {name: value for name, value in settings.items() if name not in NOT_MORE and name not in shown}
+    return shown | {"more": "\n".join(f"{_key(name)} = {_toml(value)}" for name, value in rest.items())}
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(str(name))} = {_toml(each)}" for name, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def beside(denied: Denied, kind: EntryKind) -> Denied:
+    """With the field of the form that it is about, or none where the form has no such field."""
+    field = denied.field
+    if kind == "provider" and field == "preset":
+        field = "kind"
+    names = FIELDS[kind].names
+    row = kind == "route" and re.fullmatch(r"deployments\[\d+\]\.(\w+)", field)
+    if not (row and row[1] in ROW):
+        first = re.split(r"[.\[]", field)[0]
+        field = next((name for name in (field, first) if name in names), "")
+    denied.field = field
+    return denied
