@@ -380,8 +380,13 @@ async def test_a_journal_that_fills_is_told_while_the_database_is_away(
     more = "[metadata_stores.sqlite]\nbusy_timeout = 0.1\n" + one_provider(upstream.url)
     text = config(upstream, receiver, 'rules = ["journal"]\njournal_share = 0.0001', more)
     async with House(text, folder=tmp_path) as house:
-        held = sqlite3.connect(tmp_path / "data" / "llm-hub.db", isolation_level=None)
-        held.execute("BEGIN IMMEDIATE")
+        held = sqlite3.connect(tmp_path / "data" / "llm-hub.db", isolation_level=None, timeout=0)
+        while True:  # the hub may be in the middle of a transaction, which needs this loop to go on
+            try:
+                held.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError:
+                await asyncio.sleep(0.05)
         try:
             body = {**CHAT, "metadata": {}}
             while house.hub.ledger.filled < 0.0001:
