@@ -1,0 +1,99 @@
+"""The answers of the control plane, as types: programs read them as JSON, pages draw them.
+
+Times are seconds since 1970 (UTC), durations milliseconds where the name ends so, money is in 10⁻⁹ USD. Nothing here
+has a place for a secret.
+"""
+
+from __future__ import annotations
+
+from llmhub_core.admin.views.base import Done, Page, View
+from llmhub_core.admin.views.entries import (
+    EntryView,
+    ImportedKey,
+    ImportView,
+    KeyEntryView,
+    MadeToken,
+    ProbeView,
+    ProviderEntryView,
+    RouteEntryView,
+    TokenEntryView,
+)
+from llmhub_core.admin.views.past import (
+    AttemptView,
+    DecisionView,
+    LeftOut,
+    RequestLine,
+    RequestPage,
+    RequestView,
+    UsageLine,
+    UsageView,
+)
+from llmhub_core.admin.views.people import (
+    AdminTokenView,
+    AuditBreak,
+    AuditCheck,
+    AuditView,
+    MadeAdminToken,
+    MadePerson,
+    PersonView,
+    SessionView,
+    SetupView,
+    UserView,
+)
+from llmhub_core.admin.views.running import (
+    DeploymentView,
+    HealthView,
+    HoldView,
+    KeyView,
+    LevelView,
+    Problem,
+    ProviderView,
+    Severity,
+)
+from llmhub_core.admin.views.setting import CandidateView, ExplainView, PluginView, ReloadView, SettingView
+
+__all__ = [
+    "AdminTokenView",
+    "AttemptView",
+    "AuditBreak",
+    "AuditCheck",
+    "AuditView",
+    "CandidateView",
+    "DecisionView",
+    "DeploymentView",
+    "Done",
+    "EntryView",
+    "ExplainView",
+    "HealthView",
+    "HoldView",
+    "ImportView",
+    "ImportedKey",
+    "KeyEntryView",
+    "KeyView",
+    "LeftOut",
+    "LevelView",
+    "MadeAdminToken",
+    "MadePerson",
+    "MadeToken",
+    "Page",
+    "PersonView",
+    "PluginView",
+    "ProbeView",
+    "Problem",
+    "ProviderEntryView",
+    "ProviderView",
+    "ReloadView",
+    "RequestLine",
+    "RequestPage",
+    "RequestView",
+    "RouteEntryView",
+    "SessionView",
+    "SettingView",
+    "SetupView",
+    "Severity",
+    "TokenEntryView",
+    "UsageLine",
+    "UsageView",
+    "UserView",
+    "View",
+]

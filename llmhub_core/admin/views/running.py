@@ -1,0 +1,119 @@
+"""What runs at this moment: limits, keys, providers, and what is not well."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llmhub_core.admin.views.base import View
+
+Severity = Literal["error", "warning", "note"]
+
+
+class Problem(View):
+    """Something that is not well, and what to do about it. `page` is where it is seen in full."""
+
+    severity: Severity
+    what: str
+    advice: str
+    page: str
+
+
+class LevelView(View):
+    """A limit and where it stands. `owner` is what it belongs to: key openai/main, group …, token …"""
+
+    id: str
+    owner: str
+    kind: Literal["requests", "tokens", "concurrency", "money"]
+    window: int
+    zone: str | None
+    amount: int
+    used: int
+    reserved: int
+    left: int
+    resets_in: float
+
+
+class HoldView(View):
+    """What is held against a key, its account (group), a model of it or its provider, and since when. `trying`: it is
+    over, and the next request goes first to see whether it really is."""
+
+    subject: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled"]
+    reason: str
+    since: float
+    until: float | None
+    trying: bool
+
+
+class KeyView(View):
+    """A provider key. `hint` is the end of its secret, "" where that would be too much of it; `until` None with a
+    state other than active means: until it works again or somebody resets it. `next_try` is when it is asked next
+    whether it works; `holds` is everything that is held against it, limits of single models included."""
+
+    id: str
+    provider: str
+    name: str
+    hint: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled"]
+    reason: str
+    since: float | None
+    until: float | None
+    next_try: float | None
+    holds: list[HoldView]
+    priority: int
+    weight: int
+    group: str
+    models: list[str]
+    in_flight: int
+    attempts: int
+    levels: list[LevelView]
+
+
+class DeploymentView(View):
+    """A model at a provider with one of its keys, since the start of this process."""
+
+    provider: str
+    model: str
+    key: str
+    state: Literal["active", "cooling", "exhausted", "invalid", "disabled", "failing"]
+    reason: str
+    since: float | None
+    until: float | None
+    in_flight: int
+    attempts: int
+    failures: int
+    first_token_ms: float | None
+
+
+class ProviderView(View):
+    """`requests` and `failed` are of this hour and the one before; `reason`, `since` and `until` of a breaker that is
+    open for the provider as a whole."""
+
+    name: str
+    kind: str
+    state: Literal["active", "degraded", "out", "disabled"]
+    keys: int
+    usable_keys: int
+    models: list[str]
+    requests: int
+    failed: int
+    reason: str
+    since: float | None
+    until: float | None
+    deployments: list[DeploymentView]
+
+
+class HealthView(View):
+    """`in_flight` and `journal_waiting` are of all `workers`; the rest is as the one that answers sees it."""
+
+    version: str
+    ready: bool
+    draining: bool
+    started_at: float
+    now: float
+    workers: int
+    in_flight: int
+    journal_waiting: int
+    journal_error: str | None
+    problems: list[Problem]
+    providers: list[ProviderView]

@@ -1,0 +1,64 @@
+"""How the hub is set up: where a request would go, plugins, settings, and what came of reading them again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from llmhub_core.admin.views.base import View
+from llmhub_core.admin.views.past import LeftOut
+
+
+class CandidateView(View):
+    candidate: str
+    priority: int
+    key_priority: int
+    weight: int
+
+
+class ExplainView(View):
+    """Where a request would go at this moment, without sending it."""
+
+    model: str
+    dialect: str
+    route: str
+    strategy: str
+    attempts: int
+    candidates: list[CandidateView]
+    left_out: list[LeftOut]
+
+
+class PluginView(View):
+    entry: str
+    distribution: str
+    version: str
+    state: str
+    reason: str
+    brought: list[str]
+    used: list[str]
+
+
+class SettingView(View):
+    """`value` as JSON; of a secret only whether there is one. `where` is the file and line, or the variable."""
+
+    key: str
+    value: Any
+    origin: Literal["default", "file", "environment", "stored"]
+    where: str
+    secret: bool
+    help: str
+
+
+class ReloadView(View):
+    """What became of reading the configuration again.
+
+    With `refused` the file is not used, for the reasons in `problems`, and the one before still counts; `left_out` are
+    stored entries that do not count, `needs_restart` settings that count from the next start on.
+    """
+
+    at: float
+    refused: bool
+    changes: list[str]
+    problems: list[str]
+    warnings: list[str]
+    left_out: list[str]
+    needs_restart: list[str]
