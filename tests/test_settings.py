@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from settings_help import ECHO, HASH, KNOWN, Alert, CompatiblePlace, folder, problems, read  # noqa: F401
 
 from llmhub_core.contracts import NoSettings, SettingsError
-from llmhub_core.hub.settings import Settings, TimeoutSettings
+from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.settings_file import LARGEST_FILE, Known, load
+from llmhub_core.hub.settings_of_entries import TimeoutSettings
 from llmhub_core.hub.settings_values import Budget
 
 # What is read.

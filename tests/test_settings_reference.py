@@ -15,9 +15,10 @@ import pytest
 from settings_help import KNOWN, ROOT, CompatiblePlace, folder, read  # noqa: F401
 
 from llmhub_core.hub import settings_reference
-from llmhub_core.hub.settings import RouteSettings, Settings
+from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.settings_environment import PLACES, variables
 from llmhub_core.hub.settings_file import load
+from llmhub_core.hub.settings_of_entries import RouteSettings
 from llmhub_core.hub.settings_positions import Positions
 
 

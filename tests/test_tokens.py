@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmhub_core.contracts import Caller
 from llmhub_core.hub.build import build_tokens
-from llmhub_core.hub.settings import PreviousToken, TokenSettings
+from llmhub_core.hub.settings_of_entries import PreviousToken, TokenSettings
 from llmhub_core.hub.settings_values import Moment
 from llmhub_core.hub.tokens import (
     ADMIN_PREFIX,

@@ -1,429 +1,195 @@
 """What the hub and its plugins agree on: every name that a plugin may import."""
 
-from llmhub_core.contracts.alerts import (
-    Alert,
-    AlertSeverity,
-    AlertStore,
-    Mute,
-    NotDelivered,
-    Notice,
-)
-from llmhub_core.contracts.candidate import (
-    Candidate,
-    CandidateStats,
-    Deployment,
-    KeyState,
-    Limit,
-    ProviderKey,
-)
-from llmhub_core.contracts.chat_request import (
-    NO_EXTRAS,
-    AnswerFormat,
-    Audio,
-    ChatRequest,
-    ContentPart,
-    Effort,
-    Extras,
-    File,
-    Framing,
-    Image,
-    Inline,
-    Link,
-    MediaSource,
-    Message,
-    Opaque,
-    OpaqueTool,
-    Reasoning,
-    Refusal,
-    RequestHead,
-    Role,
-    Sampling,
-    Stored,
-    Text,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolResult,
-    Where,
-)
-from llmhub_core.contracts.chat_response import (
-    Answered,
-    ChatResponse,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    Fold,
-    PartDelta,
-    PartEnded,
-    PartKind,
-    PartStarted,
-    ResponsePart,
-    Started,
-    TokenLogprob,
-    Used,
-    fold,
-    unfold,
-)
-from llmhub_core.contracts.configuration import ABSENT, ENTRY_KINDS, ConfigurationStore, Entry, EntryKind
-from llmhub_core.contracts.dialect import (
-    Dialect,
-    EncodedRequest,
-    FrameInfo,
-    ModelCard,
-    PassingDialect,
-    ResponseDecoder,
-    ResponseEncoder,
-)
-from llmhub_core.contracts.errors import (
-    BadRequest,
-    Forbidden,
-    HubError,
-    Internal,
-    LimitScope,
-    MethodNotAllowed,
-    NoCandidateLeft,
-    NotFound,
-    PluginError,
-    QuotaExceeded,
-    Refused,
-    RequestTimeout,
-    SettingsError,
-    Source,
-    StartError,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    UnknownModel,
-    UnsupportedMedia,
-    UpstreamDenied,
-    UpstreamError,
-    UpstreamGarbled,
-    UpstreamLimited,
-    UpstreamModelMissing,
-    UpstreamOverloaded,
-    UpstreamRefused,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-    upstream_error,
-)
-from llmhub_core.contracts.exchange import (
-    Attempt,
-    Caller,
-    Decision,
-    Exchange,
-    Outcome,
-    Plan,
-    Record,
-)
-from llmhub_core.contracts.hookspecs import (
-    ENTRY_POINTS,
-    hookimpl,
-)
-from llmhub_core.contracts.interceptor import (
-    Interceptor,
-    Sight,
-)
-from llmhub_core.contracts.metadata_store import (
-    MetadataStore,
-    RecordFilter,
-    SchemaState,
-    UsageGroup,
-    UsageQuestion,
-    UsageRow,
-)
-from llmhub_core.contracts.observer import (
-    HealthChange,
-    Observer,
-)
-from llmhub_core.contracts.operations import (
-    CHAT,
-    COUNT_TOKENS,
-    EMBEDDINGS,
-    EmbeddingRequest,
-    Embeddings,
-    TokenCount,
-)
-from llmhub_core.contracts.people import (
-    ANY_ENTRY,
-    GENESIS,
-    USER_ROLES,
-    AdminToken,
-    AuditEntry,
-    AuditFilter,
-    Failures,
-    KeptAnswer,
-    LastOwner,
-    PeopleStore,
-    SignedIn,
-    User,
-    UserRole,
-)
-from llmhub_core.contracts.plugin import (
-    API,
-    NoSettings,
-    Plugin,
-)
-from llmhub_core.contracts.provider import (
-    Call,
-    Envelope,
-    Fetch,
-    Fetched,
-    Provider,
-    ProviderAnswer,
-    Timeouts,
-    checked_base_url,
-)
-from llmhub_core.contracts.quota_store import (
-    Amount,
-    Hold,
-    Level,
-    LimitReached,
-    QuotaStore,
-    Reservation,
-)
-from llmhub_core.contracts.rates import (
-    SeenLimit,
-    duration,
-    limits_in_words,
-    resets_in,
-    said_at,
-    seen_limits,
-    spent_until,
-    wait_in_words,
-)
-from llmhub_core.contracts.seal import (
-    SEALED,
-    seal,
-    seal_id,
-    unseal,
-    unseal_id,
-)
-from llmhub_core.contracts.strategy import (
-    GOLDEN,
-    Choice,
-    Equals,
-    Strategy,
-    by_weight,
-    in_turn,
-    priority_levels,
-    scattered,
-    warm_first,
-)
-from llmhub_core.contracts.usage import (
-    BYTES_PER_TOKEN,
-    Usage,
-    tokens_of_bytes,
-)
-from llmhub_core.contracts.wire import (
-    LONG_STRING,
-    MAX_FRAME,
-    FrameSplitter,
-    FrameTooLarge,
-    dump_json,
-    find_value,
-    is_json,
-    load_json,
-    read_frame,
-    replace_string,
-    retry_after,
-    safe_text,
-    set_value,
-    skim,
-)
-
-__all__ = [
-    "ABSENT",
-    "ANY_ENTRY",
-    "API",
-    "BYTES_PER_TOKEN",
-    "CHAT",
-    "COUNT_TOKENS",
-    "EMBEDDINGS",
-    "ENTRY_KINDS",
-    "ENTRY_POINTS",
-    "GENESIS",
-    "GOLDEN",
-    "LONG_STRING",
-    "MAX_FRAME",
-    "NO_EXTRAS",
-    "SEALED",
-    "USER_ROLES",
-    "AdminToken",
-    "Alert",
-    "AlertSeverity",
-    "AlertStore",
-    "Amount",
-    "AnswerFormat",
-    "Answered",
-    "Attempt",
-    "Audio",
-    "AuditEntry",
-    "AuditFilter",
-    "BadRequest",
-    "Call",
-    "Caller",
-    "Candidate",
-    "CandidateStats",
-    "ChatRequest",
-    "ChatResponse",
-    "Choice",
-    "ConfigurationStore",
-    "ContentPart",
-    "Decision",
-    "Deployment",
-    "Dialect",
-    "Effort",
-    "EmbeddingRequest",
-    "Embeddings",
-    "EncodedRequest",
-    "Entry",
-    "EntryKind",
-    "Envelope",
-    "Equals",
-    "Event",
-    "Exchange",
-    "Extras",
-    "Failed",
-    "Failures",
-    "Fetch",
-    "Fetched",
-    "File",
-    "FinishReason",
-    "Finished",
-    "Fold",
-    "Forbidden",
-    "FrameInfo",
-    "FrameSplitter",
-    "FrameTooLarge",
-    "Framing",
-    "HealthChange",
-    "Hold",
-    "HubError",
-    "Image",
-    "Inline",
-    "Interceptor",
-    "Internal",
-    "KeptAnswer",
-    "KeyState",
-    "LastOwner",
-    "Level",
-    "Limit",
-    "LimitReached",
-    "LimitScope",
-    "Link",
-    "MediaSource",
-    "Message",
-    "MetadataStore",
-    "MethodNotAllowed",
-    "ModelCard",
-    "Mute",
-    "NoCandidateLeft",
-    "NoSettings",
-    "NotDelivered",
-    "NotFound",
-    "Notice",
-    "Observer",
-    "Opaque",
-    "OpaqueTool",
-    "Outcome",
-    "PartDelta",
-    "PartEnded",
-    "PartKind",
-    "PartStarted",
-    "PassingDialect",
-    "PeopleStore",
-    "Plan",
-    "Plugin",
-    "PluginError",
-    "Provider",
-    "ProviderAnswer",
-    "ProviderKey",
-    "QuotaExceeded",
-    "QuotaStore",
-    "Reasoning",
-    "Record",
-    "RecordFilter",
-    "Refusal",
-    "Refused",
-    "RequestHead",
-    "RequestTimeout",
-    "Reservation",
-    "ResponseDecoder",
-    "ResponseEncoder",
-    "ResponsePart",
-    "Role",
-    "Sampling",
-    "SchemaState",
-    "SeenLimit",
-    "SettingsError",
-    "Sight",
-    "SignedIn",
-    "Source",
-    "StartError",
-    "Started",
-    "Stored",
-    "Strategy",
-    "Text",
-    "Timeouts",
-    "TokenCount",
-    "TokenLogprob",
-    "TooLarge",
-    "Tool",
-    "ToolCall",
-    "ToolChoice",
-    "ToolResult",
-    "Unauthenticated",
-    "Unavailable",
-    "UnknownModel",
-    "UnsupportedMedia",
-    "UpstreamDenied",
-    "UpstreamError",
-    "UpstreamGarbled",
-    "UpstreamLimited",
-    "UpstreamModelMissing",
-    "UpstreamOverloaded",
-    "UpstreamRefused",
-    "UpstreamTimeout",
-    "UpstreamUnreachable",
-    "Usage",
-    "UsageGroup",
-    "UsageQuestion",
-    "UsageRow",
-    "Used",
-    "User",
-    "UserRole",
-    "Where",
-    "by_weight",
-    "checked_base_url",
-    "dump_json",
-    "duration",
-    "find_value",
-    "fold",
-    "hookimpl",
-    "in_turn",
-    "is_json",
-    "limits_in_words",
-    "load_json",
-    "priority_levels",
-    "read_frame",
-    "replace_string",
-    "resets_in",
-    "retry_after",
-    "safe_text",
-    "said_at",
-    "scattered",
-    "seal",
-    "seal_id",
-    "seen_limits",
-    "set_value",
-    "skim",
-    "spent_until",
-    "tokens_of_bytes",
-    "unfold",
-    "unseal",
-    "unseal_id",
-    "upstream_error",
-    "wait_in_words",
-    "warm_first",
-]
+from llmhub_core.contracts.alerts import Alert as Alert
+from llmhub_core.contracts.alerts import AlertSeverity as AlertSeverity
+from llmhub_core.contracts.alerts import AlertStore as AlertStore
+from llmhub_core.contracts.alerts import Mute as Mute
+from llmhub_core.contracts.alerts import NotDelivered as NotDelivered
+from llmhub_core.contracts.alerts import Notice as Notice
+from llmhub_core.contracts.candidate import Candidate as Candidate
+from llmhub_core.contracts.candidate import CandidateStats as CandidateStats
+from llmhub_core.contracts.candidate import Deployment as Deployment
+from llmhub_core.contracts.candidate import KeyState as KeyState
+from llmhub_core.contracts.candidate import Limit as Limit
+from llmhub_core.contracts.candidate import ProviderKey as ProviderKey
+from llmhub_core.contracts.chat_request import NO_EXTRAS as NO_EXTRAS
+from llmhub_core.contracts.chat_request import AnswerFormat as AnswerFormat
+from llmhub_core.contracts.chat_request import Audio as Audio
+from llmhub_core.contracts.chat_request import ChatRequest as ChatRequest
+from llmhub_core.contracts.chat_request import ContentPart as ContentPart
+from llmhub_core.contracts.chat_request import Effort as Effort
+from llmhub_core.contracts.chat_request import Extras as Extras
+from llmhub_core.contracts.chat_request import File as File
+from llmhub_core.contracts.chat_request import Framing as Framing
+from llmhub_core.contracts.chat_request import Image as Image
+from llmhub_core.contracts.chat_request import Inline as Inline
+from llmhub_core.contracts.chat_request import Link as Link
+from llmhub_core.contracts.chat_request import MediaSource as MediaSource
+from llmhub_core.contracts.chat_request import Message as Message
+from llmhub_core.contracts.chat_request import Opaque as Opaque
+from llmhub_core.contracts.chat_request import OpaqueTool as OpaqueTool
+from llmhub_core.contracts.chat_request import Reasoning as Reasoning
+from llmhub_core.contracts.chat_request import Refusal as Refusal
+from llmhub_core.contracts.chat_request import RequestHead as RequestHead
+from llmhub_core.contracts.chat_request import Role as Role
+from llmhub_core.contracts.chat_request import Sampling as Sampling
+from llmhub_core.contracts.chat_request import Stored as Stored
+from llmhub_core.contracts.chat_request import Text as Text
+from llmhub_core.contracts.chat_request import Tool as Tool
+from llmhub_core.contracts.chat_request import ToolCall as ToolCall
+from llmhub_core.contracts.chat_request import ToolChoice as ToolChoice
+from llmhub_core.contracts.chat_request import ToolResult as ToolResult
+from llmhub_core.contracts.chat_request import Where as Where
+from llmhub_core.contracts.chat_response import Answered as Answered
+from llmhub_core.contracts.chat_response import ChatResponse as ChatResponse
+from llmhub_core.contracts.chat_response import Event as Event
+from llmhub_core.contracts.chat_response import Failed as Failed
+from llmhub_core.contracts.chat_response import Finished as Finished
+from llmhub_core.contracts.chat_response import FinishReason as FinishReason
+from llmhub_core.contracts.chat_response import Fold as Fold
+from llmhub_core.contracts.chat_response import PartDelta as PartDelta
+from llmhub_core.contracts.chat_response import PartEnded as PartEnded
+from llmhub_core.contracts.chat_response import PartKind as PartKind
+from llmhub_core.contracts.chat_response import PartStarted as PartStarted
+from llmhub_core.contracts.chat_response import ResponsePart as ResponsePart
+from llmhub_core.contracts.chat_response import Started as Started
+from llmhub_core.contracts.chat_response import TokenLogprob as TokenLogprob
+from llmhub_core.contracts.chat_response import Used as Used
+from llmhub_core.contracts.chat_response import fold as fold
+from llmhub_core.contracts.chat_response import unfold as unfold
+from llmhub_core.contracts.configuration import ABSENT as ABSENT
+from llmhub_core.contracts.configuration import ENTRY_KINDS as ENTRY_KINDS
+from llmhub_core.contracts.configuration import ConfigurationStore as ConfigurationStore
+from llmhub_core.contracts.configuration import Entry as Entry
+from llmhub_core.contracts.configuration import EntryKind as EntryKind
+from llmhub_core.contracts.dialect import Dialect as Dialect
+from llmhub_core.contracts.dialect import EncodedRequest as EncodedRequest
+from llmhub_core.contracts.dialect import FrameInfo as FrameInfo
+from llmhub_core.contracts.dialect import ModelCard as ModelCard
+from llmhub_core.contracts.dialect import PassingDialect as PassingDialect
+from llmhub_core.contracts.dialect import ResponseDecoder as ResponseDecoder
+from llmhub_core.contracts.dialect import ResponseEncoder as ResponseEncoder
+from llmhub_core.contracts.errors import BadRequest as BadRequest
+from llmhub_core.contracts.errors import Forbidden as Forbidden
+from llmhub_core.contracts.errors import HubError as HubError
+from llmhub_core.contracts.errors import Internal as Internal
+from llmhub_core.contracts.errors import LimitScope as LimitScope
+from llmhub_core.contracts.errors import MethodNotAllowed as MethodNotAllowed
+from llmhub_core.contracts.errors import NoCandidateLeft as NoCandidateLeft
+from llmhub_core.contracts.errors import NotFound as NotFound
+from llmhub_core.contracts.errors import PluginError as PluginError
+from llmhub_core.contracts.errors import QuotaExceeded as QuotaExceeded
+from llmhub_core.contracts.errors import Refused as Refused
+from llmhub_core.contracts.errors import RequestTimeout as RequestTimeout
+from llmhub_core.contracts.errors import SettingsError as SettingsError
+from llmhub_core.contracts.errors import Source as Source
+from llmhub_core.contracts.errors import StartError as StartError
+from llmhub_core.contracts.errors import TooLarge as TooLarge
+from llmhub_core.contracts.errors import Unauthenticated as Unauthenticated
+from llmhub_core.contracts.errors import Unavailable as Unavailable
+from llmhub_core.contracts.errors import UnknownModel as UnknownModel
+from llmhub_core.contracts.errors import UnsupportedMedia as UnsupportedMedia
+from llmhub_core.contracts.errors import UpstreamDenied as UpstreamDenied
+from llmhub_core.contracts.errors import UpstreamError as UpstreamError
+from llmhub_core.contracts.errors import UpstreamGarbled as UpstreamGarbled
+from llmhub_core.contracts.errors import UpstreamLimited as UpstreamLimited
+from llmhub_core.contracts.errors import UpstreamModelMissing as UpstreamModelMissing
+from llmhub_core.contracts.errors import UpstreamOverloaded as UpstreamOverloaded
+from llmhub_core.contracts.errors import UpstreamRefused as UpstreamRefused
+from llmhub_core.contracts.errors import UpstreamTimeout as UpstreamTimeout
+from llmhub_core.contracts.errors import UpstreamUnreachable as UpstreamUnreachable
+from llmhub_core.contracts.errors import upstream_error as upstream_error
+from llmhub_core.contracts.exchange import Attempt as Attempt
+from llmhub_core.contracts.exchange import Caller as Caller
+from llmhub_core.contracts.exchange import Decision as Decision
+from llmhub_core.contracts.exchange import Exchange as Exchange
+from llmhub_core.contracts.exchange import Outcome as Outcome
+from llmhub_core.contracts.exchange import Plan as Plan
+from llmhub_core.contracts.exchange import Record as Record
+from llmhub_core.contracts.hookspecs import ENTRY_POINTS as ENTRY_POINTS
+from llmhub_core.contracts.hookspecs import hookimpl as hookimpl
+from llmhub_core.contracts.interceptor import Interceptor as Interceptor
+from llmhub_core.contracts.interceptor import Sight as Sight
+from llmhub_core.contracts.metadata_store import MetadataStore as MetadataStore
+from llmhub_core.contracts.metadata_store import RecordFilter as RecordFilter
+from llmhub_core.contracts.metadata_store import SchemaState as SchemaState
+from llmhub_core.contracts.metadata_store import UsageGroup as UsageGroup
+from llmhub_core.contracts.metadata_store import UsageQuestion as UsageQuestion
+from llmhub_core.contracts.metadata_store import UsageRow as UsageRow
+from llmhub_core.contracts.observer import HealthChange as HealthChange
+from llmhub_core.contracts.observer import Observer as Observer
+from llmhub_core.contracts.operations import CHAT as CHAT
+from llmhub_core.contracts.operations import COUNT_TOKENS as COUNT_TOKENS
+from llmhub_core.contracts.operations import EMBEDDINGS as EMBEDDINGS
+from llmhub_core.contracts.operations import EmbeddingRequest as EmbeddingRequest
+from llmhub_core.contracts.operations import Embeddings as Embeddings
+from llmhub_core.contracts.operations import TokenCount as TokenCount
+from llmhub_core.contracts.people import ANY_ENTRY as ANY_ENTRY
+from llmhub_core.contracts.people import GENESIS as GENESIS
+from llmhub_core.contracts.people import USER_ROLES as USER_ROLES
+from llmhub_core.contracts.people import AdminToken as AdminToken
+from llmhub_core.contracts.people import AuditEntry as AuditEntry
+from llmhub_core.contracts.people import AuditFilter as AuditFilter
+from llmhub_core.contracts.people import Failures as Failures
+from llmhub_core.contracts.people import KeptAnswer as KeptAnswer
+from llmhub_core.contracts.people import LastOwner as LastOwner
+from llmhub_core.contracts.people import PeopleStore as PeopleStore
+from llmhub_core.contracts.people import SignedIn as SignedIn
+from llmhub_core.contracts.people import User as User
+from llmhub_core.contracts.people import UserRole as UserRole
+from llmhub_core.contracts.plugin import API as API
+from llmhub_core.contracts.plugin import NoSettings as NoSettings
+from llmhub_core.contracts.plugin import Plugin as Plugin
+from llmhub_core.contracts.provider import Call as Call
+from llmhub_core.contracts.provider import Envelope as Envelope
+from llmhub_core.contracts.provider import Fetch as Fetch
+from llmhub_core.contracts.provider import Fetched as Fetched
+from llmhub_core.contracts.provider import Provider as Provider
+from llmhub_core.contracts.provider import ProviderAnswer as ProviderAnswer
+from llmhub_core.contracts.provider import Timeouts as Timeouts
+from llmhub_core.contracts.provider import checked_base_url as checked_base_url
+from llmhub_core.contracts.quota_store import Amount as Amount
+from llmhub_core.contracts.quota_store import Hold as Hold
+from llmhub_core.contracts.quota_store import Level as Level
+from llmhub_core.contracts.quota_store import LimitReached as LimitReached
+from llmhub_core.contracts.quota_store import QuotaStore as QuotaStore
+from llmhub_core.contracts.quota_store import Reservation as Reservation
+from llmhub_core.contracts.rates import SeenLimit as SeenLimit
+from llmhub_core.contracts.rates import duration as duration
+from llmhub_core.contracts.rates import limits_in_words as limits_in_words
+from llmhub_core.contracts.rates import resets_in as resets_in
+from llmhub_core.contracts.rates import said_at as said_at
+from llmhub_core.contracts.rates import seen_limits as seen_limits
+from llmhub_core.contracts.rates import spent_until as spent_until
+from llmhub_core.contracts.rates import wait_in_words as wait_in_words
+from llmhub_core.contracts.seal import SEALED as SEALED
+from llmhub_core.contracts.seal import seal as seal
+from llmhub_core.contracts.seal import seal_id as seal_id
+from llmhub_core.contracts.seal import unseal as unseal
+from llmhub_core.contracts.seal import unseal_id as unseal_id
+from llmhub_core.contracts.strategy import GOLDEN as GOLDEN
+from llmhub_core.contracts.strategy import Choice as Choice
+from llmhub_core.contracts.strategy import Equals as Equals
+from llmhub_core.contracts.strategy import Strategy as Strategy
+from llmhub_core.contracts.strategy import by_weight as by_weight
+from llmhub_core.contracts.strategy import in_turn as in_turn
+from llmhub_core.contracts.strategy import priority_levels as priority_levels
+from llmhub_core.contracts.strategy import scattered as scattered
+from llmhub_core.contracts.strategy import warm_first as warm_first
+from llmhub_core.contracts.usage import BYTES_PER_TOKEN as BYTES_PER_TOKEN
+from llmhub_core.contracts.usage import Usage as Usage
+from llmhub_core.contracts.usage import tokens_of_bytes as tokens_of_bytes
+from llmhub_core.contracts.wire import LONG_STRING as LONG_STRING
+from llmhub_core.contracts.wire import MAX_FRAME as MAX_FRAME
+from llmhub_core.contracts.wire import FrameSplitter as FrameSplitter
+from llmhub_core.contracts.wire import FrameTooLarge as FrameTooLarge
+from llmhub_core.contracts.wire import dump_json as dump_json
+from llmhub_core.contracts.wire import find_value as find_value
+from llmhub_core.contracts.wire import is_json as is_json
+from llmhub_core.contracts.wire import load_json as load_json
+from llmhub_core.contracts.wire import read_frame as read_frame
+from llmhub_core.contracts.wire import replace_string as replace_string
+from llmhub_core.contracts.wire import retry_after as retry_after
+from llmhub_core.contracts.wire import safe_text as safe_text
+from llmhub_core.contracts.wire import set_value as set_value
+from llmhub_core.contracts.wire import skim as skim

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls
+from llmhub_core.admin import entry_acts, entry_calls, entry_lists
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.contracts.configuration import EntryKind
@@ -41,7 +41,7 @@ def own_name(kind: EntryKind, view: Any) -> str:
 
 
 async def one(visit: Visit, kind: EntryKind) -> Any:
-    return await entry_calls.one(visit.control, kind, entry_calls.name_in(visit, kind))
+    return await entry_lists.one(visit.control, kind, entry_calls.name_in(visit, kind))
 
 
 def form_of(kind: EntryKind, view: Any, form: Form) -> Form:
@@ -66,7 +66,7 @@ def adding(kind: EntryKind, draw: Draw) -> Page:
     async def add(visit: Visit) -> web.Response:
         try:
             named = {name: visit.text(name).strip() for name in ("name", "model", "provider") if name in visit.sent}
-            view = await entry_calls.add(visit, kind, {**table(visit, kind), **named})
+            view = await entry_acts.add(visit, kind, {**table(visit, kind), **named})
         except Denied as denied:
             return await draw(visit, Form(visit.sent, beside(denied, kind)))
         return go(f"{address(kind, own_name(kind, view))}?done=added")
@@ -83,10 +83,10 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
 
     async def change(visit: Visit) -> web.Response:
         name = entry_calls.name_in(visit, kind)
-        view = await entry_calls.one(visit.control, kind, name)
+        view = await entry_lists.one(visit.control, kind, name)
         try:
             patch = difference(kind, view.settings, table(visit, kind))
-            await entry_calls.change(visit, kind, name, patch, _seen(visit))
+            await entry_acts.change(visit, kind, name, patch, _seen(visit))
         except Denied as denied:
             return await draw(visit, Form(visit.sent, beside(denied, kind)))
         return go(f"{address(kind, name)}?done=changed")
@@ -94,14 +94,14 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
     async def switch(visit: Visit) -> web.Response:
         name, off = entry_calls.name_in(visit, kind), visit.request.path.endswith("/disable")
         try:
-            await entry_calls.switch(visit, kind, name, off)
+            await entry_acts.switch(visit, kind, name, off)
         except Denied as denied:
             return await draw(visit, Form(await _before(visit, kind), beside(denied, kind)))
         return go(f"{address(kind, name)}?done={'disabled' if off else 'enabled'}")
 
     async def remove(visit: Visit) -> web.Response:
         try:
-            await entry_calls.remove(visit, kind, entry_calls.name_in(visit, kind))
+            await entry_acts.remove(visit, kind, entry_calls.name_in(visit, kind))
         except Denied as denied:
             if denied.status == 404:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, past
+from llmhub_core.admin import entry_acts, entry_lists, past
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.admin.views import MadeToken, ProbeView
@@ -21,7 +21,7 @@ async def key_form(visit: Visit) -> web.Response:
 
 
 async def _key(visit: Visit, form: Form) -> web.Response:
-    usable = [key.id for key in await entry_calls.keys(visit.control) if key.state == "active" and not key.problem]
+    usable = [key.id for key in await entry_lists.keys(visit.control) if key.state == "active" and not key.problem]
     facts = {"form": form, "kinds": kinds(visit, form.value("kind")), "usable": usable}
     return render(visit, "setup-key.html", facts, form.status)
 
@@ -32,11 +32,11 @@ async def add_key(visit: Visit) -> web.Response:
     secret, address = visit.text("secret").strip(), visit.text("base_url").strip()
     name = preset or kind
     wanted = {"name": name, "kind": kind, "preset": preset or None, "base_url": address or None}
-    there = {each.name for each in await entry_calls.providers(visit.control)}
+    there = {each.name for each in await entry_lists.providers(visit.control)}
     made = False
     try:
         if name not in there:
-            await entry_calls.add(visit, "provider", wanted)
+            await entry_acts.add(visit, "provider", wanted)
             made = True
         elif address:
             raise unusable(f"There is a provider {name} already, with an address of its own.", "", "base_url")
@@ -44,7 +44,7 @@ async def add_key(visit: Visit) -> web.Response:
             await _try(visit, name, secret)
     except Denied as denied:
         if made:
-            await entry_calls.remove(visit, "provider", name)
+            await entry_acts.remove(visit, "provider", name)
         if denied.field not in ("secret", "base_url", "kind"):
             denied = beside(denied, "provider")
         return await _key(visit, Form(visit.sent, denied))
@@ -53,17 +53,17 @@ async def add_key(visit: Visit) -> web.Response:
 
 async def _try(visit: Visit, provider: str, secret: str) -> None:
     """Denied with the provider's word if it refuses the key, unless it is to be kept all the same."""
-    taken = {each.name for each in await entry_calls.keys(visit.control) if each.provider == provider}
+    taken = {each.name for each in await entry_lists.keys(visit.control) if each.provider == provider}
     name = next(name for number in range(1, len(taken) + 3) if (name := f"key-{number}") not in taken)
     id = f"{provider}/{name}"
-    await entry_calls.add(visit, "key", {"provider": provider, "name": name, "secret": secret})
+    await entry_acts.add(visit, "key", {"provider": provider, "name": name, "secret": secret})
     if visit.text("keep") == "yes":
         return
-    probe: ProbeView = await entry_calls.test_key(visit, id, entry_calls.KeyTest())
+    probe: ProbeView = await entry_acts.test_key(visit, id, entry_acts.KeyTest())
     # A place without a list of models cannot be asked for nothing: that says nothing of the key.
     if probe.works or probe.asked == "nothing":
         return
-    await entry_calls.remove(visit, "key", id)
+    await entry_acts.remove(visit, "key", id)
     said = f"{provider} does not take this key: {probe.message or probe.code}"
     raise unusable(said if said.endswith(".") else f"{said}.", "Nothing was kept.", "secret")
 
@@ -80,7 +80,7 @@ async def _token(visit: Visit, form: Form) -> web.Response:
 async def add_token(visit: Visit) -> web.Response:
     # The page that follows shows it, and it is shown once: no redirect.
     try:
-        made = await entry_calls.make_token(visit, visit.text("name").strip(), {})
+        made = await entry_acts.make_token(visit, visit.text("name").strip(), {})
     except Denied as denied:
         return await _token(visit, Form(visit.sent, beside(denied, "token")))
     return await _call(visit, made)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, live
+from llmhub_core.admin import entry_acts, entry_calls, entry_lists, live
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
@@ -23,7 +23,7 @@ async def keys(visit: Visit) -> web.Response:
     if add:
         form = Form({"provider": visit.request.query.get("provider", "")})
         return await (new_many if add == "many" else new)(visit, form)
-    found = await entry_calls.keys(visit.control)
+    found = await entry_lists.keys(visit.control)
     quotas = [level for level in await live.quotas(visit.control) if level.owner.startswith("token ")]
     by_provider: dict[str, list[Any]] = {}
     for key in found:
@@ -34,13 +34,13 @@ async def keys(visit: Visit) -> web.Response:
         "quotas": quotas,
         "now": time.time(),
         "said": f"{reset} may be used again." if reset else done(visit),
-        "any": bool(await entry_calls.providers(visit.control)),
+        "any": bool(await entry_lists.providers(visit.control)),
     }
     return render(visit, "keys.html", facts)
 
 
 async def _providers(visit: Visit) -> list[str]:
-    return [each.name for each in await entry_calls.providers(visit.control)]
+    return [each.name for each in await entry_lists.providers(visit.control)]
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
@@ -56,14 +56,14 @@ async def import_keys(visit: Visit) -> web.Response:
     # Shown at once and not after a redirect: what became of each line is nowhere else.
     try:
         format = visit.text("format")
-        sent = entry_calls.KeysImport(
+        sent = entry_acts.KeysImport(
             provider=visit.text("provider"),
             text=visit.text("text"),
             format=format if format in ("lines", "csv", "json") else "auto",  # type: ignore[arg-type]
             prefix=visit.text("prefix").strip() or "key",
             dry_run=visit.text("act") == "try",
         )
-        told = await entry_calls.import_keys(visit, sent)
+        told = await entry_acts.import_keys(visit, sent)
     except Denied as denied:
         return await new_many(visit, Form(visit.sent, denied))
     kept = {name: visit.sent.get(name, "") for name in ("provider", "prefix", "format")}
@@ -87,13 +87,13 @@ async def key(visit: Visit, form: Form, probe: object = None) -> web.Response:
 
 async def test_key(visit: Visit) -> web.Response:
     # Shown at once, as it is nowhere else.
-    sent = entry_calls.KeyTest(model=visit.text("model").strip())
-    probe = await entry_calls.test_key(visit, entry_calls.name_in(visit, "key"), sent)
+    sent = entry_acts.KeyTest(model=visit.text("model").strip())
+    probe = await entry_acts.test_key(visit, entry_calls.name_in(visit, "key"), sent)
     return await key(visit, NOTHING_SENT, probe)
 
 
 async def reset_key(visit: Visit) -> web.Response:
-    key = await entry_calls.reset_key(visit, entry_calls.name_in(visit, "key"))
+    key = await entry_acts.reset_key(visit, entry_calls.name_in(visit, "key"))
     return go("/keys?" + urlencode({"reset": key.id}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, live
+from llmhub_core.admin import entry_lists, live
 from llmhub_core.admin.doors import Visit
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
@@ -24,7 +24,7 @@ async def providers(visit: Visit) -> web.Response:
         for provider in health.providers
     }
     running = {provider.name for provider in health.providers}
-    entries = await entry_calls.providers(visit.control)
+    entries = await entry_lists.providers(visit.control)
     return render(
         visit,
         "providers.html",
@@ -60,7 +60,7 @@ async def provider(visit: Visit, form: Form) -> web.Response:
         "form": form,
         "kinds": kinds(visit, form.value("kind")),
         "standing": next((each for each in health.providers if each.name == view.name), None),
-        "stored_keys": any(each.provider == view.name for each in await entry_calls.keys(visit.control)),
+        "stored_keys": any(each.provider == view.name for each in await entry_lists.keys(visit.control)),
     }
     return render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, live, setting
+from llmhub_core.admin import entry_lists, live, setting
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.views import DeploymentView
@@ -65,7 +65,7 @@ async def routes(visit: Visit) -> web.Response:
             form = Form({}, denied)
     facts = {
         "routes": [_route(route, standing) for route in hub.catalog.routes.values()],
-        "stranded": [view for view in await entry_calls.routes(visit.control) if view.name not in hub.catalog.routes],
+        "stranded": [view for view in await entry_lists.routes(visit.control) if view.name not in hub.catalog.routes],
         "names": names(visit),
         "dialects": [(name, name) for name in hub.dialects],
         "asked": asked,

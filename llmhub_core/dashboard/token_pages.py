@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_calls, past
+from llmhub_core.admin import entry_acts, entry_calls, entry_lists, past
 from llmhub_core.admin.calls import taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
@@ -22,7 +22,7 @@ async def tokens(visit: Visit) -> web.Response:
         return await new(visit, NOTHING_SENT)
     used = await past.usage(visit.control, past.UsageAsked(since="30d", by="caller"))
     facts = {
-        "tokens": sorted(await entry_calls.tokens(visit.control), key=lambda token: token.name),
+        "tokens": sorted(await entry_lists.tokens(visit.control), key=lambda token: token.name),
         "used": {line.group[0]: line for line in used.items},
         "open": visit.control.hub.settings.auth.api == "open",
         "said": done(visit),
@@ -51,7 +51,7 @@ def a_model(visit: Visit, made: MadeToken | None = None) -> str:
 async def make(visit: Visit) -> web.Response:
     # Shown at once, for it is shown this once.
     try:
-        made = await entry_calls.make_token(visit, visit.text("name").strip(), table(visit, "token"))
+        made = await entry_acts.make_token(visit, visit.text("name").strip(), table(visit, "token"))
     except Denied as denied:
         return await new(visit, Form(visit.sent, beside(denied, "token")))
     return shown(visit, made, f"The token {made.name} is made. It is shown this once:")
@@ -70,8 +70,8 @@ async def token(visit: Visit, form: Form) -> web.Response:
 
 
 async def roll(visit: Visit) -> web.Response:
-    sent = taken({"overlap": visit.text("overlap") or "24h"}, entry_calls.Roll)
-    made = await entry_calls.roll_token(visit, entry_calls.name_in(visit, "token"), sent)
+    sent = taken({"overlap": visit.text("overlap") or "24h"}, entry_acts.Roll)
+    made = await entry_acts.roll_token(visit, entry_calls.name_in(visit, "token"), sent)
     return shown(visit, made, f"The token {made.name} is another now. It is shown this once:")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from llmhub_core.contracts.alerts import AlertSeverity
@@ -16,6 +16,7 @@ from llmhub_core.hub.forecast import Trend
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Mark, Pool
+from llmhub_core.hub.recent_errors import Counted
 from llmhub_core.hub.settings import AlertSettings
 from llmhub_core.hub.tokens import Tokens
 
@@ -26,8 +27,6 @@ LONG_WINDOW = 3600
 
 HALF = 0.5
 """Less of a limit than this is never worth a forecast: bursts would be news."""
-
-NO_ROUTE = "requests without a route"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,6 @@ class Finding:
     advice: str
     page: str
     after: float = 0.0
-
-
-@dataclass(slots=True)
-class Counted:
-    """Requests of a route within the last while."""
-
-    requests: int = 0
-    failed: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
 
 
 class Watched(Protocol):

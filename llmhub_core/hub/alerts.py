@@ -11,7 +11,6 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -22,9 +21,10 @@ from llmhub_core.contracts.exchange import Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import Observer
 from llmhub_core.contracts.quota_store import Level
-from llmhub_core.hub.alert_rules import NO_ROUTE, Counted, Finding, Sight, Watched, findings, watched_limits
+from llmhub_core.hub.alert_rules import Finding, Sight, Watched, findings, watched_limits
 from llmhub_core.hub.courier import Courier
 from llmhub_core.hub.forecast import Trend
+from llmhub_core.hub.recent_errors import Counted, RecentErrors
 from llmhub_core.hub.settings import AlertSettings
 
 log = logging.getLogger("llmhub.alerts")
@@ -40,9 +40,6 @@ AT_ONCE = 20
 
 SHARE_OF_TIME = 0.05
 LONGEST_PAUSE = 1.0
-
-SLICES = 30
-"""The window of the error rate moves in so many steps."""
 
 SWEEP_EVERY = 3600.0
 
@@ -82,7 +79,7 @@ class Alerts:
         self._unkept: dict[str, Alert] = {}  # the store has these otherwise, or not yet
         self._recent: dict[str, Counted] = {}
         self._levels: dict[str, tuple[Level, Trend]] = {}
-        self._slices: deque[tuple[float, dict[str, Counted]]] = deque()
+        self._errors = RecentErrors(settings.error_window)
         self._started = 0.0
         self._swept = 0.0
         self._levels_known = False
@@ -123,22 +120,7 @@ class Alerts:
 
     def shipped(self, batch: Sequence[Record]) -> None:
         """Count finished requests for the error rate; called once a batch, when it is in the store."""
-        now = time.monotonic()
-        if not self._slices or now - self._slices[-1][0] > self._settings.error_window / SLICES:
-            self._slices.append((now, {}))
-        counts, oldest = self._slices[-1][1], time.time() - self._settings.error_window
-        routes = self._hub.catalog.routes
-        for record in batch:
-            if record.arrived_at < oldest or record.outcome not in ("served", "failed"):
-                continue
-            route = record.route if record.route in routes else NO_ROUTE
-            counted = counts.get(route)
-            if counted is None:
-                counted = counts[route] = Counted()
-            counted.requests += 1
-            if record.outcome == "failed":
-                counted.failed += 1
-                counted.codes[record.code] += 1
+        self._errors.count(batch, self._hub.catalog.routes)
         if self._unproven:
             self._look_for_proof(batch)
 
@@ -205,18 +187,8 @@ class Alerts:
                 self.mutes = list(await self._metadata.alerts.mutes(time.time()))
 
     def _sight(self) -> Sight:
-        oldest = time.monotonic() - self._settings.error_window
-        while self._slices and self._slices[0][0] < oldest:
-            self._slices.popleft()
-        recent: dict[str, Counted] = {}
-        for _, counts in self._slices:
-            for route, counted in counts.items():
-                whole = recent.setdefault(route, Counted())
-                whole.requests += counted.requests
-                whole.failed += counted.failed
-                whole.codes.update(counted.codes)
-        self._recent = recent
-        return Sight(self._hub, self._settings, self._levels, recent)
+        self._recent = self._errors.by_route()
+        return Sight(self._hub, self._settings, self._levels, self._recent)
 
     async def _look_at_levels(self) -> None:
         """Where the store does not answer, what it said last stands."""

@@ -16,12 +16,12 @@ from llmhub_core.contracts.provider import Timeouts
 from llmhub_core.contracts.strategy import Strategy
 from llmhub_core.hub.catalog import Catalog, Place, Route, Standing
 from llmhub_core.hub.registry import Registry
-from llmhub_core.hub.settings import (
+from llmhub_core.hub.settings import Settings
+from llmhub_core.hub.settings_of_entries import (
     KeySettings,
     LimitSettings,
     ProviderSettings,
     RouteSettings,
-    Settings,
     TimeoutSettings,
     TokenSettings,
 )
@@ -241,6 +241,23 @@ def _route(table: RouteSettings, catalog: Catalog, strategies: _Strategies, was:
 
 def _timeouts(table: TimeoutSettings) -> Timeouts:
     return Timeouts(table.connect, table.first_token, table.stall, table.total)
+
+
+def build_store(door: str, url: str, settings: Settings, registry: Registry, data: Path) -> Any:
+    """The plugin that the scheme of `url` names. Its Settings get the address as `url`, in which a relative file path
+    begins in the folder `data`, and that folder itself as `folder`, where they have such fields."""
+    scheme, _, rest = url.partition(":")
+    cls = getattr(registry, door).get(scheme)
+    if scheme == "sqlite" and rest.startswith("///") and not rest.startswith("////"):
+        url = f"sqlite:///{data / rest[3:]}"
+    options = settings.plugins.get(door, {}).get(scheme)
+    fields = getattr(cls.Settings, "__dataclass_fields__", {})
+    told = {}
+    if "url" in fields and (rest or options is None):
+        told["url"] = url
+    if "folder" in fields and not getattr(options, "folder", ""):
+        told["folder"] = str(data)
+    return cls(cls.Settings(**told) if options is None else dataclasses.replace(options, **told))
 
 
 def plugin_settings(settings: Settings, door: str, name: str, default: type) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -21,7 +20,15 @@ from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, Hold, QuotaStore, Reservation
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
-from llmhub_core.hub.build import Sources, build_catalog, build_tokens, own_prices, plugin_settings, revealed
+from llmhub_core.hub.build import (
+    Sources,
+    build_catalog,
+    build_store,
+    build_tokens,
+    own_prices,
+    plugin_settings,
+    revealed,
+)
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import Fault, FaultLab
@@ -34,6 +41,7 @@ from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.reloading import Reloaded, Reloading
 from llmhub_core.hub.retention import Retention
 from llmhub_core.hub.retries import Retries
+from llmhub_core.hub.running import Running
 from llmhub_core.hub.settings import Loaded, Settings, scheme_of
 from llmhub_core.hub.settings_entries import Merged
 from llmhub_core.hub.siblings import ALONE, Siblings, Worker
@@ -55,9 +63,6 @@ LEASE = 900.0
 
 GATHER_EVERY = 10.0
 """Seconds between two looks for journals whose process is gone."""
-
-PATIENCE = 10.0
-"""Seconds that a provider may take to start while the hub runs."""
 
 
 class Hub:
@@ -108,8 +113,8 @@ class Hub:
             registry.observers.get(name)(revealed(options, f"observers.{name}", base or Path.cwd()))
             for name, options in settings.plugins.get("observers", {}).items()
         ]
-        self.store: MetadataStore = self._store("metadata_stores", settings.storage.metadata)
-        self.quota: QuotaStore = self._store("quota_stores", settings.storage.quota)
+        self.store: MetadataStore = build_store("metadata_stores", settings.storage.metadata, settings, registry, data)
+        self.quota: QuotaStore = build_store("quota_stores", settings.storage.quota, settings, registry, data)
         self.quota.watch(self._adopt)
         self.pool.share = self._share
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
@@ -137,7 +142,7 @@ class Hub:
         self.under_way = UnderWay()
         self._eras = [self.under_way]
         self._retiring: set[asyncio.Task[None]] = set()
-        self._started: list[Plugin] = []
+        self._running = Running()
         self._settling: set[asyncio.Task[None]] = set()
         self._claims = Claims(data)
         self._gathering: asyncio.Task[None] | None = None
@@ -164,22 +169,6 @@ class Hub:
             targets[dialect.name] = found
         return targets[dialect.name]
 
-    def _store(self, door: str, url: str) -> Any:
-        """The plugin that the scheme of `url` names. Its Settings get the address as `url`, in which a relative file
-        path begins in the data folder, and that folder itself as `folder`, where they have such fields."""
-        scheme, _, rest = url.partition(":")
-        cls = getattr(self.registry, door).get(scheme)
-        if scheme == "sqlite" and rest.startswith("///") and not rest.startswith("////"):
-            url = f"sqlite:///{self.data / rest[3:]}"
-        options = self.settings.plugins.get(door, {}).get(scheme)
-        fields = getattr(cls.Settings, "__dataclass_fields__", {})
-        told = {}
-        if "url" in fields and (rest or options is None):
-            told["url"] = url
-        if "folder" in fields and not getattr(options, "folder", ""):
-            told["folder"] = str(self.data)
-        return cls(cls.Settings(**told) if options is None else dataclasses.replace(options, **told))
-
     async def start(self) -> None:
         """StartError with a finished sentence if it cannot run here."""
         self.ledger.folder = self._claims.take(
@@ -188,7 +177,7 @@ class Hub:
             counts_alone=scheme_of(self.settings.storage.quota) == "memory",
         )
         loading = asyncio.create_task(self.pricing.load())  # slow to import: beside everything else
-        await self._start(self.store)
+        await self._running.start(self.store)
         state = await self.store.schema()
         if not state.is_current:
             if not self.worker.first:
@@ -199,7 +188,7 @@ class Hub:
             await self.store.migrate()
         await self._open_vault()
         await self.configuration.add_stored()
-        await self._start(self.quota)
+        await self._running.start(self.quota)
         for hold in await self.quota.holds():
             self._adopt(hold)
         for mark in self.pool.invalid():
@@ -210,7 +199,7 @@ class Hub:
             *self.interceptors,
             *self.observers,
         ):
-            await self._start(plugin)
+            await self._running.start(plugin)
         await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
         if self.worker.is_chief:
@@ -233,10 +222,6 @@ class Hub:
             self.sealed = self.vault.closed
             log.error("SEALED, no traffic is served: %s", self.sealed)
 
-    async def _start(self, plugin: Plugin) -> None:
-        await plugin.start()
-        self._started.append(plugin)
-
     async def stop(self) -> None:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
@@ -251,7 +236,7 @@ class Hub:
         await self.alerts.stop()
         await self.standings.stop()
         await self.ledger.stop()
-        await self._stop_some(tuple(reversed(self._started)))
+        await self._running.stop_all()
         self._claims.release()
 
     def _gather(self) -> None:
@@ -276,19 +261,8 @@ class Hub:
 
     async def start_providers(self, places: Iterable[Place]) -> Mapping[str, str]:
         """Those of places that shall count from now on; if some cannot, why, by name: then none is left running."""
-        failed: dict[str, str] = {}
-        begun: list[Plugin] = []
-        for place in places if self.ready else ():  # before that, all are started with everything else
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._start(place.provider)
-                begun.append(place.provider)
-            except Exception as error:
-                known = isinstance(error, StartError)
-                failed[place.name] = f"does not start: {error if known else type(error).__name__}"
-        if failed:
-            await self._stop_some(begun)
-        return failed
+        # Before that, all are started with everything else.
+        return await self._running.start_all(places) if self.ready else {}
 
     def turn_to(self, settings: Settings, catalog: Catalog) -> None:
         """One step: nothing that runs sees half of it."""
@@ -326,16 +300,7 @@ class Hub:
         """Stop what no new request can reach, once the last of those that began with it has ended."""
         for era in earlier:
             await era.over()
-        await self._stop_some(gone)
-
-    async def _stop_some(self, plugins: Iterable[Plugin]) -> None:
-        for plugin in plugins:
-            if plugin in self._started:
-                self._started.remove(plugin)
-                try:
-                    await plugin.stop()
-                except Exception:
-                    log.exception("%s did not stop cleanly", plugin.name)
+        await self._running.stop(gone)
 
     # settling: never in the caller's task if it could have to wait, for callers leave at any moment
 
@@ -363,7 +328,7 @@ class Hub:
     # what is held against keys and accounts, shared by all processes and kept over restarts
 
     def _share(self, hold: Hold) -> None:
-        if self.quota in self._started:
+        if self.quota in self._running:
             self._spawn(self.quota.hold(hold))
 
     def _adopt(self, hold: Hold) -> None:

@@ -1,19 +1,8 @@
 """All settings, each declared once: its name, its type, its default, and one sentence about it.
 
-A setting is a dataclass field made by `setting`. Reading (`settings_reader`), the documentation
-(`settings_reference`) and the checks of config.example.toml are driven by these fields alone, so a new
-setting is one new field here. Plugins declare theirs the same way, with plain dataclass fields whose
-`metadata` knows these words:
-
-    help        the sentence that the documentation shows
-    unit        "seconds" (5, 2.5, "5 s", "2 min", "") or "bytes" (65536, "64 KiB")
-    minimum     smallest number allowed
-    maximum     largest number allowed
-    parse       Callable[[value], value]; raises ValueError with half a sentence ("must be …")
-    secret      True for a text, or texts, that may be env:NAME or file:/path: the plugin gets what they stand for
-    required    True where a default stands only so that the field has a value
-    blank       True where a required value may be "" all the same
-    hidden      True for a field that no table sets
+A setting is a dataclass field made by `settings_field.setting`. Reading (`settings_reader`), the documentation
+(`settings_reference`) and the checks of config.example.toml are driven by these fields alone, so a new setting is one
+new field: here, or in `settings_of_entries` for what providers, keys, routes and tokens have.
 """
 
 # ruff: noqa: RUF009 — `setting` returns dataclasses.field, which is what a default may be
@@ -21,25 +10,14 @@ setting is one new field here. Plugins declare theirs the same way, with plain d
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmhub_core.contracts import Timeouts
-from llmhub_core.hub.settings_values import (
-    Budget,
-    Moment,
-    a_budget,
-    a_hash,
-    a_model,
-    a_moment,
-    a_name,
-    a_pattern,
-    a_web_address,
-    a_word_of,
-    a_zone,
-)
+from llmhub_core.hub.settings_field import MOST, setting
+from llmhub_core.hub.settings_of_entries import ProviderSettings, RouteSettings, TokenSettings
+from llmhub_core.hub.settings_values import a_web_address, a_word_of
 from llmhub_core.hub.settings_words import KeyPath
 
 DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores", "quota_stores")
@@ -53,33 +31,6 @@ ALERT_RULES = (
     "vault_sealed",
 )  # fmt: skip
 """What alerts can be about."""
-
-MOST = 10**12
-"""No limit is larger: the stores count in 64 bits."""
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    unit: Literal["seconds", "bytes", ""] = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    parse: Callable[[Any], Any] | None = None,
-    required: bool = False,
-    blank: bool = False,
-    secret: bool = False,
-) -> Any:
-    """A dataclass field with everything that reading and documenting it need; a `secret` one is not in the repr."""
-    metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "parse": parse}
-    metadata |= {"required": required, "blank": blank}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
-
-
-def limit(help: str) -> Any:
-    return setting(None, help, minimum=1, maximum=MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,155 +174,6 @@ class AlertSettings:
     keep: float = setting(
         30 * 86_400.0, "How long alerts that are over stay in the list.", unit="seconds", minimum=3600
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutSettings(Timeouts):
-    """The contracts' `Timeouts`, as settings; None means without limit."""
-
-    connect: float | None = setting(5.0, "Until the connection stands, TLS included.", unit="seconds", minimum=0.001)
-    first_token: float | None = setting(
-        120.0,
-        "From sending the request to the first word of a stream (pings are none), or the first byte of a whole answer.",
-        unit="seconds",
-        minimum=0.001,
-    )
-    stall: float | None = setting(90.0, "Silence in the middle of an answer.", unit="seconds", minimum=0.001)
-    total: float | None = setting(
-        None, 'The whole call, from connecting to the last byte; "" is without limit.', unit="seconds", minimum=0.001
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LimitSettings:
-    """None means that there is no such limit."""
-
-    rpm: int | None = limit("Requests a minute.")
-    rpd: int | None = limit("Requests a day.")
-    tpm: int | None = limit("Tokens a minute.")
-    tpd: int | None = limit("Tokens a day.")
-    concurrency: int | None = limit("Requests at the same time.")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLimits(LimitSettings):
-    budget: Budget | None = setting(
-        None, "Money in a period: minute, hour, day, week or month (30 days), as in 20 USD/month.", parse=a_budget
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class KeySettings:
-    """`secret` is a reference as it stands in the file; `vault.resolve` makes a Secret of it."""
-
-    name: str = setting("", "Name of this key; unique within the provider.", required=True, parse=a_name)
-    secret: str = setting(
-        "",
-        "env:NAME, file:/path, or the secret itself (warned about); empty where the place needs none.",
-        required=True,
-        blank=True,
-        secret=True,
-    )
-    priority: int = setting(1, "Keys with a lower number are used first.", minimum=0, maximum=MOST)
-    weight: int = setting(1, "Share among keys of equal priority; 0 gets none.", minimum=0, maximum=MOST)
-    group: str = setting("", "Keys of one account share limits and cooldowns: give them the same group.")
-    models: tuple[str, ...] = setting(
-        ("*",), "Models that this key may be used for; * stands for anything.", parse=a_pattern
-    )
-    limits: LimitSettings = setting(LimitSettings(), "Limits of this key's account at the provider.")
-    reset: str = setting("UTC", "Time zone in which this provider's day begins, such as Europe/Paris.", parse=a_zone)
-    disabled: bool = setting(False, "Takes this key out of use; it stays to be seen.")
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderSettings:
-    """`options` is an instance of the kind's own Settings, made of the rest of the table."""
-
-    name: str = setting(
-        "", "Name of this provider; unique, and the first half of provider/model.", required=True, parse=a_name
-    )
-    kind: str = setting(
-        "", "What it is: openai, anthropic, gemini, openai_compatible, echo, or any plugin's.", required=True
-    )
-    keys: tuple[KeySettings, ...] = setting((), "Its API keys; none where the place needs none.")
-    models: tuple[str, ...] = setting(
-        (), "Models that it lists: callers may ask for them without a route.", parse=a_model
-    )
-    timeouts: TimeoutSettings | None = setting(None, "How long to wait for this provider.")
-    disabled: bool = setting(False, "Takes this provider out of use, with all its keys.")
-    options: Any = dataclasses.field(default=None, repr=False, metadata={"hidden": True})
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentSettings:
-    provider: str = setting("", "Name of the provider.", required=True)
-    model: str = setting("", "Name of the model there.", required=True, parse=a_model)
-    priority: int = setting(1, "Deployments with a lower number are asked first.", minimum=0, maximum=MOST)
-    weight: int = setting(1, "Share among deployments of equal priority; 0 gets none.", minimum=0, maximum=MOST)
-    input_price: float | None = setting(
-        None, "USD for a million input tokens; left out, the price table says.", minimum=0, maximum=MOST
-    )
-    output_price: float | None = setting(
-        None, "USD for a million output tokens; left out, the price table says.", minimum=0, maximum=MOST
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
-    model: str = setting("", "The name that callers ask for.", required=True, parse=a_model)
-    strategy: str = setting(
-        "priority",
-        "How its deployments are put in order: priority, round_robin, weighted, least_busy, lowest_latency, cheapest, "
-        "most_quota_left, or any plugin's.",
-    )
-    deployments: tuple[DeploymentSettings, ...] = setting((), "Who answers.", required=True)
-    fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")
-    fallbacks_on: dict[str, tuple[str, ...]] = setting(
-        {}, "Other routes for special cases: context_length (too long for these) and content_filter (blocked)."
-    )
-    affinity: Literal["none", "session", "prefix"] = setting(
-        "none",
-        "Whether a conversation stays with the key that has its prompt cached: told by its session or its beginning.",
-    )
-    hedge: bool = setting(
-        False, "Whether the next candidate is asked beside one that is slower than 95 of 100 of its answers."
-    )
-    continuation: bool = setting(
-        False, "Whether another candidate goes on with the text of a stream that broke; the answer says so."
-    )
-    wait: float = setting(
-        0.0,
-        "How long a request may stand in line for a key or a limit; x-llmhub-wait says otherwise for one request.",
-        unit="seconds",
-        minimum=0,
-    )
-    timeouts: TimeoutSettings = setting(TimeoutSettings(), "How long to wait for this route's deployments.")
-    disabled: bool = setting(False, "Takes this name out of use: callers are told that it is not known.")
-
-
-@dataclass(frozen=True, slots=True)
-class PreviousToken:
-    hash: str = setting("", "Hash of the token that is being replaced.", required=True, secret=True, parse=a_hash)
-    until: Moment = setting(Moment(0), "Until when it counts too.", required=True, parse=a_moment)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
-    name: str = setting("", "Name of this client token; unique.", required=True, parse=a_name)
-    hash: str = setting(
-        "", "sha256: and the SHA-256 of the token in 64 hexadecimal digits.", required=True, secret=True, parse=a_hash
-    )
-    hint: str = setting("", "The last characters of the token, by which people tell tokens apart.")
-    previous: PreviousToken | None = setting(None, "The token before this one, while its callers move on.")
-    expires: Moment | None = setting(
-        None, 'The end of its time, such as "2026-12-31" (UTC) or "2026-12-31T18:00:00Z".', parse=a_moment
-    )
-    scopes: tuple[str, ...] = setting(
-        ("*",), "Operations that it may ask for, such as chat, embeddings or images/generations; * is any."
-    )
-    models: tuple[str, ...] = setting(("*",), "Models that it may ask for; * stands for anything.", parse=a_pattern)
-    limits: TokenLimits = setting(TokenLimits(), "Limits of this token.")
-    disabled: bool = setting(False, "Takes this token out of use: callers are told that it is not known.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmhub_core.contracts import safe_text
-from llmhub_core.hub.settings import DOORS, Known, ProviderSettings, Settings
+from llmhub_core.hub.settings import DOORS, Known, Settings
+from llmhub_core.hub.settings_of_entries import ProviderSettings
 from llmhub_core.hub.settings_values import UNITS, show_seconds, show_size
 from llmhub_core.hub.settings_words import KeyPath, Problem, closest, listing, nearest, quoted, type_in_words
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmhub_core.hub import vault
-from llmhub_core.hub.settings import FALLBACK_REASONS, Known, RouteSettings, Settings, scheme_of
+from llmhub_core.hub.settings import FALLBACK_REASONS, Known, Settings, scheme_of
+from llmhub_core.hub.settings_of_entries import RouteSettings
 from llmhub_core.hub.settings_reader import unknown_plugin
 from llmhub_core.hub.settings_values import is_loopback
 from llmhub_core.hub.settings_words import KeyPath, Problem, nearest, quoted

@@ -329,7 +329,7 @@ async def test_a_token_is_made_rolled_and_revoked(house: House, admin: Browser) 
 
 async def test_what_is_stored_counts_after_a_start(tmp_path: Any, browser: MakeBrowser) -> None:
     from llmhub_core.admin.entries import By
-    from llmhub_core.admin.entry_calls import entries_of
+    from llmhub_core.admin.entry_acts import entries_of
 
     async with House(CONFIG, folder=tmp_path) as house:
         entries = entries_of(house.control)

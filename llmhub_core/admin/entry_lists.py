@@ -1,0 +1,123 @@
+"""What is configured and how it fares, listed: providers, keys, routes and tokens, as files and people have them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from llmhub_core.admin import live
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.refusals import Denied, not_found
+from llmhub_core.admin.shelf import Item, Shelf
+from llmhub_core.admin.views import KeyEntryView, ProviderEntryView, RouteEntryView, TokenEntryView
+from llmhub_core.contracts.configuration import EntryKind
+
+
+def shelf_of(control: Control) -> Shelf:
+    """As it counts at this moment, without asking the store."""
+    now = control.hub.configuration.now
+    source = control.hub.configuration.source
+    if source is None:
+        raise Denied(503, "no_configuration", "This hub was started without a configuration to look at.")
+    entries = {(entry.kind, entry.name): entry for entry in now.entries}
+    return Shelf(now.loaded, now.merged, source.known, entries, now.stored)
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "origin": item.origin.kind,
+        "where": item.origin.where,
+        "revision": item.revision,
+        "disabled": item.disabled,
+        "problem": item.problem,
+        "settings": dict(item.table),
+    }
+
+
+async def providers(control: Control) -> list[ProviderEntryView]:
+    shelf = shelf_of(control)
+    keys = [item.name for item in shelf.items("key")]
+    places = control.hub.catalog.places
+    found = []
+    for item in shelf.items("provider"):
+        place = places.get(item.name)
+        own = [name for name in keys if name.startswith(f"{item.name}/")]
+        models = sorted({*place.models, *(place.listed or ())}) if place is not None else []
+        found.append(ProviderEntryView(**_facts(item), kind=str(item.table.get("kind", "")), keys=own, models=models))
+    return found
+
+
+async def keys(control: Control) -> list[KeyEntryView]:
+    """All that are configured, also those that cannot be used."""
+    running = {key.id: key for key in await live.keys(control)}
+    found = []
+    for item in shelf_of(control).items("key"):
+        key = running.pop(item.name, None)
+        facts = _facts(item) | {"name": item.name.partition("/")[2]}
+        if key is not None:
+            found.append(KeyEntryView(**(msgspec.structs.asdict(key) | facts)))
+        else:
+            found.append(_stranded(item, facts))
+    return found
+
+
+def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
+    """A key that does not count: it is seen all the same."""
+    table = item.table
+    return KeyEntryView(
+        **facts,
+        id=item.name,
+        provider=item.name.partition("/")[0],
+        hint="",
+        state="invalid",
+        reason=item.problem,
+        until=None,
+        priority=table.get("priority", 1),
+        weight=table.get("weight", 1),
+        group=table.get("group", ""),
+        models=list(table.get("models", ("*",))),
+        in_flight=0,
+        attempts=0,
+        levels=[],
+    )
+
+
+async def routes(control: Control) -> list[RouteEntryView]:
+    running = control.hub.catalog.routes
+    found = []
+    for item in shelf_of(control).items("route"):
+        route = running.get(item.name)
+        candidates = [] if route is None else [stats.candidate.label for stats in route.standing]
+        strategy = str(item.table.get("strategy", "priority"))
+        found.append(RouteEntryView(**_facts(item), strategy=strategy, candidates=candidates))
+    return found
+
+
+async def tokens(control: Control) -> list[TokenEntryView]:
+    levels = await live.quotas(control)
+    found = []
+    for item in shelf_of(control).items("token"):
+        facts = _facts(item)
+        hint = str(facts["settings"].pop("hint", ""))
+        own = [level for level in levels if level.owner == f"token {item.name}"]
+        found.append(TokenEntryView(**facts, hint=hint, levels=own))
+    return found
+
+
+LISTS: dict[EntryKind, Callable[[Control], Awaitable[list[Any]]]] = {
+    "provider": providers,
+    "key": keys,
+    "route": routes,
+    "token": tokens,
+}
+
+
+async def one(control: Control, kind: EntryKind, name: str) -> Any:
+    """Its view; Denied if there is none."""
+    for view in await LISTS[kind](control):
+        if (view.id if kind == "key" else view.name) == name:
+            return view
+    raise not_found(f"{kind} {name[:128]}")
