@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import time
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp_jinja2
 import jinja2
@@ -16,6 +18,7 @@ from aiohttp import web
 from llmhub_core.admin.doors import Visit
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
+from llmhub_core.dashboard.page import inside
 from llmhub_core.dashboard.words import FILTERS
 
 Entry = tuple[str, str, str, UserRole]
@@ -110,10 +113,19 @@ def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200
         "who": None if who is None else who.user,
         "csrf": "" if who is None else who.csrf,
         "here": visit.request.path,
-        "here_in_full": visit.request.path_qs if visit.request.method == "GET" else visit.request.path,
+        "here_in_full": _address(visit.request),
+        "session_left": 0 if who is None else round(who.ends_at - time.time()),
         "theme": theme if theme in THEMES else "",
         "may": visit.may,
         "may_change": visit.may("admin"),
         "token": visit.control.hub.settings.auth.api == "token",
     }
     return aiohttp_jinja2.render_template(template, visit.request, {**common, **facts}, status=status)
+
+
+def _address(request: web.Request) -> str:
+    """Where this page can be asked for again. What answers a form cannot be: it is the page that the form was on."""
+    if request.method == "GET":
+        return request.path_qs
+    before = urlsplit(request.headers.get("referer", ""))
+    return inside(before.path + (f"?{before.query}" if before.query else ""))

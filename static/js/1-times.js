@@ -19,7 +19,7 @@ function duration(seconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 function count() {
-  for (const each of document.querySelectorAll("[data-until]")) {
+  for (const each of document.querySelectorAll("[data-until]:not([data-until=''])")) {
     each.textContent = duration((Date.parse(each.dataset.until) - Date.now()) / 1000);
   }
 }

@@ -10,6 +10,7 @@ async function renew() {
   stale = false;
   due = Date.now() + LEAST;
   const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
+  if (answer?.redirected) leaveIfOver();
   if (!answer?.ok || answer.redirected) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   localize(fresh);
@@ -40,24 +41,36 @@ async function news() {
 
 const light = document.querySelector("[data-stream]");
 if (light && window.EventSource) {
-  let source = null;
+  let source = null, again = 0;
   const told = () => { renew(); news(); };
   const listen = () => {
+    clearTimeout(again);
     source = new EventSource(light.dataset.stream);
     source.addEventListener("open", () => { light.textContent = "Live"; });
-    source.addEventListener("error", () => { light.textContent = "Not live, trying again"; });
     source.addEventListener("state", told);
-    source.addEventListener("end", () => { source.close(); location.reload(); });
+    source.addEventListener("end", lost);
+    source.addEventListener("error", () => {
+      light.textContent = "Not live, trying again";
+      if (source.readyState === EventSource.CLOSED) lost();
+    });
+  };
+  // Browsers try again by themselves when the line is cut, but not when they are refused: the session may be over, the
+  // hub be starting, or too many be watching.
+  const lost = () => {
+    source.close();
+    leaveIfOver();
+    again = setTimeout(listen, 5000);
   };
   light.hidden = false;
   light.addEventListener("click", () => {
     const on = light.getAttribute("aria-pressed") !== "true";
     light.setAttribute("aria-pressed", String(on));
     light.textContent = on ? "Live" : "Paused";
+    clearTimeout(again);
     if (on) listen(); else source.close();
   });
   listen();
-  addEventListener("pagehide", () => source.close());
+  addEventListener("pagehide", () => { clearTimeout(again); source.close(); });
   setInterval(() => {
     if (light.getAttribute("aria-pressed") !== "true") return;
     if (stale) renew();

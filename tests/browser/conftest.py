@@ -11,11 +11,13 @@ from typing import Any
 import busy_month
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
-from watching import PASSWORD, Visit, Watched, add_people, watched
+from playwright.async_api import Browser, async_playwright, expect
+from watching import CONFIG, Visit, Watched, add_people, watched
 
 from llmhub_core.admin import passwords
 from llmhub_core.testing.house import House
+
+expect.set_options(timeout=15_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,6 +70,14 @@ async def empty() -> AsyncIterator[House]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
+async def house() -> AsyncIterator[House]:
+    """One of the test's own, to act on."""
+    async with House(CONFIG) as house:
+        await add_people(house)
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     """``await visit(house, "owner")``: somebody before a page of that hub; the rest are a context's options."""
     async with AsyncExitStack() as stack:
@@ -79,7 +89,7 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
             stack.push_async_callback(context.close)
             made = await watched(context, house.url)
             if role:
-                await made.sign_in(role, PASSWORD)
+                await made.sign_in(role)
             return made
 
         yield make

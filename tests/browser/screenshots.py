@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import busy_month
 from playwright.async_api import Browser, async_playwright
-from watching import PASSWORD, add_people, watched
+from watching import add_people, watched
 
 from llmhub_core.admin import passwords
 from llmhub_core.dashboard.pages import PAGES
@@ -52,7 +52,7 @@ async def take(browser: Browser, house: House, folder: Path, state: str, args: a
                 device_scale_factor=1,
             )
             ann = await watched(context, house.url)
-            await ann.sign_in("owner", PASSWORD)
+            await ann.sign_in("owner")
             for path in args.paths or await paths(house):
                 await ann.go(path)
                 await ann.page.wait_for_timeout(120)

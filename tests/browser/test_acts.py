@@ -4,152 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from playwright.async_api import expect
-from watching import PASSWORD, Visit, Watched, add_people
+from watching import PASSWORD, Visit, ask
 
-from llmhub_core.admin import sessions, throttle
-from llmhub_core.admin.accounts import Accounts
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.testing.house import House
-
-expect.set_options(timeout=15_000)
-
-CONFIG = """
-[[providers]]
-name = "echo"
-kind = "echo"
-models = ["small"]
-  [[providers.keys]]
-  name = "main"
-  secret = "sk-canary-0123456789abcdef-WXYZ"
-  limits = { rpm = 60 }
-  [[providers.keys]]
-  name = "spare"
-  secret = "sk-other-0123456789abcdef"
-[[routes]]
-model = "fast"
-deployments = [{ provider = "echo", model = "small" }]
-"""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
-    async with House(CONFIG) as house:
-        await add_people(house)
-        yield house
-
-
-async def ask(house: House, model: str = "fast") -> int:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    async with aiohttp.ClientSession() as client, client.post(house.url + "/v1/chat/completions", json=body) as answer:
-        await answer.read()
-        await house.records()
-        return answer.status
-
-
-def well(ann: Watched) -> None:
-    assert ann.wrong == []
-
-
-# --- coming in and going out
-
-
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
-async def test_from_the_setup_link_to_the_first_answer(visit: Visit, scripts: bool) -> None:
-    async with House(CONFIG) as house:
-        assert house.hub.store.people is not None
-        accounts = Accounts(house.hub.store.people)
-        secret = await accounts.offer_setup()
-        accounts.close()
-        ann = await visit(house, java_script_enabled=scripts)
-        ann.expected = ("Failed to load resource: the server responded with a status of 400",)
-        await ann.go(f"/setup?secret={secret}")
-        for again in ("something else", PASSWORD):
-            await ann.page.get_by_label("Name").fill("ann")
-            await ann.page.get_by_label("Password", exact=True).fill(PASSWORD)
-            await ann.page.get_by_label("The same password again").fill(again)
-            await ann.page.get_by_role("button", name="Make the owner").click()
-            if again != PASSWORD:
-                again_field = ann.page.get_by_label("The same password again")
-                await expect(again_field).to_have_attribute("aria-invalid", "true")
-        for step in ("Which provider", "Who calls this hub", "The first call"):
-            await expect(ann.page.get_by_role("heading", name=step)).to_be_visible()
-            await ann.page.get_by_role("link", name="Skip this").click()
-        await expect(ann.page.get_by_role("heading", name="No request yet")).to_be_visible()
-        call = await ann.page.locator("#call").inner_text()
-        assert house.url in call
-        assert await ask(house, "fast") == 200
-        if not scripts:
-            await ann.page.get_by_role("link", name="Look again").click()
-        # With scripts nobody has to do anything: the page waits for the first request.
-        await expect(ann.page.get_by_role("heading", name="Requests by outcome")).to_be_visible()
-        well(ann)
-
-
-async def test_a_wrong_password_and_too_many_of_them(visit: Visit, house: House) -> None:
-    assert house.hub.store.people is not None
-    for _ in range(9):
-        await house.hub.store.people.count_failure(throttle.subjects("viewer", "")[0].key, time.time(), 0)
-    ann = await visit(house)
-    ann.expected = ("Failed to load resource: the server responded with a status of 4",)
-    await ann.go("/sign-in?next=%2Frequests%3Foutcome%3Dfailed")
-    for said in ("is wrong", "too many failed attempts"):
-        await ann.page.get_by_label("Name").fill("viewer")
-        await ann.page.get_by_label("Password").fill("not this one")
-        await ann.page.get_by_role("button", name="Sign in").click()
-        await expect(ann.page.get_by_role("alert")).to_contain_text(said)
-    await expect(ann.page.get_by_label("Password")).to_have_value("")
-    well(ann)
-
-
-async def test_signing_in_leads_on_and_signing_out_leaves_nothing(visit: Visit, house: House) -> None:
-    ann = await visit(house)
-    await ann.go("/requests?outcome=failed")
-    assert "/sign-in?next=" in ann.page.url
-    await ann.page.get_by_label("Name").fill("viewer")
-    await ann.page.get_by_label("Password").fill(PASSWORD)
-    await ann.page.keyboard.press("Enter")
-    await ann.page.wait_for_url("**/requests?outcome=failed")
-    (cookie,) = [each for each in await ann.page.context.cookies() if each["name"] == "llmhub"]
-    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
-    await ann.go("/keys")
-    await ann.page.get_by_role("button", name="Sign out").click()
-    await ann.page.wait_for_url("**/sign-in")
-    await ann.page.go_back()
-    await ann.page.wait_for_url("**/sign-in**")
-    assert "sk-" not in await ann.page.content()
-    assert await ann.page.get_by_role("heading", name="Sign in").is_visible()
-    assert await ann.page.evaluate("localStorage.length + sessionStorage.length") == 0
-    well(ann)
-
-
-async def test_a_session_that_has_ended_leads_to_the_sign_in_page(
-    visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ann = await visit(house, "viewer")
-    await ann.go("/keys")
-    monkeypatch.setattr(sessions, "IDLE", 0.0)
-    # The stream of events notices; nobody has to click.
-    await ann.page.wait_for_url("**/sign-in**")
-    monkeypatch.undo()
-
-
-async def test_a_form_without_its_token_changes_nothing(visit: Visit, house: House) -> None:
-    ann = await visit(house, "owner")
-    ann.expected = ("Failed to load resource",)
-    await ann.go("/users")
-    await ann.page.evaluate("for (const each of document.querySelectorAll('[name=csrf]')) each.value = 'x'.repeat(43)")
-    await ann.page.get_by_label("Name").fill("eve")
-    await ann.page.get_by_role("button", name="Add the user").click()
-    await expect(ann.page.locator("main")).to_contain_text("foreign_request")
-    assert house.hub.store.people is not None
-    assert await house.hub.store.people.find_user("eve") is None
-
 
 # --- colours
 
@@ -165,7 +27,7 @@ async def test_colours_are_chosen_and_kept(visit: Visit, house: House, scripts: 
     await expect(ann.page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
     await ann.page.get_by_role("button", name="As the system").click()
     await expect(ann.page.locator("html[data-theme]")).to_have_count(0)
-    well(ann)
+    ann.well()
 
 
 async def test_on_a_phone_the_menu_opens_and_closes(visit: Visit, house: House) -> None:
@@ -201,7 +63,7 @@ async def test_figures_follow_and_lists_hold_still(visit: Visit, house: House) -
     await expect(front.page.locator(".problems")).to_contain_text("refuses the key main")
     await expect(requests).to_have_text("4")
     for each in (front, back):
-        well(each)
+        each.well()
 
 
 async def test_what_is_live_can_be_paused(visit: Visit, house: House) -> None:
@@ -230,7 +92,7 @@ async def test_a_cooldown_counts_down_and_is_lifted(visit: Visit, house: House) 
     await ann.page.get_by_role("button", name="Use it again now").click()
     await expect(ann.page.get_by_text("echo/main may be used again.")).to_be_visible()
     assert house.hub.pool.calm
-    well(ann)
+    ann.well()
 
 
 async def test_times_stand_in_the_zone_of_who_looks(visit: Visit, house: House) -> None:
@@ -258,7 +120,7 @@ async def test_a_dry_run_says_where_a_request_would_go(visit: Visit, house: Hous
     await ann.page.get_by_label("Model").fill("no/such")
     await ann.page.get_by_role("button", name="Try it dry").click()
     await expect(ann.page.get_by_label("Model")).to_have_attribute("aria-invalid", "true")
-    well(ann)
+    ann.well()
 
 
 # --- users, account, audit
@@ -300,7 +162,7 @@ async def test_a_user_is_made_changed_and_removed(visit: Visit, house: House, sc
     await expect(page.locator("tbody")).to_contain_text("bob")
     await page.get_by_role("link", name="Check the chain").click()
     await expect(page.get_by_role("status")).to_contain_text("are as they were written")
-    well(ann)
+    ann.well()
 
 
 async def test_the_last_owner_stays(visit: Visit, house: House) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
-from watching import Visit, Watched, add_people
+from watching import Visit, add_people, ask
 
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer
-
-expect.set_options(timeout=15_000)
 
 REFUSED = ("Failed to load resource: the server responded with a status of 4",)
 SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
@@ -48,20 +45,6 @@ def provider(request: ReceivedRequest) -> Answer:
     return json_answer({"id": "c1", "object": "chat.completion", "model": "small", "choices": [choice], "usage": usage})
 
 
-async def ask(house: House, model: str, token: str = "") -> int:
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    url = house.url + "/v1/chat/completions"
-    async with aiohttp.ClientSession() as client, client.post(url, json=body, headers=headers) as answer:
-        await answer.read()
-        await house.records()
-        return answer.status
-
-
-async def press(ann: Watched, name: str) -> None:
-    await ann.page.get_by_role("button", name=name, exact=True).click()
-
-
 # --- the set-up
 
 
@@ -79,23 +62,23 @@ async def test_from_an_owner_to_the_first_answer(visit: Visit, scripts: bool) ->
         await page.get_by_label("Name").fill("ann")
         for label in ("Password", "The same password again"):
             await page.get_by_label(label, exact=True).fill("four words in one")
-        await press(ann, "Make the owner and sign in")
+        await ann.press("Make the owner and sign in")
         await page.get_by_label("Provider").select_option("openai")
         await page.get_by_label("Address").fill(upstream.url + "/v1")
         await page.get_by_label("API key").fill(BAD)
-        await press(ann, "Add and try it")
+        await ann.press("Add and try it")
         await expect(page.locator("#secret-fault")).to_contain_text("Incorrect API key provided")
         await expect(page.get_by_label("API key")).to_have_value("")
         assert "openai" not in house.hub.catalog.places, "what did not work is gone"
         await page.get_by_label("API key").fill(GOOD)
-        await press(ann, "Add and try it")
+        await ann.press("Add and try it")
         await expect(page.get_by_role("heading", name="Who calls this hub first?")).to_be_visible()
         assert BAD not in await page.content()
         await page.get_by_label("Name of the program").fill("no such name!")
-        await press(ann, "Make its token")
+        await ann.press("Make its token")
         await expect(page.locator("#name-fault")).to_contain_text("must be a name")
         await page.get_by_label("Name of the program").fill("game-server")
-        await press(ann, "Make its token")
+        await ann.press("Make its token")
         token = await page.locator("#made").inner_text()
         for call in ("#call", "#call-python", "#call-node"):
             said = await page.locator(call).inner_text()
@@ -111,7 +94,7 @@ async def test_from_an_owner_to_the_first_answer(visit: Visit, scripts: bool) ->
             await page.get_by_role("link", name="Skip this").click()
         await expect(page.get_by_role("heading", name="Requests by outcome")).to_be_visible()
         assert token not in await page.content()
-        assert ann.wrong == []
+        ann.well()
 
 
 # --- providers and keys
@@ -128,12 +111,12 @@ async def test_a_provider_and_its_keys(visit: Visit, house: House, scripts: bool
         await page.get_by_label("Name").fill("mine")
         await page.get_by_label("What it is").select_option("openai_compatible")
         await page.get_by_label("Address").fill("no address")
-        await press(ann, "Add the provider")
+        await ann.press("Add the provider")
         await expect(page.get_by_label("Address")).to_have_attribute("aria-invalid", "true")
         await expect(page.get_by_label("Name")).to_have_value("mine")
         await page.get_by_label("Address").fill(upstream.url + "/v1")
         await page.get_by_label("Models").fill("small\nlarge")
-        await press(ann, "Add the provider")
+        await ann.press("Add the provider")
         await expect(page.get_by_role("status")).to_contain_text("Added.")
 
         await page.get_by_role("link", name="Add a key", exact=True).click()
@@ -141,51 +124,51 @@ async def test_a_provider_and_its_keys(visit: Visit, house: House, scripts: bool
         await page.get_by_label("Name").fill("first")
         await page.get_by_label("Secret").fill(GOOD)
         await page.get_by_label("Requests a minute").fill("many")
-        await press(ann, "Add the key")
+        await ann.press("Add the key")
         await expect(page.get_by_label("Requests a minute")).to_have_attribute("aria-invalid", "true")
         assert GOOD not in await page.content()
         await page.get_by_label("Secret").fill(GOOD)
         await page.get_by_label("Requests a minute").fill("60")
         await page.get_by_label("Account").fill("team")
-        await press(ann, "Add the key")
+        await ann.press("Add the key")
         await expect(page.get_by_role("status")).to_contain_text("Added.")
         assert GOOD not in await page.content()
-        await press(ann, "Test it")
+        await ann.press("Test it")
         await expect(page.locator(".notice.ok")).to_contain_text("It works: mine listed 1 model")
         assert await ask(house, "mine/small") == 200
 
         await page.get_by_label("Another secret").fill(BAD)
         await page.get_by_label("Priority").fill("7")
-        await press(ann, "Save")
+        await ann.press("Save")
         await expect(page.get_by_role("status")).to_contain_text("Changed.")
         await expect(page.get_by_label("Priority")).to_have_value("7")
         await expect(page.get_by_label("Account")).to_have_value("team")
-        await press(ann, "Test it")
+        await ann.press("Test it")
         await expect(page.get_by_role("alert")).to_contain_text("Incorrect API key provided")
         assert await ask(house, "mine/small") != 200
         await ann.go("/keys/mine/first")
-        await press(ann, "Use it again now")
+        await ann.press("Use it again now")
         await expect(page.get_by_role("status")).to_contain_text("may be used again")
         await ann.go("/keys/mine/first")
-        await press(ann, "Disable")
+        await ann.press("Disable")
         await expect(page.get_by_role("status")).to_contain_text("Out of use.")
-        await press(ann, "Use it again")
+        await ann.press("Use it again")
         await expect(page.get_by_role("status")).to_contain_text("In use again.")
         await page.get_by_text("Remove", exact=True).click()
-        await press(ann, "Remove first")
+        await ann.press("Remove first")
         await expect(page.get_by_role("status")).to_contain_text("Removed.")
         assert await page.get_by_role("link", name="first").count() == 0
 
         await ann.go("/providers/mine")
         await page.get_by_label("Models").fill("small")
-        await press(ann, "Save")
+        await ann.press("Save")
         await expect(page.get_by_label("Models")).to_have_value("small")
         assert "large" not in house.hub.catalog.places["mine"].models
         await page.get_by_text("Remove", exact=True).click()
-        await press(ann, "Remove mine")
+        await ann.press("Remove mine")
         await page.wait_for_url("**/providers?done=removed")
         assert "mine" not in house.hub.catalog.places
-        assert ann.wrong == []
+        ann.well()
 
 
 @SCRIPTS
@@ -196,17 +179,17 @@ async def test_many_keys_at_once_with_a_word_about_each(visit: Visit, house: Hou
     twin = "sk-aaaaaaaaaaaaaaaaaaaaaaaa"
     text = f"name,secret,priority\na,{twin},2\nb,{twin},2\nc,sk-cccccccccccccccccccc,x"
     await page.get_by_label("Keys", exact=True).fill(text)
-    await press(ann, "Only look what would be done")
+    await ann.press("Only look what would be done")
     await expect(page.locator("tbody tr")).to_have_count(3)
     await expect(page.locator("main")).to_contain_text("Nothing was stored.")
     assert len(house.hub.catalog.places["echo"].keys) == 1
-    await press(ann, "Add the keys")
+    await ann.press("Add the keys")
     for place, result in enumerate(("added", "duplicate", "refused")):
         await expect(page.locator("tbody tr").nth(place)).to_contain_text(result)
     await expect(page.locator("tbody tr").nth(2)).to_contain_text("priority must be a whole number")
     assert [key.name for key in house.hub.catalog.places["echo"].keys] == ["main", "a"]
     assert "sk-aaaa" not in await page.content()
-    assert ann.wrong == []
+    ann.well()
 
 
 async def test_what_stands_in_the_file_is_only_switched(visit: Visit, house: House) -> None:
@@ -217,12 +200,12 @@ async def test_what_stands_in_the_file_is_only_switched(visit: Visit, house: Hou
         await expect(page.locator("main")).to_contain_text("config.toml")
         assert await page.get_by_role("button", name="Save").count() == 0, path
         assert await page.get_by_text("Remove", exact=True).count() == 0, path
-    await press(ann, "Disable")
+    await ann.press("Disable")
     await expect(page.get_by_role("status")).to_contain_text("Out of use.")
     assert await ask(house, "echo/small") != 200
-    await press(ann, "Use it again")
+    await ann.press("Use it again")
     assert await ask(house, "echo/small") == 200
-    assert ann.wrong == []
+    ann.well()
 
 
 async def test_a_viewer_sees_and_has_no_forms(visit: Visit, house: House) -> None:
@@ -234,7 +217,7 @@ async def test_a_viewer_sees_and_has_no_forms(visit: Visit, house: House) -> Non
         await ann.go(path)
         assert await ann.page.locator("main form[method=post]").count() == 0, path
         assert await ann.page.locator("main").get_by_role("link", name="Add").count() == 0, path
-    assert ann.wrong == []
+    ann.well()
 
 
 async def test_who_was_second_is_told(visit: Visit, house: House) -> None:
@@ -242,13 +225,13 @@ async def test_who_was_second_is_told(visit: Visit, house: House) -> None:
     ann.expected = REFUSED
     await ann.go("/tokens?add=1")
     await ann.page.get_by_label("Name").fill("game")
-    await press(ann, "Make the token")
+    await ann.press("Make the token")
     for each in (ann, bob):
         await each.go("/tokens/game")
     await bob.page.get_by_label("Requests a day").fill("10")
-    await press(bob, "Save")
+    await bob.press("Save")
     await ann.page.get_by_label("Requests a day").fill("99")
-    await press(ann, "Save")
+    await ann.press("Save")
     await expect(ann.page.get_by_role("alert")).to_contain_text("changed by somebody else meanwhile")
     await expect(ann.page.get_by_label("Requests a day")).to_have_value("99")
 
@@ -265,34 +248,34 @@ async def test_a_route_is_made_changed_and_removed(visit: Visit, house: House, s
     await page.get_by_label("Model", exact=True).fill(name)
     first = page.get_by_role("group", name="Deployment 1")
     await first.get_by_label("Model there").fill("small")
-    await press(ann, "Add the route")
+    await ann.press("Add the route")
     await expect(page.locator("[aria-invalid=true]")).to_have_count(1)
     await first.get_by_label("Provider").select_option("echo")
     await first.get_by_label("USD/M in").fill("0.25")
     await page.get_by_label("Order of the deployments").select_option("weighted")
-    await press(ann, "Add the route")
+    await ann.press("Add the route")
     await expect(page.get_by_role("status")).to_contain_text("Added.")
     assert await ask(house, name) == 200
     await expect(first.get_by_label("USD/M in")).to_have_value("0.25")
     await page.get_by_text("More settings").click()
     await page.get_by_label("As in config.toml").fill("hedge = perhaps")
-    await press(ann, "Save")
+    await ann.press("Save")
     await expect(page.get_by_label("As in config.toml")).to_have_attribute("aria-invalid", "true")
     await page.get_by_label("As in config.toml").fill("hedge = true")
     await page.get_by_role("group", name="Deployment 2").get_by_label("Provider").select_option("echo")
     await page.get_by_role("group", name="Deployment 2").get_by_label("Model there").fill("large")
-    await press(ann, "Save")
+    await ann.press("Save")
     await expect(page.get_by_role("status")).to_contain_text("Changed.")
     await expect(page.get_by_label("As in config.toml")).to_have_value("hedge = true")
     await expect(page.locator("ul.lines").first).to_contain_text("echo/large#main")
-    await press(ann, "Disable")
+    await ann.press("Disable")
     await expect(page.get_by_role("status")).to_contain_text("Out of use.")
     assert await ask(house, name) == 404
-    await press(ann, "Use it again")
+    await ann.press("Use it again")
     await page.get_by_text("Remove", exact=True).click()
-    await press(ann, f"Remove {name}")
+    await ann.press(f"Remove {name}")
     await page.wait_for_url("**/routes?done=removed")
-    assert ann.wrong == []
+    ann.well()
 
 
 @SCRIPTS
@@ -306,11 +289,11 @@ async def test_a_token_is_made_changed_rolled_and_revoked(visit: Visit, scripts:
         await ann.go("/tokens?add=1")
         await page.get_by_label("Name").fill("game")
         await page.get_by_label("Budget").fill("20 USD/moon")
-        await press(ann, "Make the token")
+        await ann.press("Make the token")
         await expect(page.get_by_label("Budget")).to_have_attribute("aria-invalid", "true")
         await page.get_by_label("Budget").fill("20 USD/month")
         await page.get_by_label("Models").fill("echo/small")
-        await press(ann, "Make the token")
+        await ann.press("Make the token")
         token = await page.locator("#made").inner_text()
         if scripts:
             await page.locator("[data-copy=made]").click()
@@ -321,24 +304,24 @@ async def test_a_token_is_made_changed_rolled_and_revoked(visit: Visit, scripts:
         assert token not in await page.content()
         await page.get_by_label("Models").fill("echo/other")
         await page.get_by_label("Ends").fill("2099-12-31")
-        await press(ann, "Save")
+        await ann.press("Save")
         await expect(page.get_by_label("Ends")).to_have_value("2099-12-31")
         assert await ask(house, "echo/small", token) == 403
         await page.get_by_label("Models").fill("")
-        await press(ann, "Save")
+        await ann.press("Save")
         await page.get_by_text("Roll", exact=True).click()
         await page.get_by_label("The one until now counts for").select_option("0")
-        await press(ann, "Roll game")
+        await ann.press("Roll game")
         rolled = await page.locator("#made").inner_text()
         assert await ask(house, "echo/small", token) == 401
         assert await ask(house, "echo/small", rolled) == 200
         await ann.go("/tokens/game")
-        await press(ann, "Disable")
+        await ann.press("Disable")
         await expect(page.get_by_role("status")).to_contain_text("Out of use.")
         assert await ask(house, "echo/small", rolled) == 401
-        await press(ann, "Use it again")
+        await ann.press("Use it again")
         await page.get_by_text("Revoke", exact=True).click()
-        await press(ann, "Revoke game")
+        await ann.press("Revoke game")
         await page.wait_for_url("**/tokens?done=removed")
         assert await ask(house, "echo/small", rolled) == 401
-        assert ann.wrong == []
+        ann.well()

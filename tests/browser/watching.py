@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from playwright.async_api import BrowserContext, Page, Request, Response
 
 from llmhub_core.admin.accounts import Accounts
@@ -18,6 +19,24 @@ ROLES = ("viewer", "admin", "owner")
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+CONFIG = """
+[[providers]]
+name = "echo"
+kind = "echo"
+models = ["small"]
+  [[providers.keys]]
+  name = "main"
+  secret = "sk-canary-0123456789abcdef-WXYZ"
+  limits = { rpm = 60 }
+  [[providers.keys]]
+  name = "spare"
+  secret = "sk-other-0123456789abcdef"
+[[routes]]
+model = "fast"
+deployments = [{ provider = "echo", model = "small" }]
+"""
+"""A hub to act on."""
 
 VIOLATIONS = """addEventListener('securitypolicyviolation',
     event => console.error('CSP: ' + event.violatedDirective + ' ' + event.blockedURI))"""
@@ -72,12 +91,18 @@ class Watched:
         assert response is not None
         return response
 
-    async def sign_in(self, name: str, password: str) -> None:
-        await self.go("/sign-in")
-        await self.page.get_by_label("Name").fill(name)
-        await self.page.get_by_label("Password").fill(password)
-        await self.page.get_by_role("button", name="Sign in").click()
-        await self.page.wait_for_url(lambda url: "/sign-in" not in url)
+    async def sign_in(self, name: str, password: str = PASSWORD) -> None:
+        """As the form does, and on to the first page."""
+        sent = {"name": name, "password": password, "next": "/"}
+        await self.page.context.request.post(self.url + "/sign-in", form=sent, headers={"origin": self.url})
+        await self.go("/")
+        assert await self.page.locator("body.signed").count() == 1, f"{name} was not let in"
+
+    def well(self) -> None:
+        assert self.wrong == []
+
+    async def press(self, name: str) -> None:
+        await self.page.get_by_role("button", name=name, exact=True).click()
 
     async def accessibility(self) -> list[str]:
         """What axe finds, one line each. Loaded by the debugger, which the page's policy does not concern."""
@@ -106,6 +131,17 @@ async def add_people(house: House) -> None:
     for role in ROLES:
         await accounts.add(role, role, PASSWORD)  # type: ignore[arg-type]
     accounts.close()
+
+
+async def ask(house: House, model: str = "fast", token: str = "") -> int:
+    """The status of one call, which is on record afterwards."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    url = house.url + "/v1/chat/completions"
+    async with aiohttp.ClientSession() as client, client.post(url, json=body, headers=headers) as answer:
+        await answer.read()
+        await house.records()
+        return answer.status
 
 
 async def watched(context: BrowserContext, url: str) -> Watched:
