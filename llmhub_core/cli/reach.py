@@ -11,6 +11,7 @@ from llmhub_core.cli.database import open_hub, open_vault_of
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.networks import Networks
 from llmhub_core.hub.probe import probe
 
 
@@ -33,7 +34,7 @@ def tried(config: Path | None, folder: Path | None, name: str = "", model: str =
 
 
 async def try_keys(hub: Hub, name: str = "", model: str = "") -> list[dict[str, Any]]:
-    upstream = Upstream()
+    upstream = Upstream(networks=Networks(hub.settings.upstream.networks))
     places = [place for place in hub.catalog.places.values() if not name or name.startswith(f"{place.name}/")]
     found = []
     try:

@@ -19,6 +19,7 @@ from llmhub_core.gateway.refusal import new_id, refuse
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.networks import Networks
 
 FALLBACK_DIALECT = "openai_chat"
 """Whose errors are spoken where nothing tells the caller's dialect."""
@@ -31,7 +32,9 @@ PLACE = web.AppKey("place", Place)
 def add_gateway(app: web.Application, hub: Hub) -> None:
     """Everything that callers of the public API see."""
     settings = hub.settings.upstream
-    place = app[PLACE] = Place(hub, Upstream(per_host=settings.connections, idle=settings.idle))
+    place = app[PLACE] = Place(
+        hub, Upstream(per_host=settings.connections, idle=settings.idle, networks=Networks(settings.networks))
+    )
     router = app.router
     for dialect in hub.dialects.values():
         handler = chained(dialect)

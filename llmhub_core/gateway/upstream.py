@@ -2,16 +2,15 @@
 
 `Upstream.open` sends a Call and returns when the head of the answer is there; `fetch` returns small answers whole.
 Redirects are never followed, cookies and proxies not known, identity coding is asked for, TLS is always verified.
-All failures are UpstreamUnreachable (codes upstream_unreachable, upstream_dns, upstream_tls), UpstreamTimeout and
-UpstreamGarbled; only a header that cannot be written at all is a BadRequest. No text of theirs holds an address, a
-header value or a key. The wire itself is wire_http's.
+All failures are UpstreamUnreachable (codes upstream_unreachable, upstream_dns, upstream_network, upstream_tls),
+UpstreamTimeout and UpstreamGarbled; only a header that cannot be written at all is a BadRequest. No text of theirs
+holds an address, a header value or a key. The wire itself is wire_http's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections import deque
 from collections.abc import Mapping
@@ -21,8 +20,10 @@ from urllib.parse import urlsplit
 
 from llmhub_core.contracts.errors import BadRequest, UpstreamError, UpstreamUnreachable
 from llmhub_core.contracts.provider import Call
+from llmhub_core.gateway.dialing import GONE, dial
 from llmhub_core.gateway.wire_answer import UpstreamResponse, timed_out
 from llmhub_core.gateway.wire_http import Connection
+from llmhub_core.hub.networks import EVERYWHERE, Networks
 
 __all__ = ["Answer", "Upstream", "UpstreamResponse"]
 
@@ -37,9 +38,6 @@ _OURS = frozenset(
 _REMEMBER = 4096
 """How many addresses, and how many header names, are kept ready."""
 
-_GONE = "The provider could not be reached; try again or use another provider."
-_DNS = "The provider's name could not be resolved; check its address and the name server."
-_TLS = "No trusted TLS connection to the provider could be made; check its address and certificate."
 _ADDRESS = "The provider's address cannot be used; it must be http:// or https:// with a host and no credentials."
 _STOPPED = "The hub is stopping; try again."
 
@@ -68,6 +66,7 @@ class Upstream:
     idle         seconds that an unused connection is kept
     max_header   bytes that the head of an answer may have
     tls          for tests and private authorities; must verify. The default trusts what the system trusts
+    networks     where providers may be
     """
 
     def __init__(
@@ -77,8 +76,10 @@ class Upstream:
         idle: float = 30.0,
         max_header: int = 65536,
         tls: ssl.SSLContext | None = None,
+        networks: Networks = EVERYWHERE,
     ) -> None:
         self.per_host = per_host
+        self.networks = networks
         self.idle = idle
         self.max_header = max_header
         self.tls = tls or ssl.create_default_context()
@@ -312,21 +313,14 @@ class _Host:
             if self._pool.stopped:
                 error = UpstreamUnreachable(_STOPPED)
             else:
-                host, port = self._address
-                await loop.create_connection(lambda: conn, host, port, ssl=self._tls)
-                made = not conn.closed and not self._pool.stopped
-        except (socket.gaierror, UnicodeError):
-            error = UpstreamUnreachable(_DNS, code="upstream_dns")
-        except ssl.SSLError:
-            error = UpstreamUnreachable(_TLS, code="upstream_tls")
-        except OSError:
-            pass
+                error = await dial(conn, *self._address, self._tls, self._pool.networks)
+                made = error is None and not conn.closed and not self._pool.stopped
         finally:
             if not made:
                 conn.close()
                 self.free()
         if not made:  # raised here, so that the cause with its address is not carried along
-            raise error or UpstreamUnreachable(_STOPPED if self._pool.stopped else _GONE)
+            raise error or UpstreamUnreachable(_STOPPED if self._pool.stopped else GONE)
         conn.slot = True
         self._pool.standing.add(conn)
         return conn

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from llmhub_core.hub.networks import a_network
 from llmhub_core.hub.settings_field import MOST, setting
 from llmhub_core.hub.settings_of_entries import ProviderSettings, RouteSettings, TokenSettings
 from llmhub_core.hub.settings_values import a_web_address, a_word_of
@@ -141,6 +142,12 @@ class RoutingSettings:
 class UpstreamSettings:
     connections: int = setting(1000, "Connections to one host at most.", minimum=1, maximum=1_000_000)
     idle: float = setting(30.0, "How long an unused connection is kept.", unit="seconds", minimum=0)
+    networks: tuple[str, ...] = setting(
+        ("public", "private", "loopback"),
+        "Where providers may be: public, private (10.0.0.0/8 and the like), loopback (this machine), link-local (where "
+        "clouds tell their machines credentials), or networks such as 10.1.0.0/16.",
+        parse=a_network,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from llmhub_core.hub import vault
+from llmhub_core.hub.networks import Networks
 from llmhub_core.hub.settings import FALLBACK_REASONS, Known, Settings, scheme_of
 from llmhub_core.hub.settings_of_entries import RouteSettings
 from llmhub_core.hub.settings_reader import unknown_plugin
@@ -21,6 +23,7 @@ def problems(settings: Settings, known: Known, environ: Mapping[str, str], base:
     yield from _stores(settings, known)
     yield from _routing(settings)
     yield from _providers(settings)
+    yield from _networks(settings)
     yield from _routes(settings, known)
     yield from _fallbacks(settings.routes)
     yield from _tokens(settings, known)
@@ -93,6 +96,18 @@ def _providers(settings: Settings) -> Iterator[Problem]:
         for number, key in enumerate(provider.keys):
             if not key.models:
                 yield Problem((*path, "keys", number, "models"), "allows no model; leave it out for all")
+
+
+def _networks(settings: Settings) -> Iterator[Problem]:
+    """Said at once where the address tells; where a name leads is seen when it is connected to."""
+    networks = Networks(settings.upstream.networks)
+    for index, provider in enumerate(settings.providers):
+        address = getattr(provider.options, "base_url", "")
+        host = urlsplit(address).hostname if isinstance(address, str) and "//" in address else None
+        if host and networks.refuse(host):
+            yield Problem(
+                ("providers", index, "base_url"), "is in a network that upstream.networks does not name; add it there"
+            )
 
 
 def _routes(settings: Settings, known: Known) -> Iterator[Problem]:
