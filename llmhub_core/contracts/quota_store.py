@@ -93,6 +93,11 @@ class QuotaStore(Plugin):
         `limits` only those are settled (the account of an attempt that failed) and the rest stays reserved."""
 
     @abstractmethod
+    async def renew(self, lease: float) -> None:
+        """Whoever reserved through this object is alive: what it holds, and nobody else's, lasts `lease` seconds from
+        now at least, which their `expires` says from then on. What has expired stays expired."""
+
+    @abstractmethod
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]: ...
 
     # What is held against keys and accounts. A store that does nothing here keeps each process to itself, and a

@@ -14,7 +14,8 @@ from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
 from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.gateway.meter import estimate
 from llmhub_core.gateway.reply import Reply
-from llmhub_core.hub.hub import LEASE, Hub
+from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.leases import LEASE
 
 KNOWN = 20
 """Answers of a candidate after which its usual time is known; before that nobody is hedged."""

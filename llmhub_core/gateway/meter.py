@@ -13,7 +13,8 @@ from llmhub_core.contracts.quota_store import Amount, LimitReached
 from llmhub_core.contracts.usage import Usage, tokens_of_bytes
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.reply import CallerGone, Reply
-from llmhub_core.hub.hub import LEASE, Hub
+from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.leases import LEASE
 
 UNSAID_OUTPUT = 1024
 """Tokens reserved for an answer whose caller set no maximum; corrected by the provider's number afterwards."""

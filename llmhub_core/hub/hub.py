@@ -34,6 +34,7 @@ from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import Fault, FaultLab
 from llmhub_core.hub.folder import Claims
 from llmhub_core.hub.health import Health
+from llmhub_core.hub.leases import Leases
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Mark, Pool, provider_of
 from llmhub_core.hub.pricing import Pricing
@@ -57,9 +58,6 @@ log = logging.getLogger("llmhub.hub")
 M = TypeVar("M")
 
 MOST_JOINED = 10_000
-
-LEASE = 900.0
-"""Seconds after which a reservation whose holder died is given back."""
 
 GATHER_EVERY = 10.0
 """Seconds between two looks for journals whose process is gone."""
@@ -116,6 +114,7 @@ class Hub:
         self.store: MetadataStore = build_store("metadata_stores", settings.storage.metadata, settings, registry, data)
         self.quota: QuotaStore = build_store("quota_stores", settings.storage.quota, settings, registry, data)
         self.quota.watch(self._adopt)
+        self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling))
         self.pool.share = self._share
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(
@@ -207,6 +206,7 @@ class Hub:
             self._gather()
             if self.worker.of > 1:
                 self._gathering = asyncio.create_task(self._keep_gathering())
+        self.leases.start()
         await self.standings.start()
         await self.alerts.start()
         self.ready = True
@@ -232,6 +232,7 @@ class Hub:
             task.cancel()
         self.fault_lab.stop_all()
         await self.settled()
+        await self.leases.stop()
         await self.retention.stop()
         await self.alerts.stop()
         await self.standings.stop()

@@ -232,6 +232,13 @@ class QuotaMachine(RuleBasedStateMachine):
             if limit.kind != "concurrency":
                 self.uses.append(Use(limit.id, self.clock.now, needed(limit, actual)))
 
+    @rule(lease=leases)
+    def the_holder_lives(self, lease: float) -> None:
+        """What it holds lasts longer, and nothing that another one held before it was killed."""
+        self.run(self.store.renew(lease))
+        for one in self.held:
+            assert one.reservation.expires >= self.expires_by() + lease - 0.002
+
     @rule()
     def the_process_is_killed(self) -> None:
         """Another one begins where it ended; nobody will settle what it held, and its leases expire."""

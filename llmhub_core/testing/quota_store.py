@@ -258,6 +258,35 @@ class QuotaStoreSuite(PluginSuite):
         assert await self.standing(store, limits[0]) == (0, 1), "a late settlement takes nobody else's place"
         await store.settle(again, Amount(1, 60))
 
+    async def test_who_lives_keeps_what_it_reserved(self, store: QuotaStore) -> None:
+        limits = [a_limit("concurrency", 1), a_limit("tokens", 100), a_limit(amount=5)]
+        reservation = await store.reserve(limits, Amount(1, 60), 0.5)
+        before = reservation.expires
+        for _ in range(2):
+            await store.renew(1.0)
+            await self.pass_time(store, 0.6)
+            assert [await self.standing(store, limit) for limit in limits] == [(0, 1), (0, 60), (0, 1)]
+        assert reservation.expires > before + 0.5
+        await store.settle(reservation, Amount(1, 50), limits[:1])
+        await store.renew(1.0)
+        assert [await self.standing(store, limit) for limit in limits] == [(0, 0), (0, 60), (0, 1)]
+        await store.settle(reservation, Amount(1, 50))
+        await store.renew(60.0)
+        assert [await self.standing(store, limit) for limit in limits] == [(0, 0), (50, 0), (1, 0)]
+
+    async def test_nobody_keeps_what_another_one_reserved(self, store: QuotaStore) -> None:
+        if not self.shared:
+            pytest.skip("this store is for one process")
+        limits = [a_limit("concurrency", 1), a_limit("tokens", 100)]
+        dead = self.make()
+        await dead.start()
+        await dead.reserve(limits, Amount(1, 60), 0.4)
+        await store.renew(LEASE)
+        await self.pass_time(store, 0.5)
+        await store.renew(LEASE)
+        assert [await self.standing(store, limit) for limit in limits] == [(0, 0), (0, 0)]
+        await dead.stop()
+
     async def test_a_window_that_passed_is_forgotten(self, store: QuotaStore) -> None:
         limit = a_limit(amount=1, window=1)
         await store.settle(await store.reserve([limit], Amount(), LEASE), Amount())

@@ -101,7 +101,8 @@ class MemoryQuotaStore(QuotaStore):
         folder = getattr(settings, "folder", "")
         self._path = Path(folder, "quota.journal") if folder else None
         self._journal: Journal | None = None
-        self._noted: dict[int, tuple[Lease, int]] = {}  # by number: leases that the journal knows, and how much of them
+        self._noted: dict[int, tuple[Lease, int, float]] = {}
+        """By number: leases that the journal knows, how much of them, and until when."""
         self._writing: asyncio.Task[None] | None = None
         self._journal_fails = False
 
@@ -204,6 +205,13 @@ class MemoryQuotaStore(QuotaStore):
         lease.limits = tuple(limit for limit in lease.limits if limit.id not in ids)
         lease.settled = not lease.limits
 
+    async def renew(self, lease: float) -> None:
+        now = self._clock()
+        self._expire(now)
+        for _, _, mine in self._leases:
+            if mine.limits and mine.expires < now + lease:  # one of an earlier run has none
+                mine.expires = now + lease
+
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
         now = self._clock()
         self._expire(now)
@@ -239,8 +247,10 @@ class MemoryQuotaStore(QuotaStore):
         """Give back what the leases hold that are over."""
         leases = self._leases
         while leases and leases[0][0] <= now:
-            lease = heapq.heappop(leases)[2]
-            if lease.held:
+            _, number, lease = heapq.heappop(leases)
+            if lease.held and lease.expires > now:  # it was renewed
+                heapq.heappush(leases, (lease.expires, number, lease))
+            elif lease.held:
                 for counter, needed, bucket in lease.held:
                     counter.settle(needed, bucket, 0, now, lease)
                 lease.held = []
@@ -341,15 +351,15 @@ class MemoryQuotaStore(QuotaStore):
         """Leases that are open and not noted as they are, and those noted that are not open any more. Most requests
         begin and end between two notes and are in neither."""
         noted = self._noted
-        closed = [number for number, (lease, _) in noted.items() if not lease.held]
+        closed = [number for number, (lease, _, _) in noted.items() if not lease.held]
         for number in closed:
             del noted[number]
         opened = []
-        for expires, number, lease in self._leases:
-            if lease.held and noted.get(number, (lease, 0))[1] != len(lease.held):
-                noted[number] = lease, len(lease.held)
+        for _, number, lease in self._leases:
+            if lease.held and noted.get(number) != (now := (lease, len(lease.held), lease.expires)):
+                noted[number] = now
                 held = [(c.limit.id, amount, bucket.opened) for c, amount, bucket in lease.held if c.kind != GATE]
-                opened.append(LeaseNote(number, expires, held))
+                opened.append(LeaseNote(number, lease.expires, held))
         return opened, closed
 
     def _restore(self, journal: Journal) -> None:

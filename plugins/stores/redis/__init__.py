@@ -86,6 +86,10 @@ class RedisQuotaStore(QuotaStore):
     async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         await self._exact.settle(reservation, actual, limits)
 
+    async def renew(self, lease: float) -> None:
+        """While Redis is away it is told at the first moment when it is back."""
+        await self._exact.renew(lease)
+
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
         """While Redis is away: what was heard last."""
         return await self._exact.levels(limits)

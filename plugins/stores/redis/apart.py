@@ -88,6 +88,11 @@ class Apart:
         if not held.held:
             del self._open[held.id]
 
+    def renew(self, lease: float) -> None:
+        until = time.monotonic() + lease
+        for id, (held, plan, at, before) in self._open.items():
+            self._open[id] = held, plan, at, max(before, until)
+
     def collect(self) -> bool:
         """What was taken without Redis becomes what it has to be told; False if there is nothing. Reservations that are
         open are as any other from now on."""

@@ -65,7 +65,7 @@ class Held(Reservation):
     """A reservation, and what it holds of each counter: [bucket, amount]. `at` is when it was made, in milliseconds by
     the server. While it is `local` Redis knows nothing of it, and the bucket is an entry of the counter's `uses`."""
 
-    __slots__ = ("at", "held", "local")
+    __slots__ = ("__weakref__", "at", "held", "local")
     held: dict[Counter, tuple[int | list[float], int]]
     at: int
     local: bool

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from llmhub_plugins.stores.redis.apart import Apart, Settlement
 from llmhub_plugins.stores.redis.counters import (
@@ -44,6 +45,8 @@ SILENT = 10_000
 STALE = 1000
 """Milliseconds after which a question is not answered any more: whoever asked has gone on without Redis."""
 MOST_PLANS = 10_000
+MANY = 500
+"""Leases that are renewed with one question."""
 TOGETHER = 32
 """Questions that are sent at once when much has to be told."""
 ROUNDING = 1e-3
@@ -77,6 +80,9 @@ class Exact:
         self._latest: deque[bool] = deque(maxlen=LATEST)
         self._apart = Apart(self._new_id, self._plan_of)
         self._remembered: dict[Counter, int] = {}
+        self._mine: WeakSet[Held] = WeakSet()
+        self._lease = 0.0  # how long open reservations were last told to last
+        self._renewal_is_due = False
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -132,8 +138,10 @@ class Exact:
                 self._undo(held, plan)
                 raise
             else:
+                self._mine.add(held)
                 return held
         self._apart.reserve(held, plan, lease, self._hubs, self._away_since)
+        self._mine.add(held)
         held.at = self._server_time(time.monotonic())
         held.expires = held.at / 1000 + lease
         if self._away_since is None:
@@ -190,6 +198,44 @@ class Exact:
         except asyncio.CancelledError:
             self._tell_later(settlement)
             raise
+
+    async def renew(self, lease: float) -> None:
+        self._lease = lease
+        self._apart.renew(lease)
+        if self._away_since is None:
+            try:
+                await self._renew()
+            except Away as away:
+                self._failed(away)
+
+    async def _renew(self) -> None:
+        holders: dict[Counter, list[Held]] = {}
+        for held in self._mine:
+            for counter in () if held.local else held.held:
+                holders.setdefault(counter, []).append(held)
+        some = [
+            (counter, together[place : place + MANY])
+            for counter, together in holders.items()
+            for place in range(0, len(together), MANY)
+        ]
+        for place in range(0, len(some), TOGETHER):
+            await _all([self._renew_some(*each) for each in some[place : place + TOGETHER]])
+
+    async def _renew_some(self, counter: Counter, together: list[Held]) -> None:
+        long = int(self._lease * 1000)
+
+        def tail() -> list[int | str]:
+            told: list[int | str] = [long]
+            # Whatever was settled a moment ago is asked for as well, and not found.
+            for held in together:
+                bucket, amount = held.held.get(counter, (UNKNOWN, 0))
+                told += [held.id, UNKNOWN if isinstance(bucket, list) else bucket, amount, held.at]
+            return told
+
+        answer = await self._ask(self._plan_of([Taken(counter, UNKNOWN, 0)], ()), "renew", tail)
+        for held, lasts in zip(together, answer[3:], strict=True):
+            if lasts:
+                held.expires = max(held.expires, (answer[1] + long) / 1000)
 
     async def levels(self, limits: Sequence[Limit]) -> list[Level]:
         levels: list[Level] = []
@@ -294,6 +340,7 @@ class Exact:
     def _go_away(self, reason: str) -> None:
         log.warning("Redis is away (%s): each hub counts its share of the quotas by itself until it is back", reason)
         self._away_since = time.monotonic()
+        self._renewal_is_due = True
         for counter in self._counters.values():
             counter.spent = 0
         self._wake.set()
@@ -332,6 +379,9 @@ class Exact:
         while self._apart.collect():
             await self._tell(self._apart.adoptions, "adopt")  # first, for some of them are settled already
             await self._tell(self._apart.settlements, "settle")
+        if self._renewal_is_due:
+            await self._renew()
+            self._renewal_is_due = False
         if self._away_since is not None:
             self._come_back()
 
@@ -343,8 +393,9 @@ class Exact:
                 items.popleft()
 
     def _remember(self) -> None:
-        """Redis has lost its data: keep what it told us last. How many requests run, it learns as they come."""
+        """Redis has lost its data: keep what it told us last. How many requests run it learns from renewed leases."""
         now = time.monotonic()
+        self._renewal_is_due = True
         for counter in self._counters.values():
             if counter.left is not None and counter.kind != "g" and self._is_of_now(counter, now):
                 taken = max(counter.limit.amount - counter.left, 0)

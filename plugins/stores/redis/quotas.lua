@@ -14,6 +14,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local SIXTIETHS, FOREVER, DAY = 60, 2 ^ 53, 86400000
+local SILENCE, PARDON = 8000, 15000 -- beats come every two seconds, and each hub renews its leases every ten
 local question, n = ARGV[1], tonumber(ARGV[2])
 local tail = 2 + 5 * n
 
@@ -109,9 +110,15 @@ local function parts(member)
     return lease, tonumber(bucket), tonumber(amount)
 end
 
+-- When Redis itself was stopped, nobody could tell it that a holder lives: a while for everybody to do so.
+local function nobody_could_tell()
+    local heard, again = unpack(redis.call('MGET', KEYS[1] .. ':heard', KEYS[1] .. ':again'))
+    return (heard and now - heard > SILENCE) or (again and now - again < PARDON)
+end
+
 local function expire(c)
     local over = redis.call('ZRANGEBYSCORE', c.open, '-inf', int(now))
-    if #over == 0 then return end
+    if #over == 0 or nobody_could_tell() then return end
     for _, member in ipairs(over) do
         local lease, bucket, amount = parts(member)
         reduce(c, bucket, amount)
@@ -119,6 +126,14 @@ local function expire(c)
     end
     redis.call('ZREMRANGEBYSCORE', c.open, '-inf', int(now))
     if c.kind ~= 'g' then redis.call('PEXPIRE', c.late, DAY) end
+end
+
+local function bucket_of(c, lease)
+    for _, member in ipairs(redis.call('ZRANGE', c.open, 0, -1)) do
+        local other, bucket = parts(member)
+        if other == lease then return bucket end
+    end
+    return -1
 end
 
 local function hold(c, lease, bucket, amount, long)
@@ -202,12 +217,7 @@ elseif question == 'settle' then
         local at = tail + 2 + 3 * (i - 1)
         local bucket, reserved, used = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
         expire(c)
-        if bucket < 0 then
-            for _, member in ipairs(redis.call('ZRANGE', c.open, 0, -1)) do
-                local other, where = parts(member)
-                if other == lease then bucket = where end
-            end
-        end
+        if bucket < 0 then bucket = bucket_of(c, lease) end
         local member = lease .. ' ' .. int(bucket) .. ' ' .. int(reserved)
         if bucket >= 0 and redis.call('ZREM', c.open, member) == 1 then
             if c.kind == 'g' then
@@ -226,6 +236,25 @@ elseif question == 'settle' then
         end
         if used > reserved then keep(c, 0) end
     end
+
+elseif question == 'renew' then
+    -- Of one counter, for each lease: bucket (-1: not known), how much, reserved when. Answers for each whether it lasts.
+    -- What was inside of a gate when everything was lost is so again; other counters are told anew.
+    local c, long = counters[1], tonumber(ARGV[tail + 1])
+    expire(c)
+    for at = tail + 2, #ARGV, 4 do
+        local lease, bucket, amount = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+        if c.kind == 'g' then bucket = 0 end
+        if bucket < 0 then bucket = bucket_of(c, lease) end
+        local ends = redis.call('ZSCORE', c.open, lease .. ' ' .. int(bucket) .. ' ' .. int(amount))
+        if not ends and c.kind == 'g' and tonumber(ARGV[at + 3]) < answer[3] then
+            add(c, bucket, amount)
+            ends = 0
+        end
+        if ends and tonumber(ends) < now + long then hold(c, lease, bucket, amount, long) end
+        table.insert(answer, ends and 1 or 0)
+    end
+    keep(c, long)
 
 elseif question == 'levels' then
     for _, c in ipairs(counters) do
@@ -277,6 +306,9 @@ elseif question == 'beat' then
     local hubs = KEYS[1] .. ':hubs'
     redis.call('ZADD', hubs, int(now), ARGV[tail + 1])
     redis.call('ZREMRANGEBYSCORE', hubs, '-inf', int(now - ARGV[tail + 2]))
+    local heard = redis.call('GET', KEYS[1] .. ':heard')
+    if heard and now - heard > SILENCE then redis.call('SET', KEYS[1] .. ':again', int(now), 'PX', int(DAY)) end
+    redis.call('SET', KEYS[1] .. ':heard', int(now), 'PX', int(DAY))
     redis.call('PEXPIRE', hubs, DAY)
     table.insert(answer, redis.call('ZCARD', hubs))
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from llmhub_plugins.stores.sqlite_quota.counts import Counts, Held
 from llmhub_plugins.stores.sqlite_quota.holds import LATEST, Watcher, holds_now, put
@@ -66,6 +67,7 @@ class SqliteQuotaStore(QuotaStore):
         self._patience: float = settings.busy_timeout
         self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
         self._numbers = count(1)
+        self._mine: WeakSet[Held] = WeakSet()
 
     async def start(self) -> None:
         """StartError if the file cannot be used."""
@@ -84,7 +86,9 @@ class SqliteQuotaStore(QuotaStore):
         id = f"{self._process}-{next(self._numbers)}"
         if not limits:
             return Held(id, (), amount, lease)
-        return await self._writer.ask(lambda counts: counts.reserve(id, limits, amount, lease), self._patience, _undo)
+        held = await self._writer.ask(lambda counts: counts.reserve(id, limits, amount, lease), self._patience, _undo)
+        self._mine.add(held)
+        return held
 
     async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         if not isinstance(reservation, Held):
@@ -92,6 +96,10 @@ class SqliteQuotaStore(QuotaStore):
         taken = reservation.let_go(None if limits is None else {limit.id for limit in limits})
         if taken:
             await self._writer.ask(lambda counts: counts.settle(reservation.id, taken, actual), SETTLING)
+
+    async def renew(self, lease: float) -> None:
+        if mine := [held for held in self._mine if held.held]:
+            await self._writer.ask(lambda counts: counts.renew(mine, lease), self._patience)
 
     async def levels(self, limits: Sequence[Limit]) -> Sequence[Level]:
         return await self._writer.ask(lambda counts: counts.levels(limits), self._patience)

@@ -48,6 +48,7 @@ CREATE INDEX IF NOT EXISTS quota_held_expires ON quota_held (expires);
 CREATE INDEX IF NOT EXISTS quota_held_counter ON quota_held (counter, expires);
 """
 HOLD = "INSERT INTO quota_held VALUES (?, ?, ?, ?, ?)"
+RENEW = "UPDATE quota_held SET expires = max(expires, ?) WHERE lease = ?"
 LET_GO = "DELETE FROM quota_held WHERE lease = ? AND counter = ?"
 EXPIRED = "SELECT lease, counter, bucket, amount FROM quota_held WHERE expires <= ?"
 HELD_OF = "SELECT expires, bucket, amount FROM quota_held WHERE counter = ?"
@@ -65,7 +66,7 @@ FORGET = "DELETE FROM quota_uses WHERE leaves <= ? OR (leaves = ? AND taken = 0)
 class Held(Reservation):
     """A reservation, and what it holds of each counter: (bucket, amount)."""
 
-    __slots__ = ("held",)
+    __slots__ = ("__weakref__", "held")
     held: dict[Counter, tuple[int, int]]
 
     def let_go(self, ids: set[str] | None) -> list[tuple[Counter, int, int]]:
@@ -295,6 +296,12 @@ class Counts:
                 self._add(counter, counter.bucket(self), used - amount)
             elif used < amount:
                 self._ask(REDUCE, (amount - used, counter.name, bucket))
+
+    def renew(self, held: Sequence[Held], lease: float) -> None:
+        until = self.now + int(lease * 1000)
+        for one in held:
+            if self._ask(RENEW, (until, one.id)).rowcount:
+                one.expires = max(one.expires, until / 1000)
 
     def levels(self, limits: Sequence[Limit]) -> list[Level]:
         levels = []

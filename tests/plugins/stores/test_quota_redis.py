@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
-import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 import uuid
@@ -22,8 +19,10 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, settings
 from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, RedisTlsQuotaStore, counters
+from redis_server import Server, needs_redis
 
 from llmhub_core.contracts import Amount, Limit, LimitReached, QuotaStore, Reservation, StartError, Unavailable
+from llmhub_core.hub.leases import LEASE, Leases
 from llmhub_core.testing.house import House
 from llmhub_core.testing.quota_machine import Clock, QuotaMachine
 from llmhub_core.testing.quota_processes import Race
@@ -32,53 +31,6 @@ from llmhub_core.testing.stores import QuotaStoreSuite
 DAY = 86_400
 PATIENT = 5.0
 """Seconds to wait for Redis where a busy machine must not look like an absent Redis."""
-
-
-class Server:
-    """A redis-server of Debian's package on a free port."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.folder = folder
-        self.options = options
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self) -> None:
-        place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
-        command = ("redis-server", *place, "--save", "", "--daemonize", "no", *self.options)
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert time.monotonic() < deadline
-            assert self.process.poll() is None
-            time.sleep(0.02)
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-
-    def ask(self, *words: str) -> str:
-        """An answer of one line, by redis-cli's own protocol."""
-        with socket.create_connection(("127.0.0.1", self.port)) as line:
-            line.sendall(counters.command(len(words), counters.packed(*words)))
-            return line.recv(65536).decode().strip()
-
-
-def needs_redis() -> None:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is missing; .ci/system installs it")
-        pytest.skip("redis-server is not installed; .ci/system installs it")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +148,10 @@ def test_every_order_of_events(server: Server, monkeypatch: pytest.MonkeyPatch) 
     MACHINES = server
     assert counters.SOURCE.count(CLOCK) == 1
     told = "redis.call('HMGET', 'test-clock', 's', 'us')"
-    monkeypatch.setattr(counters, "SOURCE", counters.SOURCE.replace(CLOCK, told))
+    # Where hours pass in a moment no hub gives signs of life in between, and that is no silence.
+    source = counters.SOURCE.replace(CLOCK, told).replace("SILENCE, PARDON = 8000", "SILENCE, PARDON = 2 ^ 53")
+    assert "2 ^ 53, 15000" in source
+    monkeypatch.setattr(counters, "SOURCE", source)
     RedisMachine.TestCase("runTest").debug()
 
 
@@ -294,10 +249,77 @@ async def test_a_frozen_redis_costs_a_moment_and_nothing_is_counted_twice(
     assert await standing(hubs[1], *soft, budget) == await standing(store, *soft, budget)
 
 
+@pytest.fixture
+def quick_pardon(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = "SILENCE, PARDON = 8000, 15000"
+    assert usual in counters.SOURCE
+    monkeypatch.setattr(counters, "SOURCE", counters.SOURCE.replace(usual, "SILENCE, PARDON = 2500, 3000"))
+
+
+@away
+async def test_who_lives_keeps_its_place_though_redis_stood_still_for_longer_than_a_lease(
+    quick_pardon: None, own: Server, hubs: list[RedisQuotaStore]
+) -> None:
+    limits = [Limit("c", "concurrency", 4), Limit("tpd", "tokens", 1000, DAY, "UTC")]
+    alive, dead = hubs[0], at(own, 0.05, hubs[0].settings.prefix)
+    await dead.start()
+    streams = [await alive.reserve(limits, Amount(1, 100), 1.0)]
+    await dead.reserve(limits, Amount(1, 100), 1.0)
+    renewing = asyncio.create_task(renewed_often(alive))
+    own.signal(signal.SIGSTOP)
+    assert dead._exact._keeper is not None
+    dead._exact._keeper.cancel()
+    await until(lambda: is_away(alive))
+    streams.append(await alive.reserve(limits, Amount(1, 100), 1.0))
+    await asyncio.sleep(3.5)
+    own.signal(signal.SIGCONT)
+    assert (await standing(hubs[1], *limits))[0][1] >= 2, "nobody could tell Redis that he lives"
+    await until(lambda: not is_away(alive))
+    began = time.monotonic()
+    while await standing(hubs[1], *limits) != [(0, 2), (0, 200)]:
+        assert time.monotonic() - began < 8.0, "what a dead hub reserved is still reserved"
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.5)
+    assert await standing(hubs[1], *limits) == [(0, 2), (0, 200)]
+    renewing.cancel()
+    for stream in streams:
+        await alive.settle(stream, Amount(1, 70))
+    assert await standing(hubs[1], *limits) == [(0, 0), (140, 0)]
+    await dead._exact._line.close()
+    await dead._holds.stop()
+
+
+async def renewed_often(store: RedisQuotaStore) -> None:
+    while True:
+        await store.renew(1.0)
+        await asyncio.sleep(0.2)
+
+
+@away
+async def test_who_is_inside_of_a_gate_is_inside_after_redis_lost_its_data(
+    own: Server, hubs: list[RedisQuotaStore]
+) -> None:
+    limits = [Limit("c", "concurrency", 3), Limit("rpm", "requests", 100, 3600)]
+    running = [await store.reserve(limits, Amount(), 45.0) for store in (hubs[0], hubs[0], hubs[1])]
+    assert own.ask("FLUSHALL") == "+OK"
+    for store in hubs:
+        await store.renew(45.0)
+    began = time.monotonic()
+    while await standing(hubs[1], *limits) != [(0, 3), (3, 0)]:
+        assert time.monotonic() - began < 5.0, await standing(hubs[1], *limits)
+        await asyncio.sleep(0.05)
+    with pytest.raises(LimitReached):
+        await hubs[1].reserve(limits, Amount(), 45.0)
+    for store, one in zip((hubs[0], hubs[0], hubs[1]), running, strict=True):
+        await store.settle(one, Amount())
+        await store.renew(45.0)
+    assert await standing(hubs[0], *limits) == [(0, 0), (3, 0)]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(200)
 async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) -> None:
-    """Two hubs with 20 callers each, before, during and after."""
+    """Two hubs with 20 callers each, before, during and after, and ten streams that outlast it."""
     limits = (
         Limit("rpm", "requests", 10**6, 60),
         Limit("tpd", "tokens", 10**9, DAY, "UTC"),
@@ -310,12 +332,16 @@ async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) 
         nonlocal tokens
         while not ending:
             began = time.monotonic()
-            held = await store.reserve(limits, Amount(1, 100), 900.0)
+            held = await store.reserve(limits, Amount(1, 100), LEASE)
             took.append((began, time.monotonic() - began))
             await asyncio.sleep(0.2)
             await store.settle(held, Amount(1, 60))
             tokens += 60
 
+    renewing = [Leases(store, lambda: True) for store in hubs]
+    for leases in renewing:
+        leases.start()
+    streams = [(store, await store.reserve(limits, Amount(1, 100), LEASE)) for store in hubs for _ in range(5)]
     callers = [asyncio.create_task(caller(store)) for store in hubs for _ in range(20)]
     await asyncio.sleep(3)
     own.signal(signal.SIGSTOP)
@@ -333,6 +359,14 @@ async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) 
     assert opened - frozen <= 0.4
     assert without[int(len(without) * 0.99)] <= 0.05
     assert max(seconds for _, seconds in took) <= 0.3
+    assert (await standing(hubs[0], *limits))[1:] == [(tokens, 1000), (0, 10)]
+    await asyncio.sleep(20)
+    assert (await standing(hubs[0], *limits))[1:] == [(tokens, 1000), (0, 10)], "who lives keeps its place"
+    for store, held in streams:
+        await store.settle(held, Amount(1, 60))
+        tokens += 60
+    for leases in renewing:
+        await leases.stop()
     assert (await standing(hubs[0], *limits))[1:] == [(tokens, 0), (0, 0)]
 
 
