@@ -112,7 +112,7 @@ async def killed(lease: float, quota: str, upstream: FakeUpstream, folder: Path)
     with (folder / "said").open("wb") as said:
         hub = subprocess.Popen([sys.executable, "-c", HUB, str(lease), *serve], stdout=said, stderr=said)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -141,6 +141,7 @@ async def killed(lease: float, quota: str, upstream: FakeUpstream, folder: Path)
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.timeout(200)
 async def test_what_a_killed_hub_reserved_is_free_after_its_lease(
     quota: str, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
