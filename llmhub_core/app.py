@@ -42,7 +42,7 @@ def make_app(hub: Hub) -> web.Application:
         return plan_route(route, hub, hub.dialects[dialect], turn=route.turn)
 
     control = app[CONTROL] = Control(hub, explain, place.upstream.fetch)
-    events.prepare(app)
+    events.prepare(app, control)
     add_api(app, control)
     add_pages(app, control)
 

@@ -10,7 +10,7 @@ from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.past import page_limit
-from llmhub_core.admin.refusals import not_found, unusable
+from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import Done, Page, View
 from llmhub_core.contracts.alerts import Alert, Mute
 from llmhub_core.hub.settings import ALERT_RULES
@@ -98,11 +98,10 @@ def _view(control: Control, alert: Alert) -> AlertView:
     )
 
 
-def channels(control: Control) -> list[ChannelView]:
-    return [
-        ChannelView(**{name: getattr(channel, name) for name in ChannelView.__struct_fields__})
-        for channel in control.hub.alerts.courier.channels
-    ]
+async def channels(control: Control) -> list[ChannelView]:
+    """As the worker that looks after alerts sees them."""
+    told = (await control.workers.standing()).channels
+    return [ChannelView(**{name: getattr(each, name) for name in ChannelView.__struct_fields__}) for each in told]
 
 
 def mutes(control: Control) -> list[MuteView]:
@@ -123,7 +122,7 @@ async def mute(visit: Visit, sent: NewMute) -> MuteView:
     if len(sent.subject) > 500:
         raise unusable("The subject is longer than any there is.")
     made = await visit.control.hub.alerts.mute(sent.rule, sent.subject, sent.seconds, visit.actor)
-    visit.control.hub.siblings.tell("alerts")
+    await visit.control.workers.mutes_changed()
     view = _mute_view(made)
     about = f"{made.rule or '*'} {made.subject or '*'}"
     await visit.control.accounts.note(visit.actor, visit.address, "alert.mute", about, after={"until": made.until})
@@ -132,7 +131,7 @@ async def mute(visit: Visit, sent: NewMute) -> MuteView:
 
 async def unmute(visit: Visit, id: str) -> Done:
     ended = await visit.control.hub.alerts.unmute(id)
-    visit.control.hub.siblings.tell("alerts")
+    await visit.control.workers.mutes_changed()
     if ended is None:
         raise not_found("mute of that id")
     about = f"{ended.rule or '*'} {ended.subject or '*'}"
@@ -142,7 +141,13 @@ async def unmute(visit: Visit, id: str) -> Done:
 
 async def test(visit: Visit) -> list[TriedView]:
     await visit.control.accounts.note(visit.actor, visit.address, "alert.test", "")
-    return [TriedView(name=name, problem=problem) for name, problem in await visit.control.hub.alerts.test(visit.actor)]
+    tried = await visit.control.workers.test_alerts(visit.actor)
+    if tried is None:
+        raise Denied(
+            503, "worker_away", "The worker that looks after alerts does not answer.",
+            "It may be starting anew; try again in a moment.", retry_after=5,
+        )  # fmt: skip
+    return [TriedView(name=name, problem=problem) for name, problem in tried]
 
 
 def _cursor(alert: Alert) -> str:
@@ -168,7 +173,7 @@ async def _list(visit: Visit, asked: AlertsAsked) -> Page[AlertView]:
 
 
 async def _channels(visit: Visit, asked: ListAsked) -> Page[ChannelView]:
-    return Page(channels(visit.control))
+    return Page(await channels(visit.control))
 
 
 async def _test(visit: Visit, asked: Nothing) -> Page[TriedView]:

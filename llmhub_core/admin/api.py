@@ -66,8 +66,7 @@ async def reset_provider(visit: Visit, asked: Nothing) -> ProviderView:
     if name not in hub.catalog.places:
         raise not_found("provider of that name")
     await visit.control.accounts.note(visit.actor, visit.address, "provider.reset", name)
-    hub.pool.reset_provider(name)
-    hub.health.forget_provider(name)
+    await visit.control.workers.reset_provider(name)
     return next(each for each in (await live.health(visit.control)).providers if each.name == name)
 
 

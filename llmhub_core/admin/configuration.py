@@ -12,8 +12,7 @@ from llmhub_core.hub.hub import Hub
 
 async def reload(visit: Visit, asked: Asked) -> ReloadView:
     control = visit.control
-    done = await control.hub.reload()
-    control.hub.siblings.tell("reload")
+    done = await control.workers.reload()
     view = ReloadView(
         at=done.at,
         refused=bool(done.problems),

@@ -17,6 +17,7 @@ from llmhub_core.contracts.exchange import Plan
 from llmhub_core.contracts.people import PeopleStore
 from llmhub_core.contracts.provider import Fetch
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.workers import Workers
 
 log = logging.getLogger("llmhub.admin")
 
@@ -36,6 +37,7 @@ class Control:
 
     def __init__(self, hub: Hub, explain: Explain, fetch: Fetch) -> None:
         self.hub = hub
+        self.workers = Workers(hub)
         self.explain = explain
         self.fetch = fetch
         """Calls of providers, for tests of their keys; lent by the gateway."""

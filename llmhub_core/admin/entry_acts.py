@@ -1,6 +1,6 @@
 """What can be done to what is configured: providers, keys, routes and tokens, added, changed, tried and removed.
 
-After each act this hub reloads before it answers, so that the answer is true already.
+After each act all workers of this hub reload before it answers, so that the answer is true already.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def by(visit: Visit) -> By:
 
 
 async def _counts(visit: Visit) -> None:
-    """From now on, here: other processes see it within a second."""
-    await visit.control.hub.reload(file=False)
+    """From now on, here and in all workers; hubs elsewhere see it within a second."""
+    await visit.control.workers.reload(file=False)
 
 
 async def add(visit: Visit, kind: EntryKind, table: Table) -> Any:
@@ -150,7 +150,7 @@ async def test_key(visit: Visit, name: str, sent: KeyTest) -> ProbeView:
     facts = {"works": found.works, "asked": found.asked, "status": found.status, "code": found.code}
     await visit.control.accounts.note(visit.actor, visit.address, "key.test", key.id, after=facts)
     if found.works and found.asked == "answer" and hub.key_state(key).state == "invalid":
-        hub.pool.reset(key)
+        await visit.control.workers.reset_key(key)
     own = {name: getattr(found, name) for name in ("works", "asked", "ms", "status", "code", "message")}
     return ProbeView(**own, state=hub.key_state(key).state, models=list(found.models))
 
@@ -160,7 +160,7 @@ async def reset_key(visit: Visit, name: str) -> KeyEntryView:
     hub = visit.control.hub
     key = live.find_key(hub, *name.split("/", 1))
     before = hub.key_state(key)
-    hub.pool.reset(key)
+    await visit.control.workers.reset_key(key)
     now = hub.key_state(key)
     told = [{"state": mark.state, "reason": mark.reason} for mark in (before, now)]
     await visit.control.accounts.note(visit.actor, visit.address, "key.reset", key.id, "done", *told)

@@ -10,7 +10,7 @@ from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.live import find_key
 from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import Page, View
-from llmhub_core.hub.fault_lab import LONGEST, MOST, Fault, FaultKind, told_of
+from llmhub_core.hub.fault_lab import LONGEST, MOST, Fault, FaultKind
 
 LONGEST_WAIT = 600.0
 
@@ -44,12 +44,17 @@ class NewFault(Asked, kw_only=True):
     seconds: float = 5.0
 
 
-def faults(control: Control) -> list[FaultView]:
-    return [_view(fault) for fault in control.hub.fault_lab.faults]
+async def faults(control: Control) -> list[FaultView]:
+    if not control.hub.fault_lab.faults:
+        return []
+    struck = (await control.workers.standing()).struck
+    return [_view(fault, struck.get(fault.id, 0)) for fault in control.hub.fault_lab.faults]
 
 
-def _view(fault: Fault) -> FaultView:
-    return FaultView(**{name: getattr(fault, name) for name in FaultView.__struct_fields__})
+def _view(fault: Fault, struck: int) -> FaultView:
+    """`struck` in all workers."""
+    own = {name: getattr(fault, name) for name in FaultView.__struct_fields__ if name != "struck"}
+    return FaultView(**own, struck=struck)
 
 
 async def start(visit: Visit, sent: NewFault) -> FaultView:
@@ -86,29 +91,27 @@ async def start(visit: Visit, sent: NewFault) -> FaultView:
     )
     facts = {name: getattr(sent, name) for name in NewFault.__struct_fields__}
     await visit.control.accounts.note(visit.actor, visit.address, "fault.start", sent.provider, after=facts)
-    hub.fault_lab.start(fault)
-    hub.siblings.tell("fault", told_of(fault))
-    return _view(fault)
+    await visit.control.workers.start_fault(fault)
+    return _view(fault, 0)
 
 
 async def stop(visit: Visit, id: str) -> FaultView:
     """Ends it at once; the answer says how often it struck."""
-    lab = visit.control.hub.fault_lab
-    fault = next((each for each in lab.faults if each.id == id), None)
+    control = visit.control
+    fault = next((each for each in control.hub.fault_lab.faults if each.id == id), None)
     if fault is None:
         raise not_found("fault of that id")
-    facts = {"kind": fault.kind, "struck": fault.struck}
-    await visit.control.accounts.note(visit.actor, visit.address, "fault.stop", fault.provider, before=facts)
-    lab.stop(id)
-    visit.control.hub.siblings.tell("fault over", id)
-    return _view(fault)
+    struck = await control.workers.stop_fault(id)
+    facts = {"kind": fault.kind, "struck": struck}
+    await control.accounts.note(visit.actor, visit.address, "fault.stop", fault.provider, before=facts)
+    return _view(fault, struck)
 
 
 # the calls
 
 
 async def _list(visit: Visit, asked: ListAsked) -> Page[FaultView]:
-    return Page(faults(visit.control))
+    return Page(await faults(visit.control))
 
 
 async def _start(visit: Visit, asked: Nothing) -> FaultView:

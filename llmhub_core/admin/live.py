@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from llmhub_core import __version__
@@ -11,12 +11,13 @@ from llmhub_core.admin import configuration
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
 from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
-from llmhub_core.contracts.candidate import CandidateStats, Limit, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, Deployment, Limit, ProviderKey
 from llmhub_core.contracts.metadata_store import UsageQuestion
 from llmhub_core.contracts.quota_store import Level
 from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
+from llmhub_core.hub.workers import Standing, Tally, identity
 
 HOUR = 3600.0
 SEVEREST = ("error", "warning", "note")
@@ -24,6 +25,9 @@ SEEN_OVER_TIME = ("error_rate", "budget_low", "budget_spent")
 
 NEARLY = 0.9
 """Share of a limit from which on it is worth a word."""
+
+
+UNTRIED = Tally()
 
 
 def wall(until: float | None) -> float | None:
@@ -35,8 +39,15 @@ def wall(until: float | None) -> float | None:
 
 
 async def keys(control: Control) -> list[KeyView]:
-    levels = await _levels(control.hub, [limit for key in _keys(control.hub) for limit in key.limits])
-    return [_key(control.hub, key, levels) for key in _keys(control.hub)]
+    return await _all_keys(control.hub, await control.workers.standing())
+
+
+async def _all_keys(hub: Hub, standing: Standing) -> list[KeyView]:
+    levels = await _levels(hub, [limit for key in _keys(hub) for limit in key.limits])
+    tallies: dict[str, Tally] = {}
+    for (provider, _, name), tally in standing.tallies.items():
+        tallies.setdefault(f"{provider}/{name}", Tally()).add(tally.in_flight, tally.picks, 0, None)
+    return [_key(hub, key, levels, tallies.get(key.id, UNTRIED)) for key in _keys(hub)]
 
 
 def find_key(hub: Hub, provider: str, name: str) -> ProviderKey:
@@ -80,10 +91,9 @@ def _level(level: Level) -> LevelView:
     )
 
 
-def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
+def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView], tally: Tally) -> KeyView:
     mark, now = hub.key_state(key), time.monotonic()
     secret = hub.catalog.places[key.provider].secrets.get(key.name)
-    own = [stats for stats in hub.catalog.stats if stats.candidate.key.id == key.id]
     return KeyView(
         id=key.id,
         provider=key.provider,
@@ -99,8 +109,8 @@ def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView]) -> KeyView:
         weight=key.weight,
         group=key.group,
         models=list(key.models),
-        in_flight=sum(stats.in_flight for stats in own),
-        attempts=sum(stats.picks for stats in own),
+        in_flight=tally.in_flight,
+        attempts=tally.picks,
         levels=[levels[limit.id] for limit in key.limits if limit.id in levels],
     )
 
@@ -120,32 +130,39 @@ def _held(mark: Mark, now: float) -> HoldView:
 
 
 async def health(control: Control) -> HealthView:
+    return (await health_and_keys(control))[0]
+
+
+async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
+    """Both at the price of one."""
     hub, now = control.hub, time.time()
-    all_keys = await keys(control)
+    standing = await control.workers.standing()
+    all_keys = await _all_keys(hub, standing)
     # Whole hours, for these are summed already, however many requests there were.
     hour = now // HOUR * HOUR
     recent = await hub.store.usage(UsageQuestion(hour - HOUR, hour + HOUR, ("provider",)))
     asked = Counter({row.group[0]: row.requests for row in recent})
     failed = Counter({row.group[0]: row.failed for row in recent})
+    of_key, of_place = _by_provider(all_keys), _deployments(hub, standing)
     providers = [
-        _provider(hub, place, all_keys, asked[place.name], failed[place.name]) for place in hub.catalog.places.values()
+        _provider(place, of_key[place.name], of_place[place.name], standing, asked[place.name], failed[place.name])
+        for place in hub.catalog.places.values()
     ]
-    loads = [load for _, load in await hub.siblings.ask("load")]
-    return HealthView(
+    view = HealthView(
         version=__version__,
         ready=hub.ready,
         draining=hub.draining,
         started_at=control.started_at,
         now=now,
         workers=hub.worker.of,
-        in_flight=hub.in_flight + sum(in_flight for in_flight, _ in loads),
-        journal_waiting=hub.ledger.backlog + sum(waiting for _, waiting in loads),
-        journal_error=hub.ledger.broken,
+        in_flight=standing.in_flight,
+        journal_waiting=standing.waiting,
+        journal_error=standing.broken,
         problems=sorted(
             (
                 *_fault_problems(hub),
-                *_hub_problems(hub),
-                *_alert_problems(hub),
+                *_hub_problems(hub, standing),
+                *_alert_problems(hub, standing),
                 *_key_problems(all_keys),
                 *_provider_problems(providers),
             ),
@@ -153,14 +170,41 @@ async def health(control: Control) -> HealthView:
         ),
         providers=providers,
     )
+    return view, all_keys
 
 
-def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, failed: int) -> ProviderView:
-    own = [key for key in all_keys if key.provider == place.name]
+def _by_provider(all_keys: list[KeyView]) -> dict[str, list[KeyView]]:
+    found: dict[str, list[KeyView]] = defaultdict(list)
+    for key in all_keys:
+        found[key.provider].append(key)
+    return found
+
+
+def _deployments(hub: Hub, standing: Standing) -> dict[str, list[DeploymentView]]:
+    """By provider. Of models that no route names each worker knows those that its own callers asked for."""
+    candidates = {identity(stats.candidate): stats.candidate for stats in hub.catalog.stats}
+    for provider, model, name in standing.tallies.keys() - candidates.keys():
+        place = hub.catalog.places.get(provider)
+        key = next((key for key in place.keys if key.name == name), None) if place is not None else None
+        if key is not None:
+            candidates[provider, model, name] = Candidate(Deployment(provider, model), key)
+    found: dict[str, list[DeploymentView]] = defaultdict(list)
+    for candidate in candidates.values():
+        found[candidate.key.provider].append(_deployment(hub, candidate, standing))
+    return found
+
+
+def _provider(
+    place: Place,
+    own: list[KeyView],
+    deployments: list[DeploymentView],
+    standing: Standing,
+    requests: int,
+    failed: int,
+) -> ProviderView:
     usable, wanted = sum(key.state == "active" for key in own), sum(key.state != "disabled" for key in own)
-    deployments = [_deployment(hub, each) for each in hub.catalog.stats if each.candidate.key.provider == place.name]
     failing = any(each.state == "failing" for each in deployments)
-    breaker = hub.health.breaker(place.name)
+    outage = standing.outages.get((place.name, ""))
     state = (
         "disabled"
         if place.disabled
@@ -177,38 +221,38 @@ def _provider(hub: Hub, place: Place, all_keys: list[KeyView], requests: int, fa
         models=sorted({*place.models, *(place.listed or ())}),
         requests=requests,
         failed=failed,
-        reason="" if breaker is None else f"fails altogether ({breaker.reason})",
-        since=None if breaker is None else wall(breaker.since),
-        until=None if breaker is None else wall(breaker.open_until),
+        reason="" if outage is None else f"fails altogether ({outage.reason})",
+        since=None if outage is None else wall(outage.since),
+        until=None if outage is None else wall(outage.until),
         deployments=deployments,
     )
 
 
-def _deployment(hub: Hub, stats: CandidateStats) -> DeploymentView:
-    candidate, now = stats.candidate, time.monotonic()
+def _deployment(hub: Hub, candidate: Candidate, standing: Standing) -> DeploymentView:
+    provider, model, key = identity(candidate)
+    tally = standing.tallies.get((provider, model, key), UNTRIED)
+    now = time.monotonic()
     mark = hub.pool.blocked(candidate, now)
-    closed_until = hub.health.blocked(candidate, now)
+    known = (standing.outages.get(place) for place in ((provider, model), (provider, "")))
+    outages = [outage for outage in known if outage is not None and outage.until > now]
     state, reason, since, until = "active", "", None, None
     if mark is not None:
         state, reason, since, until = mark.state, mark.reason, mark.since, mark.until
-    elif closed_until is not None:
-        provider, model = candidate.deployment.provider, candidate.deployment.model
-        breaker = hub.health.breaker(provider, model) or hub.health.breaker(provider)
-        state, until = "failing", closed_until
-        reason = "failed several times in a row" + (f" ({breaker.reason})" if breaker is not None else "")
-        since = None if breaker is None else breaker.since
+    elif outages:
+        state, reason = "failing", f"failed several times in a row ({outages[0].reason})"
+        since, until = outages[0].since, max(each.until for each in outages)
     return DeploymentView(
-        provider=candidate.deployment.provider,
-        model=candidate.deployment.model,
-        key=candidate.key.name,
+        provider=provider,
+        model=model,
+        key=key,
         state=state,  # type: ignore[arg-type]
         reason=reason,
         since=wall(since),
         until=wall(until),
-        in_flight=stats.in_flight,
-        attempts=stats.picks,
-        failures=stats.failures,
-        first_token_ms=None if stats.first_token is None else stats.first_token * 1000,
+        in_flight=tally.in_flight,
+        attempts=tally.picks,
+        failures=tally.failures,
+        first_token_ms=None if tally.first_token is None else tally.first_token * 1000,
     )
 
 
@@ -227,12 +271,12 @@ def _fault_problems(hub: Hub) -> Iterable[Problem]:
         )  # fmt: skip
 
 
-def _alert_problems(hub: Hub) -> Iterable[Problem]:
+def _alert_problems(hub: Hub, standing: Standing) -> Iterable[Problem]:
     """What is seen only over time; the rest of what alerts tell is looked at afresh here."""
     for alert in hub.alerts.open.values():
         if alert.rule in SEEN_OVER_TIME:
             yield Problem(severity=alert.severity, what=alert.what, advice=alert.advice, page=alert.page)
-    for channel in hub.alerts.courier.channels:
+    for channel in standing.channels:
         if channel.problem:
             yield Problem(
                 severity="warning", what=f"The channel {channel.name} does not deliver alerts. {channel.problem}",
@@ -240,19 +284,19 @@ def _alert_problems(hub: Hub) -> Iterable[Problem]:
             )  # fmt: skip
 
 
-def _hub_problems(hub: Hub) -> Iterable[Problem]:
+def _hub_problems(hub: Hub, standing: Standing) -> Iterable[Problem]:
     if hub.sealed:
         yield Problem(
             severity="error", what="The hub is sealed: no request is taken.", advice=f"{hub.sealed}.", page="health"
         )
-    if hub.ledger.broken is not None:
+    if standing.broken is not None:
         yield Problem(
-            severity="error", what=f"The usage journal cannot be written: {hub.ledger.broken}.",
+            severity="error", what=f"The usage journal cannot be written: {standing.broken}.",
             advice="Make room on the disk of the data folder. Until then no request is taken.", page="health",
         )  # fmt: skip
-    if hub.ledger.backlog > 10_000:
+    if standing.waiting > 10_000:
         yield Problem(
-            severity="warning", what=f"{hub.ledger.backlog:,} records wait for the database.",
+            severity="warning", what=f"{standing.waiting:,} records wait for the database.",
             advice="See whether the database is up; nothing is lost meanwhile.", page="health",
         )  # fmt: skip
     if hub.draining:

@@ -168,6 +168,7 @@ async def _serve(
             _greet(loaded, hub.data, listening.getsockname()[1], time.perf_counter() - began, secret)
         else:
             siblings.connect(*await asyncio.open_unix_connection(sock=place.line, limit=LONGEST_LINE))
+            await runner.app[CONTROL].workers.catch_up()
             siblings.say(kind="ready", setup=secret)
         await _first(stop, siblings.retire, siblings.lost)
         if siblings.lost.is_set():

@@ -41,7 +41,7 @@ async def _alerts(visit: Visit, denied: Denied | None = None, tried: Any = ()) -
         "open": going_on.items,
         "past": [alert for alert in page.items if alert.recovered_at is not None],
         "older": None if page.next is None else "/alerts?" + urlencode({"cursor": page.next}),
-        "channels": alerts.channels(control),
+        "channels": await alerts.channels(control),
         "mutes": alerts.mutes(control),
         "rules": [(rule, rule.replace("_", " ")) for rule in ALERT_RULES],
         "tried": tried,
@@ -71,10 +71,10 @@ async def alert_unmute(visit: Visit) -> web.Response:
 
 
 async def fault_list(visit: Visit) -> web.Response:
-    return _faults(visit)
+    return await _faults(visit)
 
 
-def _faults(visit: Visit, denied: Denied | None = None) -> web.Response:
+async def _faults(visit: Visit, denied: Denied | None = None) -> web.Response:
     hub = visit.control.hub
     targets = [(name, name) for name in hub.catalog.places]
     for place in hub.catalog.places.values():
@@ -82,7 +82,7 @@ def _faults(visit: Visit, denied: Denied | None = None) -> web.Response:
             targets += [(key.id, f"{place.name}, only the key {key.name}") for key in place.keys]
     before = {"percent": "100", "minutes": "5", "seconds": "5", "target": "", "kind": ""}
     facts = {
-        "faults": faults.faults(visit.control),
+        "faults": await faults.faults(visit.control),
         "enabled": hub.settings.server.fault_lab,
         "may_start": visit.may("owner"),
         "targets": targets,
@@ -108,7 +108,7 @@ async def fault_start(visit: Visit) -> web.Response:
             raise unusable("There is no such way to fail.", f"Choose from {', '.join(FAULT_KINDS)}.")
         await faults.start(visit, sent)
     except Denied as denied:
-        return _faults(visit, denied)
+        return await _faults(visit, denied)
     return go("/fault-lab")
 
 

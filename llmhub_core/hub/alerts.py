@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -70,6 +70,8 @@ class Alerts:
         self._address = hub_address
         self._follows = follows
         self.courier = Courier(observers, self._delivered)
+        self.changed: Callable[[], None] = _nobody_else
+        """Is told when an alert was opened or closed here, and that is kept."""
         self.open: dict[Key, Alert] = {}
         self.mutes: list[Mute] = []
         self._since: dict[Key, float] = {}  # monotonic: since when a finding is held
@@ -160,6 +162,7 @@ class Alerts:
         """Compare what the rules find with what is open."""
         await self._look_at_mutes()
         await self._look_at_levels()
+        were = set(self.open)
         found = {(each.rule, each.subject): each for each in findings(self._sight())}
         now = time.monotonic()
         self._since = {key: self._since.get(key, now) for key in found}
@@ -172,6 +175,13 @@ class Alerts:
                 self._close(key)
         self._tell_again(found)
         await self._keep()
+        if were != set(self.open):
+            self.changed()
+
+    async def refresh(self) -> None:
+        """Another process did something about alerts: know it."""
+        await (self._follow() if self._follows else self._look_at_mutes())
+        self.wake()
 
     async def _follow(self) -> None:
         """Know what the process that looks has found."""
@@ -383,6 +393,10 @@ class Alerts:
             (channel.name, "" if result is None else str(result))
             for channel, result in zip(self.courier.channels, tried, strict=True)
         ]
+
+
+def _nobody_else() -> None:
+    """Of a hub that is one process."""
 
 
 _ANY = Deployment("", "")

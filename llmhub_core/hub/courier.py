@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from llmhub_core.contracts.alerts import NotDelivered, Notice
 from llmhub_core.contracts.observer import Observer
@@ -33,6 +34,18 @@ def is_channel(observer: Observer) -> bool:
     return type(observer).deliver is not Observer.deliver
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a channel fares, since the start of this process. `problem` is why the last try failed, "" if it did not."""
+
+    name: str
+    delivered: int
+    waiting: int
+    given_up: int
+    last_at: float | None
+    problem: str
+
+
 class Channel:
     """One observer that carries notices, and how that goes. `problem` is why the last try failed, "" if it did not."""
 
@@ -56,6 +69,9 @@ class Channel:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    def report(self) -> Report:
+        return Report(self.name, self.delivered, self.waiting, self.given_up, self.last_at, self.problem)
 
     def put(self, notice: Notice) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -138,6 +154,9 @@ class Courier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+    def reports(self) -> list[Report]:
+        return [channel.report() for channel in self.channels]
 
     def send(self, notice: Notice) -> None:
         for channel in self.channels:

@@ -95,9 +95,7 @@ class Health:
         latest: float | None = None
         for place in _places(candidate):
             breaker = self._breakers.get(place)
-            if breaker is None or not breaker.open_until:
-                continue
-            until = breaker.open_until if now < breaker.open_until else now + 1.0 if breaker.probing else None
+            until = None if breaker is None else self._until(breaker, now)
             if until is not None and (latest is None or until > latest):
                 latest = until
         return latest
@@ -106,6 +104,19 @@ class Health:
         """The open breaker of a deployment, or of a provider."""
         breaker = self._breakers.get((provider, model))
         return breaker if breaker is not None and breaker.open_until else None
+
+    def open(self) -> list[tuple[Place, float, Breaker]]:
+        """Breakers that are open, and until when (monotonic) the place is left alone: in the past where the next
+        request tries it."""
+        now = time.monotonic()
+        found = [(place, breaker) for place, breaker in self._breakers.items() if breaker.open_until]
+        return [(place, self._until(breaker, now) or breaker.open_until, breaker) for place, breaker in found]
+
+    @staticmethod
+    def _until(breaker: Breaker, now: float) -> float | None:
+        if not breaker.open_until:
+            return None
+        return breaker.open_until if now < breaker.open_until else now + 1.0 if breaker.probing else None
 
     def out(self) -> dict[tuple[str, str], int]:
         """Deployments (provider, model) whose breaker is open, with their failures in a row: until one succeeds. The

@@ -31,7 +31,7 @@ from llmhub_core.hub.build import (
 )
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source
-from llmhub_core.hub.fault_lab import Fault, FaultLab
+from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.folder import Claims
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.leases import Leases
@@ -129,13 +129,10 @@ class Hub:
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)
         self.fault_lab = FaultLab(self.pool, self.health, self._switch_faults)
-        self.siblings.answer("fault", lambda told: self.fault_lab.start(Fault(**told)))
-        self.siblings.answer("fault over", self.fault_lab.stop)
-        self.siblings.answer("alerts", lambda _: self.alerts.wake())
-        self.siblings.answer("reload", lambda _: self.configuration.reload_soon())
-        self.siblings.answer("load", lambda _: (self.in_flight, self.ledger.backlog))
         self.faults: FaultLab | None = None
         """The same, while any fault is active: the one thing that an ordinary request looks at."""
+        self.watchers: list[Callable[[], None]] = []
+        """Are told that something about keys, providers or the configuration is another now."""
         self.draining = False
         self.ready = False
         self.under_way = UnderWay()
@@ -277,6 +274,7 @@ class Hub:
         self.pricing.turn_to(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.standings.turn_to(catalog)
         self._joined.clear()
+        self._stir()
         kept = {place.provider for place in catalog.places.values()}
         gone = [place.provider for place in before.places.values() if place.provider not in kept]
         earlier = [era for era in self._eras if era.count]
@@ -390,7 +388,12 @@ class Hub:
                 observer.health_changed(change)
             except Exception:
                 log.exception("the observer %s failed", observer.name)
+        self._stir()
+
+    def _stir(self) -> None:
         self.alerts.wake()
+        for tell in self.watchers:
+            tell()
 
     def _switch_faults(self, active: bool) -> None:
         self.faults = self.fault_lab if active else None

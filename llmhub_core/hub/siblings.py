@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import json
 import logging
@@ -23,7 +24,7 @@ PATIENCE = 1.0
 LONGEST_LINE = 64 * 1024 * 1024
 
 Answerer = Callable[[Any], Any]
-"""Takes and gives what JSON can say. Called between two awaits."""
+"""Takes and gives what JSON can say; one that has to wait gives a coroutine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Siblings:
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[asyncio.Event, list[Any], list[int]]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
         self.retire = asyncio.Event()
         """Set when this worker shall go, because another is in its place."""
         self.lost = asyncio.Event()
@@ -70,6 +72,8 @@ class Siblings:
     def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
+        for task in self._answering:
+            task.cancel()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -83,8 +87,9 @@ class Siblings:
         """All others, without waiting."""
         self.say(kind="call", id=0, word=word, what=what)
 
-    async def ask(self, word: str, what: Any = None) -> list[tuple[int, Any]]:
-        """What each of the others answers, with its number."""
+    async def ask(self, word: str, what: Any = None, patience: float = PATIENCE) -> list[tuple[int, Any]]:
+        """What each of the others answers, with its number; those that have nothing to say are left out, and waited
+        for all the same."""
         if self._writer is None:
             return []
         number = next(self._numbers)
@@ -92,7 +97,7 @@ class Siblings:
         self._asked[number] = done, answers, due
         self.say(kind="call", id=number, word=word, what=what)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await done.wait()
         except TimeoutError:
             log.warning("not all workers answered about %s", word)
@@ -109,15 +114,26 @@ class Siblings:
                     log.exception("a word of another worker could not be heeded")
         self.lost.set()
 
+    async def _answer(self, message: dict[str, Any]) -> None:
+        value = None
+        try:
+            answerer = self._answerers.get(message["word"])
+            value = None if answerer is None else answerer(message["what"])
+            if inspect.isawaitable(value):
+                value = await value
+        except Exception:
+            log.exception("a word of another worker could not be heeded: %s", message["word"])
+        if message["id"]:
+            self.say(kind="answer", id=message["id"], to=message["of"], value=value)
+
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "retire":
             self.retire.set()
         elif kind == "call":
-            answerer = self._answerers.get(message["word"])
-            value = None if answerer is None else answerer(message["what"])
-            if message["id"]:
-                self.say(kind="answer", id=message["id"], to=message["of"], value=value)
+            task = asyncio.create_task(self._answer(message))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         elif message["id"] in self._asked:  # else the answer came too late
             done, answers, due = self._asked[message["id"]]
             if kind == "called":
