@@ -126,7 +126,7 @@ def masked(kind: EntryKind, table: Mapping[str, Any], known: Known) -> dict[str,
         reference = shown.pop("secret", "")
         shown["secret"] = mask_of(reference if isinstance(reference, str) else "")
     elif kind == "provider":
-        for name in _secret_options(known.provider_kinds.get(str(table.get("kind", "")))):
+        for name in secret_options(known.provider_kinds.get(str(table.get("kind", "")))):
             if shown.get(name):
                 shown[name] = MASKED
         if isinstance(shown.get("headers"), dict):  # people put secrets there all the same
@@ -134,7 +134,7 @@ def masked(kind: EntryKind, table: Mapping[str, Any], known: Known) -> dict[str,
     return {name: _plain(value) for name, value in shown.items()}
 
 
-def _secret_options(kind: type | None) -> Iterable[str]:
+def secret_options(kind: type | None) -> Iterable[str]:
     """What the plugin keeps out of its repr."""
     return [each.name for each in fields(kind) if not each.repr] if is_dataclass(kind) else ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ COMMANDS = {
     "replay": "Make logged decisions again, under this or another configuration, and show which would differ.",
     "usage": "Sum up what was used.",
     "migrate": "Bring the database to the schema of this version.",
+    "export": "Write what lasts into a file.",
+    "import": "Take what lasts out of a file that export wrote.",
     "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",
     "doctor": "Say what is wrong, and what to do about it.",
     "provider": "Add, change and remove places that serve models.",
@@ -38,7 +41,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"llmhub_core.cli.{cmd_name.replace('-', '_')}").command
+        room = cmd_name.replace("-", "_") + ("_" if keyword.iskeyword(cmd_name) else "")
+        command: click.Command = importlib.import_module(f"llmhub_core.cli.{room}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -6,6 +6,13 @@ from llmhub_core.contracts.alerts import AlertStore as AlertStore
 from llmhub_core.contracts.alerts import Mute as Mute
 from llmhub_core.contracts.alerts import NotDelivered as NotDelivered
 from llmhub_core.contracts.alerts import Notice as Notice
+from llmhub_core.contracts.archive import ARCHIVE_BATCH as ARCHIVE_BATCH
+from llmhub_core.contracts.archive import PARTS as PARTS
+from llmhub_core.contracts.archive import Archive as Archive
+from llmhub_core.contracts.archive import Intake as Intake
+from llmhub_core.contracts.archive import Part as Part
+from llmhub_core.contracts.archive import Row as Row
+from llmhub_core.contracts.archive import Snapshot as Snapshot
 from llmhub_core.contracts.candidate import Candidate as Candidate
 from llmhub_core.contracts.candidate import CandidateStats as CandidateStats
 from llmhub_core.contracts.candidate import Deployment as Deployment

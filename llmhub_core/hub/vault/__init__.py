@@ -4,11 +4,12 @@ Rooms: `secret` (the text, and references to it), `sealing` (the vault itself), 
 when the hub starts), `rotation` (everything sealed anew by the first root key, while hubs run).
 """
 
-from llmhub_core.hub.vault.sealing import CannotOpen, RootKey, Vault, VaultClosed
+from llmhub_core.hub.vault.sealing import NEEDED, CannotOpen, RootKey, Vault, VaultClosed
 from llmhub_core.hub.vault.secret import LARGEST_FILE, Place, Secret, find, resolve, split
 
 __all__ = [
     "LARGEST_FILE",
+    "NEEDED",
     "CannotOpen",
     "Place",
     "RootKey",

@@ -26,6 +26,10 @@ LEAST = 32
 """Characters of a root key. It is no password: nothing slows guessing down, so it must be random."""
 
 
+NEEDED = "needed"
+"""Stands in the place of a sealed text that did not come along when its entry was carried here."""
+
+
 class CannotOpen(Exception):
     """Its text is half a sentence about why, for the operator; it holds nothing of the secret."""
 
@@ -131,6 +135,8 @@ def key_of(sealed: str) -> str:
 
 
 def _parts(sealed: str) -> tuple[str, bytes]:
+    if sealed == NEEDED:
+        raise CannotOpen("was not carried along; give it again")
     version, _, rest = sealed.partition(".")
     id, _, coded = rest.partition(".")
     if version != FORMAT:

@@ -40,7 +40,7 @@ class SqlConfiguration(ConfigurationStore):
 
     async def put(self, entry: Entry, expected: int | None = None) -> Entry | None:
         async with writing(self._engine) as connection:
-            revision = await self._next(connection)
+            revision = await next_revision(connection)
             if expected is not None and await _standing(connection, entry.kind, entry.name) != expected:
                 await connection.rollback()
                 return None
@@ -61,7 +61,7 @@ class SqlConfiguration(ConfigurationStore):
         if name != storable_text(name):
             return False
         async with writing(self._engine) as connection:
-            await self._next(connection)
+            await next_revision(connection)
             standing = await _standing(connection, kind, name)
             if standing == ABSENT or expected not in (None, standing):
                 await connection.rollback()
@@ -89,11 +89,13 @@ class SqlConfiguration(ConfigurationStore):
         async with writing(self._engine) as connection:
             return bool((await connection.execute(keep)).rowcount)
 
-    async def _next(self, connection: AsyncConnection) -> int:
-        insert = insert_into(self._engine, changes).values(id=1, revision=ABSENT + 1)
-        counted = insert.on_conflict_do_update(index_elements=["id"], set_={"revision": changes.c.revision + 1})
-        number: int = (await connection.execute(counted.returning(changes.c.revision))).scalar_one()
-        return number
+
+async def next_revision(connection: AsyncConnection) -> int:
+    """The number of a change that `connection` makes; its row is locked until that is committed."""
+    insert = insert_into(connection.engine, changes).values(id=1, revision=ABSENT + 1)
+    counted = insert.on_conflict_do_update(index_elements=["id"], set_={"revision": changes.c.revision + 1})
+    number: int = (await connection.execute(counted.returning(changes.c.revision))).scalar_one()
+    return number
 
 
 def _named(kind: EntryKind, name: str) -> ColumnElement[bool]:

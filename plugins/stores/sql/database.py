@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from llmhub_plugins.stores.sql.alerts import SqlAlerts
+from llmhub_plugins.stores.sql.archive import SqlArchive
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
@@ -43,6 +44,7 @@ class Database(ABC):
         self._readers = readers  # connections of their own, so that no page of the dashboard keeps records waiting
         self.shown = shown
         self.alerts = SqlAlerts(engine)
+        self.archive = SqlArchive(engine)
         self.people = SqlPeople(engine)
         self.configuration = SqlConfiguration(engine)
         self.retention = Retention(engine, self.configuration)
