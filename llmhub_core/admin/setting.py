@@ -155,6 +155,7 @@ class _Walk:
             where=origin.where,
             secret=secret,
             help=str(field.metadata.get("help", "")),
+            unit=str(field.metadata.get("unit") or ""),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -103,6 +103,13 @@ class Provider(Plugin):
     `speaks` names the dialects spoken there, best first in each operation; an instance may set its own. One
     instance serves one `[[providers]]` table; its keys come one at a time, with each call.
     """
+
+    title: ClassVar[str] = ""
+    """What people call it, where `name` will not do."""
+    key_help: ClassVar[str] = ""
+    """What to write as the secret of a key, in a sentence or two, where that is not simply an API key."""
+    presets: ClassVar[Mapping[str, str]] = {}
+    """Titles of the places that its setting `preset` knows, by name."""
 
     speaks: tuple[str, ...] = ()
     base_url: str

@@ -188,10 +188,10 @@ def over_time(lines: Iterable[UsageLine], since: float, until: float, value: Cal
 
 
 def spark(values: Sequence[float]) -> str:
-    """A line of SVG's through the values, in a box of 100 × 30; "" where a line would say nothing."""
-    most = max(values, default=0)
-    if len(values) < 3 or most <= 0:
+    """A line of SVG's through the values, in a box of 100 × 30, flat where all are 0; "" for fewer than three."""
+    if len(values) < 3:
         return ""
+    most = max(*values, 1e-9)
     step = 100 / (len(values) - 1)
     points = [f"{round(place * step, 2):g} {round(28 - 26 * value / most, 2):g}" for place, value in enumerate(values)]
     return "M" + "L".join(points)

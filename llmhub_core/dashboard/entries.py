@@ -44,9 +44,9 @@ async def one(visit: Visit, kind: EntryKind) -> Any:
     return await entry_lists.one(visit.control, kind, entry_calls.name_in(visit, kind))
 
 
-def form_of(kind: EntryKind, view: Any, form: Form) -> Form:
+def form_of(visit: Visit, kind: EntryKind, view: Any, form: Form) -> Form:
     """With what the entry says where nothing was sent in vain."""
-    return form if form.denied is not None else Form(texts(kind, view.settings))
+    return form if form.denied is not None else Form(texts(kind, view.settings, visit.control.hub.registry))
 
 
 def facts(visit: Visit, kind: EntryKind, view: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def adding(kind: EntryKind, draw: Draw) -> Page:
             named = {name: visit.text(name).strip() for name in ("name", "model", "provider") if name in visit.sent}
             view = await entry_acts.add(visit, kind, {**table(visit, kind), **named})
         except Denied as denied:
-            return await draw(visit, Form(visit.sent, beside(denied, kind)))
+            return await draw(visit, Form(visit.sent, beside(denied, kind, visit)))
         return go(f"{address(kind, own_name(kind, view))}?done=added")
 
     return Page("POST", f"/{kind}s", "admin", add)
@@ -88,7 +88,7 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
             patch = difference(kind, view.settings, table(visit, kind))
             await entry_acts.change(visit, kind, name, patch, _seen(visit))
         except Denied as denied:
-            return await draw(visit, Form(visit.sent, beside(denied, kind)))
+            return await draw(visit, Form(visit.sent, beside(denied, kind, visit)))
         return go(f"{address(kind, name)}?done=changed")
 
     async def switch(visit: Visit) -> web.Response:
@@ -96,7 +96,7 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
         try:
             await entry_acts.switch(visit, kind, name, off)
         except Denied as denied:
-            return await draw(visit, Form(await _before(visit, kind), beside(denied, kind)))
+            return await draw(visit, Form(await _before(visit, kind), beside(denied, kind, visit)))
         return go(f"{address(kind, name)}?done={'disabled' if off else 'enabled'}")
 
     async def remove(visit: Visit) -> web.Response:
@@ -105,7 +105,7 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
         except Denied as denied:
             if denied.status == 404:
                 raise
-            return await draw(visit, Form(await _before(visit, kind), beside(denied, kind)))
+            return await draw(visit, Form(await _before(visit, kind), beside(denied, kind, visit)))
         return go(f"/{kind}s?done=removed")
 
     return (
@@ -119,7 +119,7 @@ def acts(kind: EntryKind, draw: Draw) -> tuple[Page, ...]:
 
 async def _before(visit: Visit, kind: EntryKind) -> dict[str, str]:
     """The form as it was: what was refused is another act than that of the form."""
-    return texts(kind, (await one(visit, kind)).settings)
+    return texts(kind, (await one(visit, kind)).settings, visit.control.hub.registry)
 
 
 def _seen(visit: Visit) -> int | None:

@@ -9,8 +9,9 @@ from llmhub_core.admin import entry_acts, entry_lists, past
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.admin.views import MadeToken, ProbeView
+from llmhub_core.dashboard import provider_forms
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
-from llmhub_core.dashboard.provider_pages import kinds
+from llmhub_core.dashboard.provider_pages import kind_facts
 from llmhub_core.dashboard.render import render
 from llmhub_core.dashboard.tables import beside
 from llmhub_core.dashboard.token_pages import a_model
@@ -22,7 +23,7 @@ async def key_form(visit: Visit) -> web.Response:
 
 async def _key(visit: Visit, form: Form) -> web.Response:
     usable = [key.id for key in await entry_lists.keys(visit.control) if key.state == "active" and not key.problem]
-    facts = {"form": form, "kinds": kinds(visit, form.value("kind")), "usable": usable}
+    facts = {"form": form, **kind_facts(visit, form), "usable": usable}
     return render(visit, "setup-key.html", facts, form.status)
 
 
@@ -31,22 +32,24 @@ async def add_key(visit: Visit) -> web.Response:
     kind, _, preset = visit.text("kind").partition(":")
     secret, address = visit.text("secret").strip(), visit.text("base_url").strip()
     name = preset or kind
-    wanted = {"name": name, "kind": kind, "preset": preset or None, "base_url": address or None}
+    own = provider_forms.sent(visit, kind)
+    wanted = {"name": name, "kind": kind, "preset": preset or None, "base_url": address or None, **own}
     there = {each.name for each in await entry_lists.providers(visit.control)}
     made = False
     try:
         if name not in there:
             await entry_acts.add(visit, "provider", wanted)
             made = True
-        elif address:
-            raise unusable(f"There is a provider {name} already, with an address of its own.", "", "base_url")
+        elif address or own:
+            advice = "Leave address and settings as they are here, and change them on its page."
+            raise unusable(f"There is a provider {name} already, with settings of its own.", advice, "kind")
         if secret:
             await _try(visit, name, secret)
     except Denied as denied:
         if made:
             await entry_acts.remove(visit, "provider", name)
         if denied.field not in ("secret", "base_url", "kind"):
-            denied = beside(denied, "provider")
+            denied = beside(denied, "provider", visit)
         return await _key(visit, Form(visit.sent, denied))
     return go("/setup/token")
 
@@ -82,7 +85,7 @@ async def add_token(visit: Visit) -> web.Response:
     try:
         made = await entry_acts.make_token(visit, visit.text("name").strip(), {})
     except Denied as denied:
-        return await _token(visit, Form(visit.sent, beside(denied, "token")))
+        return await _token(visit, Form(visit.sent, beside(denied, "token", visit)))
     return await _call(visit, made)
 
 

@@ -6,13 +6,17 @@ from aiohttp import web
 
 from llmhub_core.admin import live, setting
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.views import SettingView
+from llmhub_core.admin.views import PluginView, SettingView
 from llmhub_core.dashboard.page import Page
 from llmhub_core.dashboard.render import render
 
 
 async def plugins(visit: Visit) -> web.Response:
-    return render(visit, "plugins.html", {"plugins": setting.plugins(visit.control)})
+    """By what they are for: the first half of the name that an entry point has."""
+    groups: dict[str, list[PluginView]] = {}
+    for plugin in setting.plugins(visit.control):
+        groups.setdefault(plugin.entry.partition(".")[0], []).append(plugin)
+    return render(visit, "plugins.html", {"groups": groups})
 
 
 async def health(visit: Visit) -> web.Response:

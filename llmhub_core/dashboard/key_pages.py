@@ -44,7 +44,11 @@ async def _providers(visit: Visit) -> list[str]:
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
-    return render(visit, "key-new.html", {"form": form, "providers": await _providers(visit)}, form.status)
+    providers = await entry_lists.providers(visit.control)
+    said = {cls.name: cls.key_help for cls in visit.control.hub.registry.providers}
+    helps = {each.name: said.get(each.kind, "") for each in providers}
+    facts = {"form": form, "providers": [each.name for each in providers], "helps": helps}
+    return render(visit, "key-new.html", facts, form.status)
 
 
 async def new_many(visit: Visit, form: Form, told: object = None) -> web.Response:
@@ -73,7 +77,7 @@ async def import_keys(visit: Visit) -> web.Response:
 
 async def key(visit: Visit, form: Form, probe: object = None) -> web.Response:
     view = await one(visit, "key")
-    form = form_of("key", view, form)
+    form = form_of(visit, "key", view, form)
     place = visit.control.hub.catalog.places.get(view.provider)
     more = {
         "form": form,

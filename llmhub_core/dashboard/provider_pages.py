@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from llmhub_core.admin import entry_lists, live
 from llmhub_core.admin.doors import Visit
+from llmhub_core.dashboard import provider_forms
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
 from llmhub_core.dashboard.render import render
-from llmhub_core.hub.settings_environment import PLACES
-
-COMPATIBLE = "openai_compatible"
 
 
 async def providers(visit: Visit) -> web.Response:
@@ -38,27 +38,26 @@ async def providers(visit: Visit) -> web.Response:
     )
 
 
-def kinds(visit: Visit, chosen: str = "") -> list[tuple[str, str]]:
-    """What a provider may be: the kinds that plugins brought, and the known places that speak as OpenAI does."""
-    names = [(name, name.replace("_", " ")) for name in visit.control.hub.registry.providers.names]
-    found = [*names, *((f"{COMPATIBLE}:{each.preset}", each.preset) for each in PLACES if each.preset)]
-    if chosen and chosen not in dict(found):
-        found.append((chosen, chosen.rpartition(":")[2]))
-    return found
+def kind_facts(visit: Visit, form: Form) -> dict[str, Any]:
+    """What a form needs that asks for a kind."""
+    registry = visit.control.hub.registry
+    return {
+        "kinds": provider_forms.kinds(registry, form.value("kind")),
+        "kind_forms": provider_forms.kind_forms(registry),
+    }
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
-    facts = {"form": form, "kinds": kinds(visit, form.value("kind"))}
-    return render(visit, "provider-new.html", facts, form.status)
+    return render(visit, "provider-new.html", {"form": form, **kind_facts(visit, form)}, form.status)
 
 
 async def provider(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "provider")
-    form = form_of("provider", view, form)
+    form = form_of(visit, "provider", view, form)
     health = await live.health(visit.control)
     more = {
         "form": form,
-        "kinds": kinds(visit, form.value("kind")),
+        **kind_facts(visit, form),
         "standing": next((each for each in health.providers if each.name == view.name), None),
         "stored_keys": any(each.provider == view.name for each in await entry_lists.keys(visit.control)),
     }

@@ -107,7 +107,7 @@ async def new(visit: Visit, form: Form) -> web.Response:
 
 async def route(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "route")
-    form = form_of("route", view, form)
+    form = form_of(visit, "route", view, form)
     too_many = len(view.settings.get("deployments", ())) > MOST_ROWS
     return render(
         visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | {"too_many": too_many}, form.status

@@ -15,6 +15,8 @@ from typing import Any
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.contracts.configuration import EntryKind
+from llmhub_core.dashboard import provider_forms
+from llmhub_core.hub.registry import Registry
 
 Table = dict[str, Any]
 
@@ -54,35 +56,29 @@ def table(visit: Visit, kind: EntryKind) -> Table:
     fields = FIELDS[kind]
     found = _more(visit.text("more"))
     found |= {name: visit.text(name).strip() for name in fields.texts}
-    found |= {name: _number(visit.text(name)) for name in fields.numbers}
+    found |= {name: provider_forms.number(visit.text(name)) for name in fields.numbers}
     found |= {name: visit.text(name).replace(",", " ").split() for name in fields.lists}
-    limits = {name: _number(visit.text(f"limits.{name}")) for name in fields.limits}
+    limits = {name: provider_forms.number(visit.text(f"limits.{name}")) for name in fields.limits}
     found["limits"] = {name: value for name, value in limits.items() if value != ""}
     if kind == "key":
         found["secret"] = visit.text("secret").strip()
     elif kind == "provider":
         found["kind"], _, found["preset"] = found["kind"].partition(":")
+        found |= provider_forms.sent(visit, found["kind"])
     elif kind == "route":
         found["deployments"] = list(_rows(visit))
     return {name: value for name, value in found.items() if value not in ("", [], {})}
 
 
-def _number(text: str) -> Any:
-    """As a number, or as it was typed: the rules say what is wrong with it."""
-    text = text.strip()
-    if re.fullmatch(r"[0-9]{1,15}", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,9}", text) else text
-
-
 def _rows(visit: Visit) -> Iterator[Table]:
-    for number in range(MOST_ROWS):
-        cells = {name: visit.text(f"deployments[{number}].{name}").strip() for name in ROW}
+    for row in range(MOST_ROWS):
+        cells = {name: visit.text(f"deployments[{row}].{name}").strip() for name in ROW}
         if cells["model"]:
-            row = {
-                name: _number(value) if name not in ("provider", "model") else value for name, value in cells.items()
+            line = {
+                name: provider_forms.number(value) if name not in ("provider", "model") else value
+                for name, value in cells.items()
             }
-            yield {name: value for name, value in row.items() if value != ""}
+            yield {name: value for name, value in line.items() if value != ""}
 
 
 def _more(text: str) -> Table:
@@ -99,7 +95,7 @@ def difference(kind: EntryKind, settings: Mapping[str, Any], wanted: Table) -> T
     return patch | ({"secret": wanted["secret"]} if "secret" in wanted else {})
 
 
-def texts(kind: EntryKind, settings: Mapping[str, Any]) -> dict[str, str]:
+def texts(kind: EntryKind, settings: Mapping[str, Any], registry: Registry) -> dict[str, str]:
     """An entry as a form shows it."""
     fields = FIELDS[kind]
     shown = {name: str(settings.get(name, "")) for name in (*fields.texts, *fields.numbers)}
@@ -110,8 +106,10 @@ def texts(kind: EntryKind, settings: Mapping[str, Any]) -> dict[str, str]:
         shown["kind"] += f":{settings['preset']}"
     for number, row in enumerate(settings.get("deployments", ())):
         shown |= {f"deployments[{number}].{name}": str(row.get(name, "")) for name in ROW}
-    rest = {name: value for name, value in settings.items() if name not in NOT_MORE and name not in shown}
-    return shown | {"more": "\n".join(f"{_key(name)} = {_toml(value)}" for name, value in rest.items())}
+    own = provider_forms.shown(registry, settings) if kind == "provider" else {}
+    named = {*NOT_MORE, *shown, *(field.partition(".")[2] for field in own)}
+    rest = {name: value for name, value in settings.items() if name not in named}
+    return {**shown, **own} | {"more": "\n".join(f"{_key(name)} = {_toml(value)}" for name, value in rest.items())}
 
 
 def _key(name: str) -> str:
@@ -126,15 +124,23 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def beside(denied: Denied, kind: EntryKind) -> Denied:
+def beside(denied: Denied, kind: EntryKind, visit: Visit) -> Denied:
     """With the field of the form that it is about, or none where the form has no such field."""
     field = denied.field
-    if kind == "provider" and field == "preset":
-        field = "kind"
     names = FIELDS[kind].names
+    if kind == "provider":
+        own = _own(denied, visit)
+        field, names = "kind" if field == "preset" else own or field, names | {own}
     row = kind == "route" and re.fullmatch(r"deployments\[\d+\]\.(\w+)", field)
     if not (row and row[1] in ROW):
         first = re.split(r"[.\[]", field)[0]
         field = next((name for name in (field, first) if name in names), "")
     denied.field = field
     return denied
+
+
+def _own(denied: Denied, visit: Visit) -> str:
+    """The field of a setting that its kind alone asks for; "" for every other."""
+    kind = visit.text("kind").partition(":")[0]
+    asked = provider_forms.asked_of(visit.control.hub.registry, kind)
+    return next((each.field for each in asked if each.name == denied.field), "")

@@ -53,7 +53,7 @@ async def make(visit: Visit) -> web.Response:
     try:
         made = await entry_acts.make_token(visit, visit.text("name").strip(), table(visit, "token"))
     except Denied as denied:
-        return await new(visit, Form(visit.sent, beside(denied, "token")))
+        return await new(visit, Form(visit.sent, beside(denied, "token", visit)))
     return shown(visit, made, f"The token {made.name} is made. It is shown this once:")
 
 
@@ -64,7 +64,7 @@ def shown(visit: Visit, made: MadeToken, words: str) -> web.Response:
 
 async def token(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "token")
-    form = form_of("token", view, form)
+    form = form_of(visit, "token", view, form)
     more = {"form": form, "names": names(visit), "overlaps": OVERLAPS, "before": view.settings.get("previous")}
     return render(visit, "token.html", facts(visit, "token", view) | more, form.status)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+
+from llmhub_core.hub.settings_values import show_seconds, show_size
 
 NOTHING = "–"
 
@@ -83,8 +86,9 @@ def money(value: float | None) -> str:
         return "$0"
     if abs(dollars) >= 0.995:
         return f"${dollars:,.2f}"
-    digits = 4 if abs(dollars) >= 0.001 else 7
-    return f"${dollars:.{digits}f}"
+    # Below a tenth of a cent: three digits that count.
+    digits = 4 if abs(dollars) >= 0.001 else min(9, 2 - math.floor(math.log10(abs(dollars))))
+    return f"${dollars:.{digits}f}" if digits == 4 else f"${dollars:.{digits}f}".rstrip("0")
 
 
 def amount(value: float, kind: str) -> str:
@@ -140,9 +144,21 @@ def _utc(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
 
 
+def setting(value: Any, unit: str) -> Any:
+    """A setting as the file would have it: durations and sizes in the largest unit that divides them."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    return show_seconds(value) if unit == "seconds" else show_size(int(value)) if unit == "bytes" else value
+
+
 def part(name: str) -> str:
     """As one part of a path: slashes are of the name."""
     return quote(name, safe="")
+
+
+def filled(name: str, form: Any) -> bool:
+    """Whether a field of a form says something, or is wrong."""
+    return bool(form.value(name) or form.fault(name))
 
 
 def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -151,6 +167,7 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 _SAID = (
+    filled,
     pairs,
     part,
     tone,
@@ -167,4 +184,4 @@ _SAID = (
     window,
     percent,
 )
-FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock)}
+FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock, setting)}

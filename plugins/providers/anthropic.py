@@ -22,6 +22,7 @@ class AnthropicProvider(Provider):
     """api.anthropic.com. Keys look like `sk-ant-…` and go into `x-api-key`."""
 
     name = "anthropic"
+    title = "Anthropic"
     Settings = AnthropicSettings
     speaks = ("anthropic", "anthropic_count_tokens")
 

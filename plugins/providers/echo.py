@@ -70,6 +70,7 @@ class Echo(Provider):
     """Answers in this process; a token is a word."""
 
     name = "echo"
+    title = "Echo (a model without a network, for tests)"
     Settings = EchoSettings
     speaks = ("openai_chat", "openai_embeddings", "openai_moderations", "anthropic_count_tokens")
     base_url = "echo:"

@@ -24,6 +24,7 @@ class Gemini(Provider):
     """The key travels in a header, never in the address, where logs and proxies would see it."""
 
     name = "gemini"
+    title = "Google Gemini (AI Studio)"
     Settings = GeminiSettings
     speaks = ("gemini", "gemini_count_tokens", "gemini_embeddings")
 

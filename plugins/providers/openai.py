@@ -27,6 +27,7 @@ class OpenAI(Provider):
     """Prepares calls to OpenAI."""
 
     name = "openai"
+    title = "OpenAI"
     Settings = OpenAISettings
     speaks = (
         "openai_chat",

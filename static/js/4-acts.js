@@ -11,7 +11,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 for (const select of document.querySelectorAll("[data-shows]")) {
   const show = () => {
     for (const part of document.querySelectorAll(`[data-for="${CSS.escape(select.name)}"]`)) {
-      part.hidden = !part.dataset.values.split(" ").includes(select.value);
+      part.hidden = part.dataset.values !== select.value.split(":")[0];
+      if ("open" in part.dataset && !part.hidden) part.open = true;
     }
   };
   select.addEventListener("change", show);

@@ -316,7 +316,7 @@ async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -
         (words.milliseconds(1234), "1.2 s"), (words.milliseconds(None), "–"), (words.seconds(59.4), "59 s"),
         (words.seconds(125), "2 min 5 s"), (words.seconds(5120), "1 h 25 min"), (words.seconds(200_000), "2 d 7 h"),
         (words.money(None), "–"), (words.money(0), "$0"), (words.money(42_940_000_000), "$42.94"),
-        (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.0000070"), (words.percent(1, 0), "–"),
+        (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.000007"), (words.percent(1, 0), "–"),
         (words.percent(999_999, 1_000_000), "99.9 %"), (words.percent(5, 5), "100 %"), (words.change(5, 0), ""),
         (words.change(150, 100), "▲ 50 %"), (words.change(50, 100), "▼ 50 %"), (words.change(100, 100), "as before"),
     ],

@@ -114,11 +114,11 @@ async def test_a_dry_run_says_where_a_request_would_go(visit: Visit, house: Hous
     ann = await visit(house, "viewer")
     await ann.go("/routes")
     await ann.page.get_by_label("Model").fill("fast")
-    await ann.page.get_by_role("button", name="Try it dry").click()
+    await ann.page.get_by_role("button", name="Dry run").click()
     await expect(ann.page.locator("ol.lines").first).to_contain_text("echo/small#spare")
     await expect(ann.page.locator("ul.lines").first).to_contain_text("echo/small#main")
     await ann.page.get_by_label("Model").fill("no/such")
-    await ann.page.get_by_role("button", name="Try it dry").click()
+    await ann.page.get_by_role("button", name="Dry run").click()
     await expect(ann.page.get_by_label("Model")).to_have_attribute("aria-invalid", "true")
     ann.well()
 

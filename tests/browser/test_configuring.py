@@ -65,12 +65,12 @@ async def test_from_an_owner_to_the_first_answer(visit: Visit, scripts: bool) ->
         await ann.press("Make the owner and sign in")
         await page.get_by_label("Provider").select_option("openai")
         await page.get_by_label("Address").fill(upstream.url + "/v1")
-        await page.get_by_label("API key").fill(BAD)
+        await page.get_by_label("API key", exact=True).fill(BAD)
         await ann.press("Add and try it")
         await expect(page.locator("#secret-fault")).to_contain_text("Incorrect API key provided")
-        await expect(page.get_by_label("API key")).to_have_value("")
+        await expect(page.get_by_label("API key", exact=True)).to_have_value("")
         assert "openai" not in house.hub.catalog.places, "what did not work is gone"
-        await page.get_by_label("API key").fill(GOOD)
+        await page.get_by_label("API key", exact=True).fill(GOOD)
         await ann.press("Add and try it")
         await expect(page.get_by_role("heading", name="Who calls this hub first?")).to_be_visible()
         assert BAD not in await page.content()
@@ -109,7 +109,7 @@ async def test_a_provider_and_its_keys(visit: Visit, house: House, scripts: bool
         await ann.go("/providers")
         await page.get_by_role("link", name="Add a provider").click()
         await page.get_by_label("Name").fill("mine")
-        await page.get_by_label("What it is").select_option("openai_compatible")
+        await page.get_by_label("Kind").select_option("openai_compatible")
         await page.get_by_label("Address").fill("no address")
         await ann.press("Add the provider")
         await expect(page.get_by_label("Address")).to_have_attribute("aria-invalid", "true")
@@ -169,6 +169,58 @@ async def test_a_provider_and_its_keys(visit: Visit, house: House, scripts: bool
         await page.wait_for_url("**/providers?done=removed")
         assert "mine" not in house.hub.catalog.places
         ann.well()
+
+
+@SCRIPTS
+async def test_each_kind_asks_for_what_it_needs(visit: Visit, house: House, scripts: bool) -> None:
+    ann = await visit(house, "owner", java_script_enabled=scripts)
+    ann.expected, page = REFUSED, ann.page
+    await ann.go("/providers?add=1")
+    offered = await page.get_by_label("Kind").locator("option").evaluate_all("all => all.map(each => each.value)")
+    registry = house.hub.registry
+    presets = [f"{cls.name}:{preset}" for cls in registry.providers for preset in cls.presets]
+    assert sorted(offered) == sorted([*registry.providers.names, *presets])
+    assert "openai_compatible:ollama" in offered
+    await page.get_by_label("Name").fill("cloud")
+    await page.get_by_label("Kind").select_option("vertex")
+    project = page.locator("[id='vertex.project']")
+    if scripts:
+        await expect(page.locator("details[data-values=bedrock]")).to_be_hidden()
+    else:
+        await page.get_by_text("Settings of Google Vertex AI").click()
+    await project.fill("No Such Project!")
+    await page.locator("[id='vertex.publisher']").select_option("anthropic")
+    await ann.press("Add the provider")
+    await expect(project).to_have_attribute("aria-invalid", "true")
+    await expect(project).to_have_value("No Such Project!")
+    await project.fill("my-project-123")
+    await ann.press("Add the provider")
+    await expect(page.get_by_role("status")).to_contain_text("Added.")
+    (options,) = [each.options for each in house.hub.settings.providers if each.name == "cloud"]
+    assert (options.project, options.publisher) == ("my-project-123", "anthropic")
+    await expect(page.get_by_label("As in config.toml")).to_have_value("")
+    await expect(page.locator("[id='vertex.publisher']")).to_have_value("anthropic")
+    await page.locator("[id='vertex.publisher']").select_option("")
+    await ann.press("Save")
+    await expect(page.locator("[id='vertex.publisher']")).to_have_value("")
+    await expect(project).to_have_value("my-project-123")
+
+    await ann.go("/setup/key")
+    await page.get_by_label("Provider", exact=True).select_option("bedrock")
+    if not scripts:
+        await page.get_by_text("Settings of Amazon Bedrock").click()
+    await expect(page.get_by_text("ACCESS_KEY_ID:SECRET_ACCESS_KEY")).to_be_visible()
+    await ann.press("Add and try it")
+    await expect(page.locator("[id='bedrock.region']")).to_have_attribute("aria-invalid", "true")
+    await page.locator("[id='bedrock.region']").fill("eu-west-1")
+    await page.get_by_label("API key", exact=True).fill("AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    await page.get_by_label("Keep it without trying it").check()
+    await ann.press("Add and try it")
+    await expect(page.get_by_role("heading", name="Who calls this hub first?")).to_be_visible()
+    assert house.hub.catalog.places["bedrock"].keys
+    await ann.go("/keys?add=one&provider=cloud")
+    await expect(page.get_by_text("cloud: The JSON of a service account")).to_be_visible()
+    ann.well()
 
 
 @SCRIPTS
@@ -252,7 +304,7 @@ async def test_a_route_is_made_changed_and_removed(visit: Visit, house: House, s
     await expect(page.locator("[aria-invalid=true]")).to_have_count(1)
     await first.get_by_label("Provider").select_option("echo")
     await first.get_by_label("USD/M in").fill("0.25")
-    await page.get_by_label("Order of the deployments").select_option("weighted")
+    await page.get_by_label("Strategy").select_option("weighted")
     await ann.press("Add the route")
     await expect(page.get_by_role("status")).to_contain_text("Added.")
     assert await ask(house, name) == 200

@@ -38,7 +38,8 @@ class PluginView(View):
 
 
 class SettingView(View):
-    """`value` as JSON; of a secret only whether there is one. `where` is the file and line, or the variable."""
+    """`value` as JSON; of a secret only whether there is one. `unit` is seconds or bytes, "" for none. `where` is the
+    file and line, or the variable."""
 
     key: str
     value: Any
@@ -46,6 +47,7 @@ class SettingView(View):
     where: str
     secret: bool
     help: str
+    unit: str
 
 
 class ReloadView(View):

@@ -51,6 +51,11 @@ class Bedrock(Provider):
     Bedrock API key; an empty secret stands for whatever the machine has (variables, profile, role)."""
 
     name = "bedrock"
+    title = "Amazon Bedrock"
+    key_help = (
+        "ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN where there is one; the JSON of temporary credentials; "
+        "or a Bedrock API key. None at all: what the machine has, its variables, profile or role."
+    )
     Settings = BedrockSettings
     speaks = ("anthropic", "anthropic_count_tokens")
 

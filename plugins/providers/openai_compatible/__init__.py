@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
 from llmhub_plugins.providers.openai_compatible.incoming import AnswerOfCall, Edit, Rewritten, add_up, mentions_beside
@@ -89,6 +89,8 @@ class OpenAICompatible(Provider):
     """Prepares calls to one place, and puts its answers right where they differ from OpenAI's."""
 
     name = "openai_compatible"
+    title = "Another place that speaks as OpenAI does"
+    presets: ClassVar[Mapping[str, str]] = {name: preset.title for name, preset in PRESETS.items()}
     Settings = OpenAICompatibleSettings
     speaks: tuple[str, ...] = (CHAT,)
 

@@ -56,6 +56,11 @@ class Vertex(Provider):
     (``ya29.…``) as it is; an empty secret stands for whatever the machine has (application default credentials)."""
 
     name = "vertex"
+    title = "Google Vertex AI"
+    key_help = (
+        "The JSON of a service account (or of other credentials that google-auth reads), or an access token. "
+        "None at all: what the machine has, its application default credentials."
+    )
     Settings = VertexSettings
     speaks: tuple[str, ...] = _SPEAKS["google"]
 
