@@ -57,6 +57,7 @@ def command(
 ) -> None:
     """Run the hub until it is told to stop (SIGTERM or Ctrl-C lets running requests finish)."""
     began = time.perf_counter()
+    gc.disable()  # while the hub is built nearly all that is made stays; `_settle_memory` enables it again
     _refuse_unsafe_interpreter()
     overrides = {f"LLMHUB_SERVER__{name.upper()}": str(value) for name, value in options.items() if value is not None}
     loaded, registry, source = load_source(config, overrides)
@@ -72,6 +73,7 @@ def command(
             log.warning("plugin %s is not used: %s", report.entry, report.reason)
     try:
         if server.workers > 1:
+            gc.enable()
             asyncio.run(_supervise(loaded, data_dir, began))
         else:
             _run(_serve(loaded, registry, source, data_dir, began))
@@ -213,6 +215,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def _greet(loaded: Loaded, data: Path, port: int, seconds: float, setup_secret: str) -> None:

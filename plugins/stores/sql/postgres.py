@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
-from llmhub_plugins.stores.sql.tables import SUMS, records
+from llmhub_plugins.stores.sql.tables import SUMS, UNUSUAL, records
 from sqlalchemy import URL, Column, Table, Text, bindparam, make_url, text
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -31,6 +31,10 @@ MIGRATION_LOCK = 7_453_010_771_942_105_117
 """The advisory lock of whoever migrates: a number that nobody else uses."""
 
 _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+
+for _index in records.indexes:
+    if _index.name == "ix_records_unusual":
+        _index.dialect_options["postgresql"]["where"] = UNUSUAL
 
 
 def _insert_records() -> str:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Table, bindparam, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
@@ -31,4 +31,8 @@ async def writing(engine: AsyncEngine, lock: int | None = None) -> AsyncIterator
 
 def insert_into(engine: AsyncEngine, table: Table) -> Any:
     """An INSERT that knows ON CONFLICT, which each database's dialect has of its own."""
-    return postgresql.insert(table) if _is_postgres(engine) else sqlite.insert(table)
+    if _is_postgres(engine):
+        from sqlalchemy.dialects import postgresql  # not for SQLite alone: it takes long to import
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)

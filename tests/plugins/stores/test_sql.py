@@ -31,7 +31,7 @@ from llmhub_plugins.stores.sql.rows import COLUMNS
 from llmhub_plugins.stores.sql.sqlite_insert import PLAIN, TOGETHER
 from llmhub_plugins.stores.sql.tables import metadata, records, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from llmhub_core.contracts import (
     Attempt,
@@ -463,6 +463,15 @@ async def test_the_migrations_lead_where_a_new_database_begins(empty_url: str) -
             assert await connection.run_sync(differences) == []
         assert (await store.schema()).is_current
         await store.append([record(1)])
+
+
+async def test_the_index_of_what_is_unusual_leaves_the_rest_out(empty_url: str) -> None:
+    """Also in PostgreSQL, whose dialect is told apart."""
+    told = "SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_records_unusual'"
+    if empty_url.startswith("sqlite"):
+        told = "SELECT sql FROM sqlite_master WHERE name = 'ix_records_unusual'"
+    async with opened(store_of(empty_url)) as store, store._database._engine.connect() as connection:
+        assert "served" in str((await connection.execute(text(told))).scalar_one()).partition("WHERE")[2]
 
 
 def test_the_revisions_are_those_of_the_files() -> None:
