@@ -1,7 +1,9 @@
 """PostgreSQL, by asyncpg.
 
-Records are written by the driver itself, a batch as one array for each column: this happens on the event loop, and
-through SQLAlchemy it would cost several times as much.
+Records are written by the driver itself, for this happens on the event loop, and through SQLAlchemy it would cost
+several times as much: a batch by COPY, and its sums as one array for each column. The arrays are written as PostgreSQL
+writes them (``{1,2}``), for the driver looks at each value of an array whether it is one itself, which costs more than
+all the rest.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +41,8 @@ for _index in records.indexes:
 
 
 def _insert_records() -> str:
-    """INSERT what is not there yet of records that come as an array for each of `COLUMNS`; says the new ids."""
+    """INSERT what is not there yet of records that come as an array for each of `COLUMNS`; says the new ids. For
+    batches of which a part is there already: COPY takes such a one not at all."""
     quote = _DIALECT.identifier_preparer.quote
     names = ", ".join(quote(name) for name in COLUMNS)
     arrays = ", ".join(f"${place}::{_type(records.c[name])}[]" for place, name in enumerate(COLUMNS, 1))
@@ -53,16 +57,28 @@ def _type(column: Column[Any]) -> str:
 
 
 def _add_sums(table: Table) -> str:
-    """Add to the sums in rows that come as an array for each column, or make them."""
+    """Add to the sums in rows that come as the text of an array for each column, or make them."""
     names = columns_of(table)
     quote = _DIALECT.identifier_preparer.quote
-    arrays = ", ".join(f"${place}::{_type(table.c[name])}[]" for place, name in enumerate(names, 1))
+    arrays = ", ".join(f"${place}::TEXT::{_type(table.c[name])}[]" for place, name in enumerate(names, 1))
     sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in SUMS)
     columns, keys = (", ".join(map(quote, each)) for each in (names, KEYS[table]))
     return (
         f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608 — our own names
         f"ON CONFLICT ({keys}) DO UPDATE SET {sums}"
     )
+
+
+def _array(values: Sequence[int] | Sequence[str]) -> str:
+    """As PostgreSQL writes an array."""
+    if not isinstance(values[0], str):
+        return "{" + ",".join(map(str, values)) + "}"
+    return "{" + ",".join(map(_quoted, values)) + "}"
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 _INSERT_RECORDS = _insert_records()
@@ -109,16 +125,27 @@ class PostgresDatabase(Database):
             await self._write([storable(record) for record in once.values()])
 
     async def _write(self, batch: Sequence[Record]) -> None:
-        columns = [*zip(*map(row_of, batch), strict=True)]
+        from asyncpg import UniqueViolationError
+
+        rows = [*map(row_of, batch)]
+        try:
+            async with self._transaction() as driver:
+                await driver.copy_records_to_table(records.name, records=rows, columns=COLUMNS)
+                await _add_to_sums(driver, batch)
+        except UniqueViolationError:  # some are there already; again, to see which
+            async with self._transaction() as driver:
+                new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *zip(*rows, strict=True))}
+                await _add_to_sums(driver, [record for record in batch if record.id in new])
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        """The driver's own."""
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None  # noqa: S101 — it is connected
             try:
                 async with driver.transaction():
-                    new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *columns)}
-                    for table, rows in summed((record for record in batch if record.id in new), time.time()):
-                        if rows:
-                            await driver.execute(_ADD_SUMS[table], *zip(*rows, strict=True))
+                    yield driver
             except (asyncio.CancelledError, TimeoutError, OSError):
                 # The driver may still believe to be in a transaction; the next would be a part of that one, and never
                 # be committed.
@@ -132,6 +159,12 @@ class PostgresDatabase(Database):
                 text("SELECT pg_advisory_xact_lock(:lock)").bindparams(bindparam("lock", MIGRATION_LOCK))
             )
             yield connection
+
+
+async def _add_to_sums(driver: Any, batch: Sequence[Record]) -> None:
+    for table, rows in summed(batch, time.time()):
+        if rows:
+            await driver.execute(_ADD_SUMS[table], *map(_array, zip(*rows, strict=True)))
 
 
 def _driver_url(url: str) -> URL:

@@ -14,6 +14,8 @@ from llmhub_core.contracts import Record
 MINUTE = 60
 HOUR = 3600
 DAY = 86_400
+LONG = 16 * DAY
+"""Of the models of each caller alone, of which a year by the day would be hundreds of thousands of rows."""
 
 MINUTES_KEPT = 2 * DAY
 """How long sums by the minute are kept: for charts of what happens now, and for spans that begin within an hour."""
@@ -47,7 +49,9 @@ def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]
     totals |= _folded(hours, lambda group: (HOUR, "caller", group[0], "", group[1]))
     by_hour = {group: sums for group, sums in totals.items() if group[0] == HOUR}
     totals |= _folded(by_hour, lambda group: (DAY, group[1], group[2] - group[2] % DAY, *group[3:]))
-    totals |= _folded(hours, lambda group: (DAY, "caller_model", group[0] - group[0] % DAY, group[1], group[2]))
+    days = _folded(hours, lambda group: (DAY, "caller_model", group[0] - group[0] % DAY, group[1], group[2]))
+    totals |= days
+    totals |= _folded(days, lambda group: (LONG, group[1], group[2] - group[2] % LONG, *group[3:]))
     return [(table, _rows(sums)) for table, sums in zip(TABLES, (hours, totals), strict=True)]
 
 

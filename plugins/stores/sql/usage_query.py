@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from llmhub_plugins.stores.sql.sums import DAY, HOUR, MINUTE, MINUTES_KEPT
+from llmhub_plugins.stores.sql.sums import DAY, HOUR, LONG, MINUTE, MINUTES_KEPT
 from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
 from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, select, union_all
 from sqlalchemy.ext.compiler import compiles
@@ -19,6 +19,8 @@ END_OF_TIME = 253_402_300_800.0
 """The year 10000, in which dates end."""
 
 SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
+_SPANS_OF: dict[str, tuple[int, ...]] = {"": (HOUR,), "caller_model": (LONG, DAY, HOUR)}
+"""The widest first; of other totals there are days and hours."""
 _SHAPES = {"minute": "%Y-%m-%dT%H:%M:%SZ", "hour": "%Y-%m-%dT%H:%M:%SZ", "day": "%Y-%m-%d"}
 
 
@@ -53,8 +55,8 @@ def usage_statement(question: UsageQuestion, now: float, kept_since: float) -> S
     if until < kept_since:
         until = -(-until // HOUR) * HOUR
     by = _totals_of(question)
-    narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=DAY)
-    spans = [span for span in (DAY, HOUR) if span <= narrowest and (by or span == HOUR)]
+    narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=LONG)
+    spans = [span for span in _SPANS_OF.get(by, (DAY, HOUR)) if span <= narrowest]
     if by == "model" and since >= now - MINUTES_KEPT + HOUR:  # an hour before they are pruned nobody reads them
         spans.append(MINUTE)
     pieces = _pieces(since, until, spans)
@@ -101,7 +103,7 @@ def _part(by: str, span: int, since: float, until: float) -> Select[Any]:
     """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
     if not span:
         return _records(since, until)
-    if not by or (by == "caller_model" and span != DAY):
+    if not by or (by == "caller_model" and span == HOUR):
         table, began = usage_hours, usage_hours.c.hour
         names = {name: table.c[name] for name in GROUP}
         where = []

@@ -11,10 +11,10 @@ from alembic import command
 from databases import opened, store_of
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
-from llmhub_plugins.stores.sql.sums import columns_of, summed
-from llmhub_plugins.stores.sql.tables import records, usage_hours
+from llmhub_plugins.stores.sql.sums import LONG, Row, columns_of, summed
+from llmhub_plugins.stores.sql.tables import records, usage_hours, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, Table, inspect
 from test_sql import HOUR, TEN, UsageQuestion, assert_usage, some_records
 
 from llmhub_core.contracts import Record, RecordFilter
@@ -28,16 +28,21 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:
         there = {column["name"] for column in inspect(connection).get_columns(records.name)}
         rows = [dict(zip(COLUMNS, row_of(one), strict=True)) for one in batch]
         connection.execute(records.insert(), [{name: row[name] for name in there} for row in rows])
-        hours = dict(summed(batch, 0.0))[usage_hours]
-        connection.execute(
-            usage_hours.insert(), [dict(zip(columns_of(usage_hours), row, strict=True)) for row in hours]
-        )
+        sums = dict(summed(batch, time.time()))
+        _put(connection, usage_hours, sums[usage_hours])
+        if revision >= "0006":
+            totals = sums[usage_totals]
+            _put(connection, usage_totals, [row for row in totals if row[0] != LONG or revision >= "0008"])
 
     async with opened(store_of(url), migrate=False) as store, store._database.alone() as connection:
         await connection.run_sync(make)
 
 
-@pytest.mark.parametrize("revision", [each for each in REVISIONS if each < "0006"])
+def _put(connection: Connection, table: Table, rows: list[Row]) -> None:
+    connection.execute(table.insert(), [dict(zip(columns_of(table), row, strict=True)) for row in rows])
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
 async def test_sums_are_the_same_after_the_upgrade(
     empty_url: str,
     revision: str,
