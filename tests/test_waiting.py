@@ -99,6 +99,26 @@ async def test_who_has_less_time_than_it_takes_is_refused_at_once(
         await nothing_is_held(house)
 
 
+async def test_who_needs_tokens_that_another_one_may_give_back_waits_for_that(
+    upstream: FakeUpstream, client: aiohttp.ClientSession
+) -> None:
+    """By the window it would take a minute, but hardly any answer is as long as it might have been."""
+    upstream.on(lambda _: json_answer(COMPLETION, delay_first=0.6))
+    key = provider("main", upstream.url, more="limits = { tpm = 1500 }")
+    async with House(key + route("fast", "main/small")) as house:
+        first = asyncio.create_task(ask(client, house.url, CHAT | {"max_tokens": 1000}))
+        await upstream.wait_for(1)
+        began = time.monotonic()
+        second = await ask(client, house.url, CHAT | {"max_tokens": 1000}, headers=PATIENT)
+        assert second.status == (await first).status == 200
+        assert time.monotonic() - began < 5
+        began = time.monotonic()
+        refused = await ask(client, house.url, CHAT | {"max_tokens": 1450}, headers=PATIENT)
+        assert refused.status == 429
+        assert time.monotonic() - began < 2, "nobody is there to give anything back"
+        await nothing_is_held(house)
+
+
 @pytest.mark.parametrize("wish", ["soon", "-1", "1h", "s"])
 async def test_a_wish_that_is_no_time_is_refused(
     upstream: FakeUpstream, client: aiohttp.ClientSession, wish: str

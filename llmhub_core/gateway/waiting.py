@@ -45,6 +45,14 @@ def _subjects(exchange: Exchange) -> tuple[str, str]:
     return f"route:{exchange.plan.route}", f"caller:{exchange.caller.name}"
 
 
+def _may_be_sooner(exchange: Exchange) -> bool:
+    """Whether answers under way hold tokens or money, of which they may turn out to need less; nobody knows yet."""
+    return any(
+        stats.in_flight and any(limit.kind in ("tokens", "money") for limit in stats.candidate.key.limits)
+        for stats in exchange.plan.candidates
+    )
+
+
 async def wait_and_walk(exchange: Exchange, hub: Hub, reply: Reply, refusal: HubError, walk: Walk) -> Reply:
     """Wait for the turn and walk the plan anew, until somebody answers or the time is over; else the `refusal`."""
     since = time.monotonic()
@@ -55,7 +63,9 @@ async def wait_and_walk(exchange: Exchange, hub: Hub, reply: Reply, refusal: Hub
         while True:
             refused_at, wait = time.monotonic(), refusal.retry_after
             spent = len(exchange.attempts) >= hub.settings.routing.attempts
-            if spent or reply.started or wait is None or until <= refused_at or refused_at + wait > until + LOOK_AGAIN:
+            if spent or reply.started or wait is None or until <= refused_at:
+                raise refusal
+            if refused_at + wait > until + LOOK_AGAIN and not _may_be_sooner(exchange):
                 raise refusal
             subject = caller if isinstance(refusal, QuotaExceeded) else route
             if ticket is None or ticket.subject != subject:

@@ -77,7 +77,8 @@ class MemorySettings:
 class MemoryQuotaStore(QuotaStore):
     """Everything happens between two awaits, so that no lock is needed; use it from one event loop only.
 
-    `clock` measures windows and leases and must never go back; `wall` (seconds since 1970) says when days begin.
+    `clock` measures windows and leases and must never go back (the machine's steady one); `wall` (seconds since 1970)
+    says when days begin.
     A limit with a zone and a window other than a day slides.
     """
 
@@ -85,10 +86,10 @@ class MemoryQuotaStore(QuotaStore):
     waits = False
     Settings = MemorySettings
 
-    def __init__(self, settings: Any, *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
+    def __init__(self, settings: Any, *, clock: Clock | None = None, wall: Clock | None = None) -> None:
         super().__init__(settings)
-        self._clock = clock
-        self._wall = wall
+        self._clock = clock = clock or time.monotonic
+        self._wall = wall or time.time
         self._numbers = count(1)
         self._counters: dict[str, Counter] = {}
         # The counters of limits that come in the same tuple each time, by its identity: looking four of them up
