@@ -24,6 +24,7 @@ from llmhub_core.admin import (
     entry_calls,
     events,
     faults,
+    limits,
     live,
     past,
     people,
@@ -71,7 +72,7 @@ async def reset_provider(visit: Visit, asked: Nothing) -> ProviderView:
 
 
 async def quotas(visit: Visit, asked: ListAsked) -> Page[LevelView]:
-    return Page(await live.quotas(visit.control))
+    return Page(await limits.quotas(visit.control))
 
 
 async def usage(visit: Visit, asked: past.UsageAsked) -> UsageView:

@@ -182,7 +182,7 @@ class Entries:
 
     def _mind_keys(self, shelf: Shelf, name: str, before: Mapping[str, Any], body: Mapping[str, Any], by: By) -> None:
         """Another address for keys that are there would send them to whoever is at that address."""
-        harmless = {"models", "timeouts", "disabled"}
+        harmless = {"models", "timeouts", "learn_limits", "disabled"}
         other = sorted(key for key in {*before, *body} - harmless if before.get(key) != body.get(key))
         has_keys = any(id.startswith(f"{name}/") for kind, id in shelf.entries if kind == "key")
         if other and has_keys and not (by.host or by.owner):

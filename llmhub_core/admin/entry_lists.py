@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llmhub_core.admin import live
+from llmhub_core.admin import limits, live
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import Denied, not_found
 from llmhub_core.admin.shelf import Item, Shelf
@@ -97,7 +97,7 @@ async def routes(control: Control) -> list[RouteEntryView]:
 
 
 async def tokens(control: Control) -> list[TokenEntryView]:
-    levels = await live.quotas(control)
+    levels = await limits.quotas(control)
     found = []
     for item in shelf_of(control).items("token"):
         facts = _facts(item)

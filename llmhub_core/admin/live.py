@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from llmhub_core import __version__
-from llmhub_core.admin import configuration
+from llmhub_core.admin import configuration, limits
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
 from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
-from llmhub_core.contracts.candidate import Candidate, Deployment, Limit, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
 from llmhub_core.contracts.metadata_store import UsageQuestion
-from llmhub_core.contracts.quota_store import Level
 from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
@@ -43,11 +42,14 @@ async def keys(control: Control) -> list[KeyView]:
 
 
 async def _all_keys(hub: Hub, standing: Standing) -> list[KeyView]:
-    levels = await _levels(hub, [limit for key in _keys(hub) for limit in key.limits])
+    levels = {level.id: level for level in await limits.declared(hub, _keys(hub))}
+    learned: dict[str, list[LevelView]] = {}
+    for account, level in await limits.learned(hub):
+        learned.setdefault(account, []).append(level)
     tallies: dict[str, Tally] = {}
     for (provider, _, name), tally in standing.tallies.items():
         tallies.setdefault(f"{provider}/{name}", Tally()).add(tally.in_flight, tally.picks, 0, None)
-    return [_key(hub, key, levels, tallies.get(key.id, UNTRIED)) for key in _keys(hub)]
+    return [_key(hub, key, levels, learned.get(key.account, []), tallies.get(key.id, UNTRIED)) for key in _keys(hub)]
 
 
 def find_key(hub: Hub, provider: str, name: str) -> ProviderKey:
@@ -57,41 +59,11 @@ def find_key(hub: Hub, provider: str, name: str) -> ProviderKey:
     raise not_found("key of that name")
 
 
-async def quotas(control: Control) -> list[LevelView]:
-    """Every limit once, callers' first; keys of one account share theirs."""
-    hub = control.hub
-    limits = [limit for caller in hub.tokens.callers for limit in caller.limits]
-    limits += [limit for key in _keys(hub) for limit in key.limits]
-    return list((await _levels(hub, limits)).values())
-
-
 def _keys(hub: Hub) -> list[ProviderKey]:
     return [key for place in hub.catalog.places.values() for key in place.keys]
 
 
-async def _levels(hub: Hub, limits: Iterable[Limit]) -> dict[str, LevelView]:
-    once = {limit.id: limit for limit in limits}
-    return {level.limit.id: _level(level) for level in await hub.quota.levels(list(once.values()))} if once else {}
-
-
-def _level(level: Level) -> LevelView:
-    limit = level.limit
-    kind, _, rest = limit.id.partition(":")
-    return LevelView(
-        id=limit.id,
-        owner=f"{kind} {rest.rpartition(':')[0]}",
-        kind=limit.kind,
-        window=limit.window,
-        zone=limit.zone,
-        amount=limit.amount,
-        used=level.used,
-        reserved=level.reserved,
-        left=level.left,
-        resets_in=level.resets_in,
-    )
-
-
-def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView], tally: Tally) -> KeyView:
+def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView], learned: list[LevelView], tally: Tally) -> KeyView:
     mark, now = hub.key_state(key), time.monotonic()
     secret = hub.catalog.places[key.provider].secrets.get(key.name)
     return KeyView(
@@ -111,7 +83,7 @@ def _key(hub: Hub, key: ProviderKey, levels: dict[str, LevelView], tally: Tally)
         models=list(key.models),
         in_flight=tally.in_flight,
         attempts=tally.picks,
-        levels=[levels[limit.id] for limit in key.limits if limit.id in levels],
+        levels=[*(levels[limit.id] for limit in key.limits if limit.id in levels), *learned],
     )
 
 
@@ -336,7 +308,11 @@ def _key_problems(all_keys: list[KeyView]) -> Iterable[Problem]:
                 advice="It comes back by itself; another key would spread the load.", page="keys",
             )  # fmt: skip
         for level in key.levels:
-            if level.kind != "concurrency" and level.used + level.reserved >= level.amount * NEARLY:
+            if (
+                level.learned is None
+                and level.kind != "concurrency"
+                and level.used + level.reserved >= level.amount * NEARLY
+            ):
                 yield Problem(
                     severity="note", what=f"{level.owner} has little left of its {level.kind}: {level.left:,}.",
                     advice="It comes back with time; a higher limit or another key helps at once.", page="keys",

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Show which candidates a model name leads to, in which order, and why the others not.",
     "replay": "Make logged decisions again, under this or another configuration, and show which would differ.",
     "usage": "Sum up what was used.",
+    "quotas": "Show every limit, declared or learned, with its last and next reset.",
     "migrate": "Bring the database to the schema of this version.",
     "export": "Write what lasts into a file.",
     "import": "Take what lasts out of a file that export wrote.",

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from llmhub_core.contracts.candidate import CandidateStats
-from llmhub_core.contracts.errors import HubError, UpstreamError
+from llmhub_core.contracts.errors import HubError, UpstreamError, UpstreamLimited
 from llmhub_core.contracts.exchange import Attempt, Exchange
 from llmhub_core.gateway.passage import Passage
 from llmhub_core.gateway.refusal import FAULT
@@ -48,6 +48,8 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
             error.provider_code = REASON
         made.provider_code, made.provider_request_id = error.provider_code, error.provider_request_id
         hub.pool.note(stats, error)
+        if isinstance(error, UpstreamLimited):
+            hub.learning.refused(stats, error)  # type: ignore[arg-type]  # as all in a plan
         raise
     except HubError as error:
         failure = error

@@ -92,10 +92,15 @@ async def reserve(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...] = ()) 
         exchange.lease = await hub.quota.reserve(limits, estimate(exchange), LEASE)
 
 
-def give_back(exchange: Exchange, hub: Hub, limits: tuple[Limit, ...], asked: bool) -> None:
+def give_back(
+    exchange: Exchange, hub: Hub, limits: tuple[Limit, ...], asked: bool, uncounted: tuple[Limit, ...] = ()
+) -> None:
     """An attempt failed: of its candidate's limits one request is spent if the provider was `asked`, and what
-    the provider said of tokens; the caller's stay held for the next attempt."""
+    the provider said of tokens; the caller's stay held for the next attempt. Of those `uncounted` nothing is spent."""
     usage = exchange.usage
+    held = exchange.lease or exchange.reservation
+    if uncounted and held is not None:
+        hub.settle(held, Amount(0), uncounted)
     spent = Amount(1 if asked else 0, usage.total_tokens if usage is not None else 0)
     if exchange.lease is not None:
         hub.settle(exchange.lease, spent)

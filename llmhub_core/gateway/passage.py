@@ -112,6 +112,8 @@ class Passage:
         else:
             answer = await self._open_in_the_lab(self._hub.faults, upstream, call)
         self._answer = answer
+        if self._began >= self._stats.look_at:
+            self._hub.learning.look(self._stats, answer.headers, self._began)
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
             raise target.decode_error(answer.status, answer.headers, self._hidden(problem))

@@ -19,6 +19,7 @@ from llmhub_core.contracts.errors import (
     QuotaExceeded,
     UpstreamError,
     UpstreamGarbled,
+    UpstreamLimited,
     UpstreamOverloaded,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -138,7 +139,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
             # Since the plan was made somebody heard something of its account, or goes first now.
             leave_out(plan, stats.candidate, mark, now)
             continue
-        limits = stats.candidate.key.limits
+        limits = stats.limits  # type: ignore[attr-defined]  # as all in a plan
         if limits or exchange.caller.limits:
             try:
                 await reserve(exchange, hub, limits)
@@ -161,7 +162,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                 if not await _goes_on(exchange, hub, reply, stats, place, error):
                     return await _break_off(exchange, reply, error)
                 continue
-            give_back(exchange, hub, limits, asked=len(attempts) > known)
+            uncounted = stats.counted if isinstance(error, UpstreamLimited) else ()  # type: ignore[attr-defined]
+            give_back(exchange, hub, limits, asked=len(attempts) > known, uncounted=uncounted)
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
             if fallback and fallback in plan.fallbacks_on:
@@ -239,7 +241,7 @@ async def _goes_on(
     if not _may_retry(exchange, hub, place):
         return False
     continuation.resume(exchange)
-    give_back(exchange, hub, stats.candidate.key.limits, asked=True)
+    give_back(exchange, hub, stats.limits, asked=True)  # type: ignore[attr-defined]  # as all in a plan
     following = plan.candidates[place].candidate.deployment if hub.settings.server.served_by_header else None
     await reply.write(continuation.mark(following))
     return True

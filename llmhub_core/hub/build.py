@@ -14,7 +14,7 @@ from llmhub_core.contracts.exchange import Caller
 from llmhub_core.contracts.plugin import NoSettings
 from llmhub_core.contracts.provider import Timeouts
 from llmhub_core.contracts.strategy import Strategy
-from llmhub_core.hub.catalog import Catalog, Place, Route, Standing
+from llmhub_core.hub.catalog import Catalog, Learns, Place, Route, Standing
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Settings
 from llmhub_core.hub.settings_of_entries import (
@@ -161,10 +161,16 @@ def _place(table: ProviderSettings, registry: Registry, sources: Sources, was: P
         options=table.options,
         secrets=secrets,
         out=out,
+        learns=_learns(table),
     )
     if was is not None and same:
         place.goes_on(was)
     return place
+
+
+def _learns(table: ProviderSettings) -> dict[str, Learns]:
+    """By key; a provider without keys has one that nobody configured."""
+    return {KEYLESS: table.learn_limits} | {key.name: key.learn_limits or table.learn_limits for key in table.keys}
 
 
 def _same(key: ProviderKey, was: Place | None) -> ProviderKey:

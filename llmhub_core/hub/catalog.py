@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from typing import Any, Literal
 
-from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, Limit, ProviderKey
 from llmhub_core.contracts.dialect import Dialect, ModelCard
 from llmhub_core.contracts.errors import PluginError, UnknownModel
 from llmhub_core.contracts.provider import Provider, Timeouts
@@ -25,6 +26,9 @@ MOST_LEFT_OUT = 16
 
 NO_SECRET = Secret("")
 
+Learns = Literal["off", "show", "bind"]
+"""Whether limits are learned: not at all, to be shown, or to hold requests to them."""
+
 
 @dataclass(slots=True, eq=False)
 class Place:
@@ -34,6 +38,7 @@ class Place:
     options   the settings that the provider was made from
     secrets   of its keys, by name
     out       keys that the configuration itself takes out of use, by name: state and reason
+    learns    whether limits are learned of keys, by name: shown, or bind
     targets   in which dialect the requests of each other one are sent here (kept by the hub)
     """
 
@@ -49,6 +54,7 @@ class Place:
     options: Any = field(default=None, repr=False)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     out: Mapping[str, tuple[KeyState, str]] = field(default_factory=dict)
+    learns: Mapping[str, Learns] = field(default_factory=dict)
     targets: dict[str, Dialect[Any] | None] = field(default_factory=dict, repr=False)
     serves: bool = field(init=False)
     unwraps: bool = field(init=False)
@@ -83,6 +89,23 @@ class Standing(CandidateStats):
 
     place: Place = field(kw_only=True, repr=False)
     secret: Secret = field(kw_only=True)
+    learns: Learns = field(default="off", init=False)
+    limits: tuple[Limit, ...] = field(default=(), init=False, repr=False)
+    """What its attempts are held to: declared, and learned ones where these bind."""
+    counted: tuple[Limit, ...] = field(default=(), init=False, repr=False)
+    """Those of them that count what goes through, refused attempts left out."""
+    look_at: float = field(default=inf, init=False, repr=False)
+    """When the headers of an answer are looked at next, by the performance counter."""
+
+    def __post_init__(self) -> None:
+        self.renewed()
+
+    def renewed(self) -> None:
+        """Its key is another one, or was configured otherwise."""
+        key = self.candidate.key
+        self.limits, self.counted = key.limits, ()
+        self.learns = self.place.learns.get(key.name, "off")
+        self.look_at = inf if self.learns == "off" else 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -288,6 +311,7 @@ def _may_serve(key: ProviderKey, model: str) -> bool:
 def _renew(stats: Standing, candidate: Candidate, place: Place) -> None:
     stats.candidate, stats.place = candidate, place
     stats.secret = place.secrets.get(candidate.key.name, NO_SECRET)
+    stats.renewed()
 
 
 def _matches(pattern: str, name: str) -> bool:

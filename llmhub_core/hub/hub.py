@@ -34,6 +34,7 @@ from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.folder import Claims
 from llmhub_core.hub.health import Health
+from llmhub_core.hub.learning import Learning
 from llmhub_core.hub.leases import Leases
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Mark, Pool, provider_of
@@ -125,6 +126,13 @@ class Hub:
         )
         self.retention = Retention(self.store, settings.storage.keep)
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
+        self.learning = Learning(
+            self.catalog,
+            self.quota,
+            lambda: self.store.configuration,
+            lambda: self.standings.turn_to(self.catalog),
+            worker.is_chief,
+        )
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)
@@ -205,6 +213,7 @@ class Hub:
                 self._gathering = asyncio.create_task(self._keep_gathering())
         self.leases.start()
         await self.standings.start()
+        await self.learning.start()
         await self.alerts.start()
         self.ready = True
         self.configuration.watch()
@@ -229,6 +238,7 @@ class Hub:
             task.cancel()
         self.fault_lab.stop_all()
         await self.settled()
+        await self.learning.stop()
         await self.leases.stop()
         await self.retention.stop()
         await self.alerts.stop()
@@ -273,6 +283,7 @@ class Hub:
         self.retries.share, self.waiting.most = settings.routing.retry_budget, settings.routing.waiting
         self.pricing.turn_to(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.standings.turn_to(catalog)
+        self.learning.turn_to(catalog)
         self._joined.clear()
         self._stir()
         kept = {place.provider for place in catalog.places.values()}

@@ -62,6 +62,9 @@ STEP, LONGEST_STEP = 0.05, 0.25
 PAUSE, LONGEST_PAUSE = 4.0, 64.0
 """Windows between a refusal and the next try of more; twice as many each time it went wrong."""
 
+BOUNDLESS = 10**12
+"""The amount of a limit that only counts."""
+
 CLEARLY = 0.6
 """Share of the one spread that the other must stay below to be taken for the more even one."""
 
@@ -99,9 +102,9 @@ class Told(msgspec.Struct):
         """`seen` was told in a header or a body."""
         self._stand(seen, now)
         if seen.amount == self.amount:
-            if now - self.last_seen >= APART:
+            if abs(now - self.last_seen) >= APART:  # what others saw may come later than it was
                 self.samples += 1
-            self.last_seen, self.other, self.other_samples = now, 0, 0
+            self.last_seen, self.other, self.other_samples = max(now, self.last_seen), 0, 0
             self.source = source
             return
         if not self.amount:
@@ -110,7 +113,7 @@ class Told(msgspec.Struct):
             return
         if seen.amount != self.other:
             self.other, self.other_samples, self.other_seen = seen.amount, 1, now
-        elif now - self.other_seen >= APART:
+        elif abs(now - self.other_seen) >= APART:
             self.other_samples, self.other_seen = self.other_samples + 1, now
         if self.other_samples >= CONFIRMED:
             self.amount, self.samples, self.source = self.other, self.other_samples, source
@@ -242,6 +245,11 @@ class Hidden(msgspec.Struct):
         """So many are used within the window that ends now."""
         self.requests.looked(requests, now)
         self.tokens.looked(tokens, now)
+
+    @property
+    def last_seen(self) -> float:
+        """When a refusal was about one of them; 0 if never."""
+        return max(self.requests.last_seen, self.tokens.last_seen)
 
     @property
     def limit(self) -> Counted | None:

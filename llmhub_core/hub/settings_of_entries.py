@@ -78,6 +78,7 @@ class KeySettings:
     )
     limits: LimitSettings = setting(LimitSettings(), "Limits of this key's account at the provider.")
     reset: str = setting("UTC", "Time zone in which this provider's day begins, such as Europe/Paris.", parse=a_zone)
+    learn_limits: Literal["", "off", "show", "bind"] = setting("", "As the provider's, for this key alone.")
     disabled: bool = setting(False, "Takes this key out of use; it stays to be seen.")
 
 
@@ -96,6 +97,11 @@ class ProviderSettings:
         (), "Models that it lists: callers may ask for them without a route.", parse=a_model
     )
     timeouts: TimeoutSettings | None = setting(None, "How long to wait for this provider.")
+    learn_limits: Literal["off", "show", "bind"] = setting(
+        "show",
+        "Limits that the provider tells in headers and errors: left aside (off), shown beside declared ones (show), "
+        "or kept to as well (bind), and then also those that its refusals let one guess.",
+    )
     disabled: bool = setting(False, "Takes this provider out of use, with all its keys.")
     options: Any = dataclasses.field(default=None, repr=False, metadata={"hidden": True})
 

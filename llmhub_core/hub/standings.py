@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from llmhub_core.contracts.candidate import CandidateStats, Deployment, Limit
 from llmhub_core.contracts.quota_store import Level, QuotaStore
 from llmhub_core.hub.catalog import Catalog
+from llmhub_core.hub.limit_estimates import BOUNDLESS
 from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.pricing import Pricing
 
@@ -162,6 +163,12 @@ def set_prices(catalog: Catalog, pricing: Pricing) -> None:
             stats.price = prices[deployment]
 
 
+def _quotas(stats: CandidateStats) -> tuple[Limit, ...]:
+    """Its limits, learned ones included."""
+    limits: tuple[Limit, ...] = stats.limits  # type: ignore[attr-defined]  # as all in a catalog
+    return tuple(limit for limit in limits if limit.kind != "concurrency" and limit.amount < BOUNDLESS)
+
+
 def _accounts(catalog: Catalog) -> list[_Account]:
     """Of all candidates in routes that have a quota. Concurrency is none: it changes with each answer, and nothing of
     it is ever used up."""
@@ -170,7 +177,7 @@ def _accounts(catalog: Catalog) -> list[_Account]:
     for route in catalog.routes.values():
         fans: Counter[tuple[Limit, ...]] = Counter()
         for stats in route.standing:
-            limits = tuple(limit for limit in stats.candidate.key.limits if limit.kind != "concurrency")
+            limits = _quotas(stats)
             if not limits:
                 continue
             fans[limits] += 1

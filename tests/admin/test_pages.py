@@ -52,6 +52,27 @@ async def page(browser: Browser, path: str, status: int = 200) -> Reader:
     return Reader(await answer.text())
 
 
+async def test_keys_show_learned_limits_beside_declared_ones(house: House, browser: MakeBrowser) -> None:
+    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
+    learning = house.hub.learning
+    for second in range(3):
+        learning.clock = lambda second=second: time.time() + 2 * second - 4  # type: ignore[misc]
+        learning.look(stats, {"x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "450"}, 0.0)
+    learning.clock = time.time
+    shown = (await page(await browser("viewer"), "/keys")).text
+    assert "requests a minute of small" in " ".join(shown.split())
+    assert "told in headers, 3 times" in shown
+    assert "only shown" in shown
+    assert "last reset" in shown  # of the declared day
+    answer = await (await browser("viewer")).ask("GET", "/admin/api/quotas")
+    items = (await answer.json())["items"]
+    (learned,) = [each for each in items if each["learned"]]
+    assert (learned["owner"], learned["amount"], learned["used"]) == ("model key:echo/main/small", 500, 50)
+    day = next(each for each in items if each["window"] == 86_400)
+    assert 0 <= time.time() - day["last_reset"] < 86_400
+    assert {each["last_reset"] for each in items if each["window"] == 60} == {None}
+
+
 # --- forms
 
 

@@ -18,8 +18,27 @@ class Problem(View):
     page: str
 
 
+class LearnedView(View):
+    """How a limit of one `model` is known that nobody declared: from the provider's headers (`header`) or errors
+    (`body`), or from the `counts` at which it refused. `samples` observations say so, the first and the last at those
+    moments (seconds since 1970); `confidence` is 0 to 1. `binds`: requests are held to it."""
+
+    model: str
+    source: Literal["header", "body", "counts"]
+    samples: int
+    confidence: float
+    first_seen: float
+    last_seen: float
+    binds: bool
+
+
 class LevelView(View):
-    """A limit and where it stands. `owner` is what it belongs to: key openai/main, group …, token …"""
+    """A limit and where it stands. `owner` is what it belongs to: key openai/main, group …, model …, token …
+
+    `resets_in` seconds something comes back, which is at `next_reset`; `last_reset` is when its day began, None where
+    the window slides and never begins anew (both in seconds since 1970). `resting_until` is when what it belongs to may
+    be used again, None if it may be. `learned` is None of a declared limit.
+    """
 
     id: str
     owner: str
@@ -31,6 +50,10 @@ class LevelView(View):
     reserved: int
     left: int
     resets_in: float
+    last_reset: float | None = None
+    next_reset: float | None = None
+    resting_until: float | None = None
+    learned: LearnedView | None = None
 
 
 class HoldView(View):
