@@ -359,3 +359,16 @@ async def test_what_others_change_meanwhile_stays(store: ConfigurationStore, tmp
     alone = await open_vault([new], store, tmp_path)
     opened = {e.name: alone.open("key", e.name, e.sealed).reveal() for e in (await store.entries())[1]}
     assert opened == {"p/a": TEXT, "p/b": "newer", "p/c": TEXT, "p/d": "added"}
+
+
+def test_what_lasts_opens_whatever_root_keys_come_and_go() -> None:
+    stable = Secret("stable" * 8)
+    before, after = (Vault([RootKey(Secret(name * 40))], stable=stable) for name in ("a", "b"))
+    sealed = before.lasting("kept answers").seal("answer", "1", "text")
+    assert after.lasting("kept answers").open("answer", "1", sealed).reveal() == "text"
+    with pytest.raises(CannotOpen):
+        after.lasting("something else").open("answer", "1", sealed)
+    with pytest.raises(CannotOpen):
+        before.open("answer", "1", sealed)
+    with pytest.raises(VaultClosed, match="because"):
+        Vault((), "because").lasting("kept answers").seal("answer", "1", "text")

@@ -11,6 +11,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -20,12 +22,18 @@ from test_cli import CHAT, ECHO, Served, clean, config, run, serving
 from llmhub_core.contracts import Entry
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.vault import RootKey, Secret, Vault
-from llmhub_core.hub.vault.opening import CANARY, FACT, KEY_FILE, STABLE, open_vault
+from llmhub_core.hub.vault.opening import CANARY, FACT, KEY_FILE, STABLE, falls_behind, open_vault
+from llmhub_core.hub.vault.rotation import begin
+from llmhub_core.testing.house import House
+from llmhub_core.testing.postgres import Postgres
 
 __all__ = ["clean"]
 
-MANY = 10_000
 RATE = 200.0
+
+SEALED = (
+    "SELECT sealed FROM configuration UNION ALL SELECT text FROM facts WHERE name IN ('vault.canary', 'vault.stable')"
+)
 
 
 def made_key(path: Path) -> RootKey:
@@ -33,17 +41,19 @@ def made_key(path: Path) -> RootKey:
     return RootKey(Secret(path.read_text().strip()))
 
 
-def hub_config(folder: Path, *keys: str) -> Path:
+def hub_config(folder: Path, *keys: str, url: str = "") -> Path:
     listed = ", ".join(f'"file:{folder / key}"' for key in keys)
-    return config(folder, f"[secrets]\nkeys = [{listed}]\n{ECHO}")
+    storage = f'[storage]\nmetadata = "{url}"\n' if url else ""
+    return config(folder, f"{storage}[secrets]\nkeys = [{listed}]\n{ECHO}")
 
 
-async def filled(folder: Path, key: RootKey, count: int) -> Vault:
+async def filled(folder: Path, key: RootKey, count: int, url: str = "") -> Vault:
     """A database with so many sealed secrets."""
-    cls = Registry().discover().metadata_stores.get("sqlite")
     path = folder / "data" / "llm-hub.db"
     path.parent.mkdir(exist_ok=True)
-    store = cls(cls.Settings(url=f"sqlite:///{path}"))
+    url = url or f"sqlite:///{path}"
+    cls = Registry().discover().metadata_stores.get(url.partition(":")[0])
+    store = cls(cls.Settings(url=url))
     await store.start()
     await store.migrate()
     vault = await open_vault([key], store.configuration, folder)
@@ -54,6 +64,12 @@ async def filled(folder: Path, key: RootKey, count: int) -> Vault:
         ("key", f"echo/k{n}", f'{{"name":"k{n}"}}', vault.seal("key", f"echo/k{n}", f"sk-{n}"), 1, 1.7e9)
         for n in range(count - 1)
     ]
+    if not url.startswith("sqlite"):
+        asyncpg = pytest.importorskip("asyncpg")
+        connection = await asyncpg.connect(url)
+        await connection.copy_records_to_table("configuration", records=rows)
+        await connection.close()
+        return vault
     with sqlite3.connect(path) as database:
         database.executemany("INSERT INTO configuration VALUES (?, ?, ?, ?, ?, ?)", rows)
     database.close()
@@ -62,13 +78,10 @@ async def filled(folder: Path, key: RootKey, count: int) -> Vault:
 
 def sealed_by(folder: Path) -> dict[str, int]:
     """How many texts in the database each root key sealed."""
-    counts: dict[str, int] = {}
     with sqlite3.connect(folder / "data" / "llm-hub.db") as database:
-        for (text,) in database.execute("SELECT sealed FROM configuration UNION ALL SELECT text FROM facts"):
-            id = text.split(".")[1]
-            counts[id] = counts.get(id, 0) + 1
+        texts = [text for (text,) in database.execute(SEALED)]
     database.close()
-    return counts
+    return Counter(text.split(".")[1] for text in texts)
 
 
 # making keys
@@ -173,47 +186,121 @@ class Callers:
         self._stop.set()
 
 
+class Stored:
+    """What rests in a database, SQLite's or PostgreSQL's (`server`)."""
+
+    def __init__(self, folder: Path, server: Postgres | None) -> None:
+        self._folder, self._server = folder, server
+        self.url = "" if server is None else server.new_database("hub")
+
+    def rows(self, statement: str) -> list[tuple[str, ...]]:
+        if self._server is not None:
+            return [tuple(line.split("|")) for line in self._server.sql("hub", statement).splitlines()]
+        with sqlite3.connect(self._folder / "data" / "llm-hub.db") as database:
+            found = database.execute(statement).fetchall()
+        database.close()
+        return found
+
+    def sealed_by(self) -> Counter[str]:
+        return Counter(text.split(".")[1] for (text,) in self.rows(SEALED))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stored]:
+    if request.param == "sqlite":
+        yield Stored(tmp_path, None)
+        return
+    if Postgres.programs() is None:
+        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    with Postgres.running() as server:
+        yield Stored(tmp_path, server)
+
+
 @pytest.mark.timeout(240)
-async def test_ten_thousand_secrets_are_rotated_while_a_hub_serves(tmp_path: Path) -> None:
-    old, new = made_key(tmp_path / "old"), made_key(tmp_path / "new")
-    await filled(tmp_path, old, MANY)
-    path = hub_config(tmp_path, "new", "old")
+async def test_a_thousand_secrets_are_rotated_while_a_hub_serves(tmp_path: Path, stored: Stored) -> None:
+    await rotated_while_a_hub_serves(tmp_path, stored, 1000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_ten_thousand_secrets_are_rotated_while_a_hub_serves(tmp_path: Path, stored: Stored) -> None:
+    """pytest -m soak tests/test_secrets_command.py -s"""
+    await rotated_while_a_hub_serves(tmp_path, stored, 10_000)
+
+
+async def rotated_while_a_hub_serves(folder: Path, stored: Stored, many: int) -> None:
+    old, new = made_key(folder / "old"), made_key(folder / "new")
+    await filled(folder, old, many, stored.url)
+    path = hub_config(folder, "new", "old", url=stored.url)
     command = [sys.executable, "-m", "llmhub_core", "secrets", "rotate", "--config", str(path), "--json"]
     with serving("--config", path) as served:
         callers = Callers(served)
         calling = asyncio.create_task(callers.run())
 
         rotating = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-        while (moved := sealed_by(tmp_path).get(new.id, 0)) < MANY // 5:
+        while (moved := (await asyncio.to_thread(stored.sealed_by))[new.id]) < many // 5:
             assert rotating.returncode is None
             await asyncio.sleep(0.1)
         os.kill(rotating.pid, signal.SIGKILL)
         await rotating.wait()
-        half = sealed_by(tmp_path)
-        assert moved <= half[new.id] < MANY
-        assert half[new.id] + half[old.id] == MANY + 2
+        half = stored.sealed_by()
+        assert moved <= half[new.id] < many
+        assert half[new.id] + half[old.id] == many + 2
 
+        began = time.monotonic()
         rotating = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         said, _ = await rotating.communicate()
         assert rotating.returncode == 0
         done = json.loads(said)
-        assert done == {"resealed": MANY - half[new.id], "current": half[new.id], "lost": []}
+        assert done == {"resealed": many - half[new.id], "current": half[new.id], "lost": []}
+        print(f"{done['resealed']} secrets in {time.monotonic() - began:.1f} s, {len(callers.statuses)} requests")
 
         callers.stop()
         await calling
     assert set(callers.statuses) == {200}
     assert len(callers.statuses) > 100
-    assert sealed_by(tmp_path) == {new.id: MANY + 2}
-    with sqlite3.connect(tmp_path / "data" / "llm-hub.db") as database:
-        rows = dict(database.execute("SELECT name, sealed FROM configuration").fetchall())
-        facts = dict(database.execute("SELECT name, text FROM facts").fetchall())
-    database.close()
+    assert stored.sealed_by() == {new.id: many + 2}
+    rows = dict(stored.rows("SELECT name, sealed FROM configuration"))
+    facts = dict(stored.rows("SELECT name, text FROM facts"))
     alone = Vault([new])
     assert alone.open("key", "echo/k", rows["echo/k"]).reveal() == "sk-k"
-    for number in range(0, MANY - 1, 97):
+    for number in range(0, many - 1, 97):
         assert alone.open("key", f"echo/k{number}", rows[f"echo/k{number}"]).reveal() == f"sk-{number}"
     assert alone.open(FACT, CANARY, facts[CANARY])
     assert alone.open(FACT, STABLE, facts[STABLE])
-    (tmp_path / "old").unlink()
-    with serving("--config", hub_config(tmp_path, "new")) as served:
+    (folder / "old").unlink()
+    with serving("--config", hub_config(folder, "new", url=stored.url)) as served:
         assert served.post(CHAT)["choices"]
+
+
+def test_no_rotation_begins_before_all_hubs_know_the_new_key(tmp_path: Path) -> None:
+    old, new = made_key(tmp_path / "old"), made_key(tmp_path / "new")
+    asyncio.run(filled(tmp_path, old, 3))
+    with serving("--config", hub_config(tmp_path, "old")) as served:
+        said = run("secrets", "rotate", "--config", hub_config(tmp_path, "new", "old"))
+        assert said.exit_code == 1
+        assert f"Running hubs do not know the root key {new.id} yet" in said.stderr
+        assert f"process {served.process.pid}" in said.stderr
+        assert sealed_by(tmp_path) == {old.id: 5}
+    with serving("--config", hub_config(tmp_path, "old")):
+        """What was refused keeps nobody from starting again."""
+    assert run("secrets", "rotate", "--config", hub_config(tmp_path, "new", "old")).exit_code == 0
+    assert sealed_by(tmp_path) == {new.id: 5}
+
+
+async def test_a_hub_without_the_new_key_does_not_serve_once_a_rotation_began(tmp_path: Path) -> None:
+    old, new = made_key(tmp_path / "old"), made_key(tmp_path / "new")
+    await filled(tmp_path, old, 3)
+    cls = Registry().discover().metadata_stores.get("sqlite")
+    store = cls(cls.Settings(url=f"sqlite:///{tmp_path / 'data' / 'llm-hub.db'}"))
+    await store.start()
+    assert store.configuration is not None
+    await begin(Vault([new, old]), store.configuration)
+    assert await falls_behind(Vault([new, old]), store.configuration) == ""
+    assert f"was sealed with the root key {new.id}" in await falls_behind(Vault([old]), store.configuration)
+    await store.stop()
+    settings = f'[secrets]\nkeys = ["file:{tmp_path}/old"]\n{ECHO}'
+    async with House(settings, folder=tmp_path) as house:
+        assert f"A rotation of the root keys was begun, and its mark was sealed with the root key {new.id}" in (
+            house.hub.sealed
+        )

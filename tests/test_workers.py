@@ -332,6 +332,12 @@ async def test_two_hubs_on_one_file_count_together_or_not_at_all(tmp_path: Path,
                 await House(second, folder=places[1]).__aenter__()
     async with House(together, folder=places[0]), House(together, folder=places[1]):
         pass
+    apart = shared + f'quota = "sqlite:///{tmp_path}/other.db"\n' + one_provider(upstream.url)
+    async with House(together, folder=places[0]):
+        with pytest.raises(StartError, match=r"counts quotas in \S+/quota\.db, this one in \S+/other\.db"):
+            await House(apart, folder=places[1]).__aenter__()
+    async with House(apart, folder=places[1]):
+        pass
 
 
 def test_who_holds_a_data_folder(tmp_path: Path) -> None:

@@ -39,8 +39,11 @@ def new_user(name: str, role: UserRole, verifier: str) -> User:
 
 
 class Accounts:
-    def __init__(self, people: PeopleStore) -> None:
+    """`names` is the key under which failed sign-ins are counted by name (`throttle.key_of`)."""
+
+    def __init__(self, people: PeopleStore, names: bytes = b"") -> None:
         self.people = people
+        self._names = names
         self._passwords = Passwords()
 
     def close(self) -> None:
@@ -99,7 +102,7 @@ class Accounts:
     async def sign_in(self, name: str, password: str, address: str) -> User:
         """Denied in the same words and after the same time whether the name is known or not."""
         name = name[:256]
-        await throttle.admit(self.people, name, address)
+        await throttle.admit(self.people, name, address, self._names)
         user = await self.people.find_user(name)
         fits = len(password.encode("utf-8", "surrogatepass")) <= passwords.LONGEST_BYTES
         verifier = None if user is None or user.disabled or not fits else user.verifier
@@ -110,13 +113,13 @@ class Accounts:
                 401, "wrong_credentials", "The name or the password is wrong.",
                 "Try again; on the host, llm-hub user reset NAME makes a new password.",
             )  # fmt: skip
-        await throttle.forgive(self.people, name, address)
+        await throttle.forgive(self.people, name, address, key=self._names)
         await self.note(user.name, address, "session.begin", user.name)
         return user
 
     async def change_password(self, user: User, password: str, new: str, address: str) -> None:
         """One's own, by somebody who knows the one that holds: an open screen is not enough. Guesses are counted."""
-        await throttle.admit(self.people, user.name, address)
+        await throttle.admit(self.people, user.name, address, self._names)
         known = await self.people.find_user(user.name)
         fits = len(password.encode("utf-8", "surrogatepass")) <= passwords.LONGEST_BYTES
         if not await self._passwords.matches(password if fits else "", known.verifier if known and fits else None):
@@ -125,15 +128,15 @@ class Accounts:
                 403, "wrong_password", "The password that you have now is another one.",
                 "Try again; an owner can give you a new one.", field="old",
             )  # fmt: skip
-        await throttle.forgive(self.people, user.name, address)
+        await throttle.forgive(self.people, user.name, address, key=self._names)
         passwords.check(new, user.name)
         await self._replace(user, await self._passwords.verifier(new))
         await self.note(user.name, address, "password.change", user.name)
 
     async def _replace(self, user: User, verifier: str, **more: Any) -> User:
         """Another password: no session that was begun with the one before stays."""
-        now = replace(user, verifier=verifier, **more)
-        if not await self.people.change_user(now):
+        now = await self.people.change_user(replace(user, verifier=verifier, **more), user)
+        if now is None:
             raise gone(user.name)
         await self.people.end_sessions(user.id)
         return now
@@ -156,17 +159,17 @@ class Accounts:
             return user
         before = {name: getattr(user, name) for name in wanted}
         try:
-            changed = await self.people.change_user(now)
+            changed = await self.people.change_user(now, user)
         except LastOwner:
             await self.note(actor, address, "user.change", user.name, "refused", before, wanted)
             raise _last_owner(user.name) from None
-        if not changed:
+        if changed is None:
             there = any(each.id == user.id for each in await self.people.users())
             raise _taken(now.name) if there else gone(user.name)
         if (user.role, user.disabled) != (now.role, now.disabled):
             await self.people.end_sessions(user.id)
         await self.note(actor, address, "user.change", user.name, before=before, after=wanted)
-        return now
+        return changed
 
     async def remove(self, user: User, actor: str = HOST, address: str = "") -> None:
         try:
@@ -184,7 +187,7 @@ class Accounts:
         user = await self.named(name)
         passwords.check(password, name)
         now = await self._replace(user, await self._passwords.verifier(password), disabled=False)
-        await throttle.forgive(self.people, name)
+        await throttle.forgive(self.people, name, key=self._names)
         await self.note(actor, address, "user.reset", name)
         return now
 

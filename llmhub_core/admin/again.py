@@ -1,6 +1,7 @@
 """Acts that are sent again: who gives a POST an ``Idempotency-Key`` may repeat it, and it is done once.
 
-The answer of the first time is kept for a day, sealed, for some answers show what is shown only once.
+The answer of the first time is kept for a day, sealed, for some answers show what is shown only once; by a key that
+outlives every root key, so that a rotation need not wait for them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from llmhub_core.contracts.people import KeptAnswer
 from llmhub_core.hub.vault import CannotOpen, VaultClosed
 
 HEADER = "idempotency-key"
+PURPOSE = "kept answers"
 REPLAYED = "idempotency-replayed"
 
 KEPT = 86_400.0
@@ -36,7 +38,7 @@ async def once(visit: Visit, act: Callable[[], Awaitable[bytes]]) -> tuple[bytes
         return await act(), False
     if not _KEY.fullmatch(key):
         raise unusable("The Idempotency-Key must have 1 to 255 printable characters.", "A UUID is a good one.")
-    people, vault, now = visit.control.people, visit.control.hub.vault, time.time()
+    people, vault, now = visit.control.people, visit.control.hub.vault.lasting(PURPOSE), time.time()
     claim = KeptAnswer(_place(visit, key), _digest(json.dumps(visit.sent, sort_keys=True)), now)
     known = await people.claim_act(claim, now - KEPT, now - STALE)
     if known is not None:
@@ -73,7 +75,7 @@ def _opened(visit: Visit, known: KeptAnswer, request: str) -> bytes:
             409, "under_way", "This act is still under way.", "Send it again in a moment for its answer.", retry_after=1
         )
     try:
-        return visit.control.hub.vault.open("answer", known.digest, known.answer).reveal().encode()
+        return visit.control.hub.vault.lasting(PURPOSE).open("answer", known.digest, known.answer).reveal().encode()
     except CannotOpen:
         raise Denied(
             409, "done_before", "This was done before, but its answer cannot be opened any more.",

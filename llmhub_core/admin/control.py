@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from llmhub_core.admin import throttle
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.sessions import Sessions
@@ -61,7 +62,7 @@ class Control:
         people = self.hub.store.people
         if people is None:
             return
-        self.accounts = Accounts(people)
+        self.accounts = Accounts(people, throttle.key_of(self.hub.vault))
         self.sessions = Sessions(people, secure=self._origin.startswith("https:"))
         if not self.hub.worker.first or await people.users():
             return

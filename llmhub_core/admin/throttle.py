@@ -7,11 +7,14 @@ the difference would tell which do.
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
 import time
 from dataclasses import dataclass
 
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.contracts.people import Failures, PeopleStore
+from llmhub_core.hub.vault import Vault, VaultClosed
 
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 900.0
@@ -26,9 +29,17 @@ class Subject:
     free: int
 
 
-def subjects(name: str, address: str) -> tuple[Subject, Subject]:
-    """The name as a digest: people type passwords into the field for names."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+def key_of(vault: Vault) -> bytes:
+    """While the vault is closed one that ends with this process: then a restart forgives, and nothing is told."""
+    try:
+        return vault.derive("names of failed sign-ins")
+    except VaultClosed:
+        return secrets.token_bytes(32)
+
+
+def subjects(name: str, address: str, key: bytes) -> tuple[Subject, Subject]:
+    """The name as a keyed digest: people type passwords into the field for names."""
+    digest = hmac.new(key, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
     return Subject(f"name:{digest}", 10), Subject(f"address:{address}", 100)
 
 
@@ -38,10 +49,10 @@ def pause(failures: Failures, free: int) -> float:
     return 0.0 if over < 0 else min(FIRST_PAUSE * 2.0 ** min(over, 30), LONGEST_PAUSE)
 
 
-async def admit(people: PeopleStore, name: str, address: str) -> None:
+async def admit(people: PeopleStore, name: str, address: str, key: bytes) -> None:
     """Count a try before it is made, so that who hangs up in the middle is counted too; Denied if it is too early."""
     now = time.time()
-    for subject in subjects(name, address):
+    for subject in subjects(name, address, key):
         seen = await people.failures(subject.key)
         if seen.last_at < now - FORGET_AFTER:
             seen = Failures()
@@ -52,8 +63,8 @@ async def admit(people: PeopleStore, name: str, address: str) -> None:
             raise _too_early(pause(counted, subject.free))  # others tried at the same moment
 
 
-async def forgive(people: PeopleStore, name: str, address: str = "") -> None:
-    for subject in subjects(name, address):
+async def forgive(people: PeopleStore, name: str, address: str = "", *, key: bytes) -> None:
+    for subject in subjects(name, address, key):
         if subject.key != "address:":
             await people.forgive(subject.key)
 

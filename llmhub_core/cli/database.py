@@ -40,11 +40,16 @@ def with_people(work: Callable[[PeopleStore], Awaitable[T]], config: Path | None
     """As `with_hub`, for those who sign in."""
 
     async def those(hub: Hub) -> T:
-        if hub.store.people is None:
-            raise StartError("The metadata store of this hub keeps no users; take sqlite or postgresql.")
-        return await work(hub.store.people)
+        return await work(people_of(hub))
 
     return with_hub(those, config, folder)
+
+
+def people_of(hub: Hub) -> PeopleStore:
+    """Those who sign in; StartError where the store keeps none."""
+    if hub.store.people is None:
+        raise StartError("The metadata store of this hub keeps no users; take sqlite or postgresql.")
+    return hub.store.people
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ from llmhub_core.contracts.errors import StartError
 
 if TYPE_CHECKING:
     from llmhub_core.hub.vault import RootKey, Vault
+    from llmhub_core.hub.vault.roster import Present
     from llmhub_core.hub.vault.rotation import Rotation
 
 T = TypeVar("T")
@@ -104,11 +105,16 @@ def rotate(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     Put the new key in front of the old ones in [secrets] keys, restart the hubs, run this, and take the old keys away.
     It may be interrupted and run again.
     """
+    from llmhub_core.hub.vault.rotation import NotKnown, begin
     from llmhub_core.hub.vault.rotation import rotate as rotate_all
 
     async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore) -> Rotation:
         if vault.closed:
             raise StartError(f"The vault is closed. {vault.closed}")
+        try:
+            await begin(vault, store)
+        except NotKnown as error:
+            raise StartError(_told_of(error.hubs, vault.keys[0].id)) from None
         return await rotate_all(vault, store, _Progress(as_json))
 
     state = _run(work, config, data_dir)
@@ -146,6 +152,17 @@ def abandon(yes: bool, config: Path | None, data_dir: Path | None) -> None:
         "Done; start the hub again. Provider keys that cannot be opened are shown as invalid."
         if _run(work, config, data_dir)
         else "The root keys open what is stored; there is nothing to abandon."
+    )
+
+
+def _told_of(hubs: Sequence[Present], key: str) -> str:
+    from llmhub_core.hub.vault.roster import GONE_AFTER
+
+    names = "; ".join(f"{hub.name} (heard of {time.time() - hub.at:.0f} s ago)" for hub in hubs)
+    return (
+        f"Running hubs do not know the root key {key} yet, and could not open what it seals: {names}. Put it in front "
+        "of the old ones in their [secrets] keys and restart them, then run this again. Nothing was changed. "
+        f"A hub that was killed counts as running for {GONE_AFTER / 60:.0f} minutes."
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmhub_core.cli.common import config_option, data_option, json_option, print_json, print_table
-from llmhub_core.cli.database import with_people
+from llmhub_core.cli.database import open_vault_of, people_of, with_hub, with_people
 from llmhub_core.contracts.people import USER_ROLES, PeopleStore, User, UserRole
+
+if TYPE_CHECKING:
+    from llmhub_core.hub.hub import Hub
 
 password_option = click.option(
     "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input instead of making one."
@@ -51,14 +54,16 @@ def add(name: str, role: UserRole, from_stdin: bool, config: Path | None, data_d
 @json_option
 def reset(name: str, from_stdin: bool, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Give NAME a new password, end all sessions, and let them in again after too many failures."""
+    from llmhub_core.admin import throttle
     from llmhub_core.admin.accounts import Accounts
 
     password = _password(from_stdin)
 
-    async def work(people: PeopleStore) -> None:
-        await Accounts(people).reset(name, password)
+    async def work(hub: Hub) -> None:
+        await open_vault_of(hub)
+        await Accounts(people_of(hub), throttle.key_of(hub.vault)).reset(name, password)
 
-    with_people(work, config, data_dir)
+    with_hub(work, config, data_dir)
     _show(name, "" if from_stdin else password, as_json)
 
 

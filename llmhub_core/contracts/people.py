@@ -144,9 +144,10 @@ class PeopleStore(ABC):
         """False if the name is taken or, with `first`, if there is any user already."""
 
     @abstractmethod
-    async def change_user(self, user: User) -> bool:
-        """Everything but the id may be new; False if there is no such user or the new name is taken. LastOwner if it
-        was the last owner who may sign in, and would be that no more."""
+    async def change_user(self, user: User, was: User | None = None) -> User | None:
+        """Everything but the id may be new. With `was` only what differs between the two is written, so that two who
+        change different things at once both have their way. The answer is how it stands now; None if there is no such
+        user or the new name is taken. LastOwner if it was the last owner who may sign in, and would be that no more."""
 
     @abstractmethod
     async def remove_user(self, id: str) -> bool:

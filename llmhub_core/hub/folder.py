@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from llmhub_core.contracts.errors import StartError
 
 MOST_JOURNALS = 1024
+SHORT_TRIES = 20
 
 
 def take(data: Path, workers: int = 1) -> int:
@@ -53,17 +56,18 @@ class Claims:
         self._data = data
         self._locks: list[int] = []
 
-    def take(self, alone: bool, database: str, counts_alone: bool) -> Path:
+    def take(self, alone: bool, database: str, counts_alone: bool, counts_in: str) -> Path:
         """All that a hub needs, and where its journal is. StartError with the reason if something is taken.
 
         alone         the hub is this one process
         database      the address of its metadata
         counts_alone  nobody else sees how it counts quotas
+        counts_in     where it counts them, as `counting_place` says
         """
         try:
             if alone:
                 self._locks.append(take(self._data))
-            lock = take_database(database, counts_alone)
+            lock = take_database(database, counts_alone, counts_in)
             if lock >= 0:
                 self._locks.append(lock)
             return self._journal(alone)
@@ -101,16 +105,35 @@ class Claims:
         self._locks.clear()
 
 
-def take_database(url: str, alone: bool) -> int:
-    """A file database is one hub's, unless quotas are counted where several can see them (`alone` False). -1 if it is
-    no file, StartError with the reason if it is taken."""
+def counting_place(url: str, data: Path) -> str:
+    """Where quotas are counted, without passwords: two hubs count together only if it is the same for both."""
+    host = os.uname().nodename
+    if url.startswith("sqlite:///"):
+        return f"{host}:{Path(url.removeprefix('sqlite:///')).resolve()}"
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return f"the memory of {host}:{data.resolve()}"
+    name = f"{host}'s {parts.hostname}" if parts.hostname in ("127.0.0.1", "::1", "localhost") else parts.hostname
+    return f"{parts.scheme}://{name}:{parts.port or ''}{parts.path}"
+
+
+def take_database(url: str, alone: bool, counts_in: str) -> int:
+    """A file database is one hub's, unless quotas are counted where several can see them (`alone` False), and all of
+    them count there. -1 if it is no file, StartError with the reason if it is taken."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         return -1
     try:
-        lock = _lock(Path(f"{path}.lock"), shared=not alone)
+        lock, others = _beside_others(Path(f"{path}.lock"), alone, counts_in)
     except OSError:
         return -1  # the store itself says what is wrong with the place
+    if others not in ("", counts_in):
+        os.close(lock)
+        raise StartError(
+            f"Another llm-hub runs on the database {path} and counts quotas in {others}, this one in {counts_in}, "
+            "so that each would grant the whole limit. Set storage.quota of both to the same store, or give this one "
+            "a database of its own."
+        )
     if lock < 0:
         raise StartError(
             f"Another llm-hub runs on the database {path}, and quotas in memory are counted by each hub for itself. "
@@ -118,6 +141,24 @@ def take_database(url: str, alone: bool) -> int:
             "this one a database of its own."
         )
     return lock
+
+
+def _beside_others(path: Path, alone: bool, counts_in: str) -> tuple[int, str]:
+    """The lock, -1 if it is not to be had, and where those count who have it too, "" if nobody has. The first one
+    writes that into the file, before others may look."""
+    lock = _lock(path)
+    if lock >= 0:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, counts_in.encode(), 0)
+        if alone:
+            return lock, ""
+        os.close(lock)
+        lock = -1
+    for _ in range(0 if alone else SHORT_TRIES):  # who is just writing has it alone for a moment
+        if (lock := _lock(path, shared=True)) >= 0:
+            break
+        time.sleep(0.01)
+    return lock, "" if lock < 0 else os.pread(lock, 4096, 0).decode("utf-8", "replace")
 
 
 def _lock(path: Path, shared: bool = False) -> int:

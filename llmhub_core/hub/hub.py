@@ -32,7 +32,7 @@ from llmhub_core.hub.build import (
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
-from llmhub_core.hub.folder import Claims
+from llmhub_core.hub.folder import Claims, counting_place
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.learning import Learning
 from llmhub_core.hub.leases import Leases
@@ -51,7 +51,8 @@ from llmhub_core.hub.standings import Standings
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.under_way import UnderWay
 from llmhub_core.hub.vault import Vault
-from llmhub_core.hub.vault.opening import NOT_STARTED, given_keys, open_vault
+from llmhub_core.hub.vault.opening import NOT_STARTED, falls_behind, given_keys, open_vault
+from llmhub_core.hub.vault.roster import Present, Roster
 from llmhub_core.hub.waiting import Waiting
 
 log = logging.getLogger("llmhub.hub")
@@ -149,6 +150,7 @@ class Hub:
         self._running = Running()
         self._settling: set[asyncio.Task[None]] = set()
         self._claims = Claims(data)
+        self._roster: Roster | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._memos: dict[str, Any] = {}
         self._joined: dict[tuple[int, int], tuple[tuple[Limit, ...], tuple[Limit, ...], tuple[Limit, ...]]] = {}
@@ -175,10 +177,12 @@ class Hub:
 
     async def start(self) -> None:
         """StartError with a finished sentence if it cannot run here."""
+        counts_in = counting_place(getattr(self.quota.settings, "url", ""), self.data)
         self.ledger.folder = self._claims.take(
             alone=not self.worker.number,
             database=getattr(self.store.settings, "url", ""),
             counts_alone=scheme_of(self.settings.storage.quota) == "memory",
+            counts_in=counts_in,
         )
         loading = asyncio.create_task(self.pricing.load())  # slow to import: beside everything else
         await self._running.start(self.store)
@@ -190,7 +194,7 @@ class Hub:
                     "run: llm-hub migrate"
                 )
             await self.store.migrate()
-        await self._open_vault()
+        await self._open_vault(counts_in)
         await self.configuration.add_stored()
         await self._running.start(self.quota)
         for hold in await self.quota.holds():
@@ -218,20 +222,35 @@ class Hub:
         self.ready = True
         self.configuration.watch()
 
-    async def _open_vault(self) -> None:
+    async def _open_vault(self, counts_in: str) -> None:
         keys = given_keys(self.settings.secrets.keys, os.environ, self.base, self.data)
-        self.vault = await open_vault(keys, self.store.configuration, self.data)
+        store = self.store.configuration
+        self.vault = await open_vault(keys, store, self.data)
+        if store is not None and not self.vault.closed:
+            self._roster = Roster(store, [key.id for key in self.vault.keys], counts_in, self._warn_of)
+            await self._roster.join()
+            if why := await falls_behind(self.vault, store):
+                await self._roster.leave()
+                self.vault = Vault((), why)
         if not self.vault.closed:
             self._token_key = self.vault.derive(PURPOSE)
             self.tokens = build_tokens(self.settings.tokens, self._token_key)
-        elif self.store.configuration is not None:
+        elif store is not None:
             self.sealed = self.vault.closed
             log.error("SEALED, no traffic is served: %s", self.sealed)
+
+    def _warn_of(self, other: Present) -> None:
+        log.error(
+            "another hub on this database (%s) counts quotas in %s: each of the two grants the whole of every limit. "
+            "Set storage.quota of both to the same store.", other.name, other.quota,
+        )  # fmt: skip
 
     async def stop(self) -> None:
         """Settle what is open, ship what is journaled, close in reverse order."""
         self.ready = False
         await self.configuration.stop()
+        if self._roster is not None:
+            await self._roster.leave()
         if self._gathering is not None:
             self._gathering.cancel()
         for task in self._retiring:

@@ -95,7 +95,8 @@ class AuthSettings:
 class SecretsSettings:
     keys: tuple[str, ...] = setting(
         (),
-        "Root keys that seal the secrets in the database, as env:NAME or file:/path: the first seals, all open. "
+        "Root keys that seal the secrets in the database, as env:NAME, file:/path or cmd:PROGRAM ARGUMENTS "
+        "(what it prints; for a key management service): the first seals, all open. "
         "Without any, one is made in the data folder.",
         secret=True,
     )

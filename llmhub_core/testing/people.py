@@ -71,6 +71,17 @@ class PeopleSuite:
         assert not await people.change_user(a_user("ann", id="u-bob"))
         assert {user.id for user in await people.users()} == {"u-ann", "u-bob"}
 
+    async def test_two_who_change_different_things_both_have_their_way(self, people: PeopleStore) -> None:
+        was = a_user(role="admin")
+        await people.add_user(a_user("boss", role="owner"))
+        await people.add_user(was)
+        wanted = [{"role": "viewer"}, {"verifier": "bcrypt:new"}, {"disabled": True}, {"name": "anne"}]
+        await asyncio.gather(*(people.change_user(replace(was, **each), was) for each in wanted))  # type: ignore[arg-type]
+        assert await people.find_user("anne") == replace(
+            was, role="viewer", verifier="bcrypt:new", disabled=True, name="anne"
+        )
+        assert await people.change_user(replace(was, verifier="bcrypt:newer"), was) == await people.find_user("anne")
+
     async def test_a_user_may_change_but_not_come_from_nowhere(self, people: PeopleStore) -> None:
         await people.add_user(a_user())
         changed = a_user(role="viewer", verifier="bcrypt:y", disabled=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import statistics
 import time
@@ -257,6 +258,16 @@ async def test_odd_names_and_passwords_are_refused_like_others(browser: MakeBrow
 
 
 # --- throttling
+
+
+async def test_a_password_typed_as_a_name_cannot_be_guessed_from_the_database(
+    house: House, browser: MakeBrowser
+) -> None:
+    await (await browser()).sign_in("hunter2", "owner")
+    plain = hashlib.sha256(b"hunter2").hexdigest()
+    assert (await people_of(house).failures(f"name:{plain}")).count == 0
+    keyed = throttle.subjects("hunter2", "", throttle.key_of(house.hub.vault))[0].key
+    assert (await people_of(house).failures(keyed)).count == 1
 
 
 async def test_the_eleventh_failure_waits_and_so_does_the_owner(house: House, browser: MakeBrowser) -> None:

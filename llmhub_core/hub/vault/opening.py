@@ -15,6 +15,7 @@ from pathlib import Path
 from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.hub.minted import ROOT_KEY_PREFIX, mint
+from llmhub_core.hub.vault.program import ask, is_program, origin_of
 from llmhub_core.hub.vault.sealing import CannotOpen, RootKey, Vault
 from llmhub_core.hub.vault.secret import Secret, resolve, split
 
@@ -25,8 +26,8 @@ KEY_FILE = "root.key"
 there, so that moving on to keys of one's own is an ordinary rotation."""
 
 FACT = "fact"
-CANARY, STABLE = "vault.canary", "vault.stable"
-"""Facts in the configuration store, both sealed."""
+CANARY, STABLE, BEGUN = "vault.canary", "vault.stable", "vault.rotation"
+"""Facts in the configuration store, all sealed; the last by the key that the latest rotation moves on to."""
 
 NO_PLACE = (
     "The metadata store of this hub keeps no configuration, so nothing can rest sealed; take sqlite or postgresql."
@@ -45,6 +46,9 @@ def given_keys(references: Sequence[str], environ: Mapping[str, str], base: Path
     keys: list[RootKey] = []
     for number, reference in enumerate(references):
         try:
+            if is_program(reference):
+                keys.append(RootKey(ask(reference, base), origin_of(reference)))
+                continue
             place, name = split(reference)
             keys.append(RootKey(resolve(reference, environ, base), "" if place == "literal" else f"{place}:{name}"))
         except (LookupError, ValueError) as error:
@@ -103,11 +107,23 @@ async def open_vault(keys: Sequence[RootKey], store: ConfigurationStore | None, 
     return replace(vault, stable=stable)
 
 
+async def falls_behind(vault: Vault, store: ConfigurationStore) -> str:
+    """Why a hub with these root keys must not serve though they open the canary, "" if it may: a rotation has begun to
+    a key that it does not know, so that what is sealed from now on would be lost to it."""
+    if not (begun := await store.fact(BEGUN)):
+        return ""
+    try:
+        vault.open(FACT, BEGUN, begun)
+    except CannotOpen as error:
+        return _closed("A rotation of the root keys was begun, and its mark", error, vault.keys)
+    return ""
+
+
 async def start_anew(keys: Sequence[RootKey], store: ConfigurationStore) -> None:
     """Give up what was sealed with lost root keys: a canary and a stable secret of the present ones. What rests sealed
     stays where it is, and can be opened again by whoever finds the key."""
     vault = Vault(keys)
-    for name in (STABLE, CANARY):
+    for name in (STABLE, CANARY, BEGUN):
         try:
             vault.open(FACT, name, await store.fact(name))
         except CannotOpen:

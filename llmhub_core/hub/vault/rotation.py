@@ -8,11 +8,14 @@ is told at the next start.
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmhub_core.contracts.configuration import ConfigurationStore, Entry
-from llmhub_core.hub.vault.opening import CANARY, FACT, STABLE
+from llmhub_core.hub.vault.opening import BEGUN, CANARY, FACT, STABLE
+from llmhub_core.hub.vault.roster import Present, present
 from llmhub_core.hub.vault.sealing import CannotOpen, Vault, key_of
 
 BATCH = 100
@@ -57,8 +60,35 @@ async def take_stock(vault: Vault, store: ConfigurationStore) -> Sealed:
     return found
 
 
+class NotKnown(Exception):
+    """Hubs that run do not know the root key that is to seal from now on; nothing was done."""
+
+    def __init__(self, hubs: list[Present]) -> None:
+        super().__init__()
+        self.hubs = hubs
+
+
+async def begin(vault: Vault, store: ConfigurationStore) -> None:
+    """From now on only hubs that know the first root key start on this database. NotKnown if others run.
+
+    The mark is left before it is looked who is there, and a hub says that it is there before it looks for the mark: one
+    of the two sees the other.
+    """
+    was = await store.fact(BEGUN)
+    mark = was
+    if not (was and vault.is_current(was)):
+        mark = vault.seal(FACT, BEGUN, secrets.token_urlsafe(32))
+        await store.keep_fact(BEGUN, mark)
+    key = vault.keys[0].id
+    behind = [hub for hub in (await present(store, time.time())).values() if key not in hub.keys]
+    if behind:
+        if mark != was:
+            await store.keep_fact(BEGUN, was, mark)
+        raise NotKnown(behind)
+
+
 async def rotate(vault: Vault, store: ConfigurationStore, report: Callable[[Rotation], None]) -> Rotation:
-    """Until nothing is left that another root key sealed; `report` is called after each batch."""
+    """Until nothing is left that another root key sealed; `report` is called after each batch. After `begin`."""
     state = Rotation()
     for _ in range(MOST_ROUNDS):
         entries = await _sealed(store)

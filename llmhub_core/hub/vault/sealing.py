@@ -121,6 +121,12 @@ class Vault:
         """The same secret by the first root key; CannotOpen as for `open`."""
         return self.seal(kind, name, self.open(kind, name, sealed, field), field)
 
+    def lasting(self, purpose: str) -> Vault:
+        """A vault for what need not be sealed anew when root keys change: its one key is derived (see `derive`)."""
+        if self.stable is None:
+            return Vault((), self.closed)
+        return Vault((RootKey(Secret(self.derive(purpose).hex())),))
+
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose, the same for as long as the database lives, whatever root keys come and go.
         VaultClosed if the vault is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from llmhub_plugins.stores.sql.people_tables import (
@@ -55,16 +55,19 @@ class SqlPeople(PeopleStore):
         statement = insert_into(self._engine, users).values(_user_row(user)).on_conflict_do_nothing()
         return bool((await connection.execute(statement)).rowcount)
 
-    async def change_user(self, user: User) -> bool:
-        row = _user_row(user)
+    async def change_user(self, user: User, was: User | None = None) -> User | None:
         try:
             async with writing(self._engine, ONE_AT_A_TIME) as connection:
-                if user.role != "owner" or user.disabled:
-                    await _keep_an_owner(connection, user.id)
-                done = await connection.execute(users.update().where(users.c.id == row.pop("id")).values(row))
-                return bool(done.rowcount)
+                row = (await connection.execute(select(users).where(users.c.id == user.id))).mappings().first()
+                if row is None:
+                    return None
+                now = replace(User(**row), **_differences(was, user))
+                if now.role != "owner" or now.disabled:
+                    await _keep_an_owner(connection, now.id)
+                await connection.execute(users.update().where(users.c.id == now.id).values(_user_row(now)))
+                return now
         except IntegrityError:  # another has that name
-            return False
+            return None
 
     async def remove_user(self, id: str) -> bool:
         async with writing(self._engine, ONE_AT_A_TIME) as connection:
@@ -248,6 +251,10 @@ class SqlPeople(PeopleStore):
         async with self._engine.connect() as connection:
             rows = (await connection.execute(statement)).mappings().all()
         return [AuditEntry(**row) for row in rows]
+
+
+def _differences(was: User | None, user: User) -> dict[str, Any]:
+    return {name: value for name, value in asdict(user).items() if was is None or getattr(was, name) != value}
 
 
 def _user_row(user: User) -> dict[str, Any]:
