@@ -160,11 +160,12 @@ def _marks(times: list[int], unit: str) -> dict[int, str]:
 
 
 def _round_up(value: int, kind: Kind) -> float:
-    """To 1, 2 or 5 of its magnitude; no half requests on the axis."""
+    """To a round part of its magnitude, and no half requests on the axis, which also names the middle."""
     if value <= 0:
         return 2.0
     magnitude = 10.0 ** math.floor(math.log10(value))
-    top = next(step * magnitude for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * magnitude >= value)
+    steps: list[float] = [1, *((1.2, 1.6) if magnitude >= 10 else ()), 2, 3, 4, 5, 6, 8, 10]
+    top = next(step * magnitude for step in steps if step * magnitude >= value)
     return max(top, 2.0) if kind == "requests" else top
 
 

@@ -19,61 +19,52 @@ from llmhub_core.hub.hub import Hub
 
 DAY = 86_400.0
 
-CONFIG = """
-[[providers]]
-name = "openai"
-kind = "openai"
-base_url = "http://127.0.0.1:9/v1"
-models = ["gpt-5-mini", "gpt-5", "text-embedding-3-small"]
-  [[providers.keys]]
-  name = "production"
-  secret = "sk-proj-0123456789abcdef0123456789abcdef-Qw7e"
-  limits = { rpm = 500, tpm = 400000, rpd = 20000 }
-  [[providers.keys]]
-  name = "team-search"
-  secret = "sk-proj-1123456789abcdef0123456789abcdef-Rt5u"
-  group = "org-search"
-  limits = { rpm = 200, tpd = 3000000 }
-  [[providers.keys]]
-  name = "old-laptop"
-  secret = "sk-proj-2123456789abcdef0123456789abcdef-Zz0p"
-  priority = 3
 
-[[providers]]
-name = "anthropic"
-kind = "anthropic"
-base_url = "http://127.0.0.1:9"
-models = ["claude-haiku-4-5", "claude-sonnet-4-5"]
-  [[providers.keys]]
-  name = "main"
-  secret = "sk-ant-api03-0123456789abcdef0123456789-kL9m"
-  limits = { rpm = 50, tpm = 80000, concurrency = 8 }
-  [[providers.keys]]
-  name = "spare"
-  secret = "sk-ant-api03-1123456789abcdef0123456789-Nb2v"
-  priority = 2
+def _provider(name: str, kind: str, path: str, models: tuple[str, ...], **keys: str) -> str:
+    """Its table, with a key for each of `keys`: the TOML that the key has beside its name."""
+    tables = [f'[[providers.keys]]\nname = "{key.replace("_", "-")}"\n{rest}' for key, rest in keys.items()]
+    head = f'name = "{name}"\nkind = "{kind}"\nbase_url = "http://127.0.0.1:9{path}"\nmodels = {list(models)}'
+    return "\n".join(["[[providers]]", head, *tables, ""])
 
-[[providers]]
-name = "gemini"
-kind = "gemini"
-base_url = "http://127.0.0.1:9"
-models = ["gemini-2.5-flash"]
-  [[providers.keys]]
-  name = "free-tier"
-  secret = "AIzaSyA0123456789abcdef0123456789abcdXy3"
-  reset = "America/Los_Angeles"
-  limits = { rpd = 250, rpm = 10 }
 
-[[providers]]
-name = "groq"
-kind = "openai_compatible"
-base_url = "http://127.0.0.1:9/openai/v1"
-models = ["llama-3.3-70b-versatile"]
-  [[providers.keys]]
-  name = "main"
-  secret = "gsk_0123456789abcdef0123456789abcdef0123Hh4s"
-  limits = { rpm = 30, tpd = 500000 }
+def _token(number: int, name: str, rest: str) -> str:
+    return f'[[tokens]]\nname = "{name}"\nhash = "sha256:{number}{"0" * 62}{number}"\n{rest}\n'
 
+
+PROVIDERS = (
+    _provider(
+        "openai", "openai", "/v1", ("gpt-5-mini", "gpt-5", "text-embedding-3-small"),
+        production='secret = "sk-proj-0123456789abcdef0123456789abcdef-Qw7e"\n'
+        "limits = { rpm = 500, tpm = 400000, rpd = 20000 }",
+        team_search='secret = "sk-proj-1123456789abcdef0123456789abcdef-Rt5u"\ngroup = "org-search"\n'
+        "limits = { rpm = 200, tpd = 3000000 }",
+        old_laptop='secret = "sk-proj-2123456789abcdef0123456789abcdef-Zz0p"\npriority = 3',
+    ),
+    _provider(
+        "anthropic", "anthropic", "", ("claude-haiku-4-5", "claude-sonnet-4-5"),
+        main='secret = "sk-ant-api03-0123456789abcdef0123456789-kL9m"\n'
+        "limits = { rpm = 50, tpm = 80000, concurrency = 8 }",
+        spare='secret = "sk-ant-api03-1123456789abcdef0123456789-Nb2v"\npriority = 2',
+    ),
+    _provider(
+        "gemini", "gemini", "", ("gemini-2.5-flash",),
+        free_tier='secret = "AIzaSyA0123456789abcdef0123456789abcdXy3"\nreset = "America/Los_Angeles"\n'
+        "limits = { rpd = 250, rpm = 10 }",
+    ),
+    _provider(
+        "groq", "openai_compatible", "/openai/v1", ("llama-3.3-70b-versatile",),
+        main='secret = "gsk_0123456789abcdef0123456789abcdef0123Hh4s"\nlimits = { rpm = 30, tpd = 500000 }',
+    ),
+)  # fmt: skip
+
+TOKENS = (
+    _token(1, "game-server", 'models = ["fast", "cheap-*"]\nlimits = { rpm = 600, budget = "250 USD/month" }'),
+    _token(2, "support-bot", 'limits = { rpm = 60, tpm = 100000, budget = "80 USD/month" }'),
+    _token(3, "nightly-reports", 'models = ["smart", "embed"]\nlimits = { budget = "40 USD/month" }'),
+    _token(4, "ann", ""),
+)
+
+ROUTES = """
 [[routes]]
 model = "fast"
 strategy = "priority"
@@ -103,28 +94,9 @@ deployments = [
 [[routes]]
 model = "embed"
 deployments = [{ provider = "openai", model = "text-embedding-3-small", input_price = 0.02, output_price = 0 }]
-
-[[tokens]]
-name = "game-server"
-hash = "sha256:1000000000000000000000000000000000000000000000000000000000000001"
-models = ["fast", "cheap-*"]
-limits = { rpm = 600, budget = "250 USD/month" }
-
-[[tokens]]
-name = "support-bot"
-hash = "sha256:2000000000000000000000000000000000000000000000000000000000000002"
-limits = { rpm = 60, tpm = 100000, budget = "80 USD/month" }
-
-[[tokens]]
-name = "nightly-reports"
-hash = "sha256:3000000000000000000000000000000000000000000000000000000000000003"
-models = ["smart", "embed"]
-limits = { budget = "40 USD/month" }
-
-[[tokens]]
-name = "ann"
-hash = "sha256:4000000000000000000000000000000000000000000000000000000000000004"
 """
+
+CONFIG = "\n".join((*PROVIDERS, ROUTES, *TOKENS))
 
 
 @dataclass(frozen=True)

@@ -16,28 +16,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import busy_month
 from playwright.async_api import Browser, async_playwright
-from watching import add_people, watched
+from watching import add_people, paths, watched
 
 from llmhub_core.admin import passwords
-from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 
 ROOT = Path(__file__).parents[2]
+SHOWN = (("/", "light"), ("/", "dark"), ("/usage?by=model&from=30d", "light"))
+"""What README and documentation show."""
 EMPTY = '[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n'
 
 
-async def paths(house: House) -> list[str]:
-    found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path != "/sign-in"]
-    if latest := await house.hub.store.latest(3000):
-        hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
-        found.append(f"/requests/{hard.id}")
-    found += ["/keys?add=one", "/keys?add=many", "/providers?add=1", "/routes?add=1", "/tokens?add=1"]
-    return [*found, "/usage?by=caller&from=30d"]
-
-
 def name_of(path: str) -> str:
-    if path.startswith("/requests/req_"):
-        return "request"
+    kind, _, id = path.strip("/").partition("/")
+    if kind in ("requests", "users") and id:
+        return kind.removesuffix("s") if id != "none" else "refused"
     return "".join(letter if letter.isalnum() else "-" for letter in path.strip("/")) or "overview"
 
 
@@ -54,6 +47,8 @@ async def take(browser: Browser, house: House, folder: Path, state: str, args: a
             ann = await watched(context, house.url)
             await ann.sign_in("owner")
             for path in args.paths or await paths(house):
+                if args.folder is None and (path, scheme) not in SHOWN:
+                    continue
                 await ann.go(path)
                 await ann.page.wait_for_timeout(120)
                 name = f"{name_of(path)}-{state}-{scheme}-{width}"
@@ -68,7 +63,7 @@ async def main(args: argparse.Namespace) -> None:
     passwords.COST = 4
     if args.folder is None:
         args.widths, args.states, args.per_day = "1280", "filled", 2500
-        args.paths = ["/", "/usage?by=model&from=30d"]
+        args.paths = sorted({path for path, _ in SHOWN})
     folder = Path(args.folder or ROOT / "docs" / "images")
     folder.mkdir(parents=True, exist_ok=True)
     async with async_playwright() as playwright:

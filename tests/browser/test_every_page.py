@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from watching import Visit, Watched
+from watching import Visit, Watched, paths
 
-from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 
-OPEN = {"/sign-in", "/setup"}
-WIDTHS = {375: 800, 1280: 900}
+WIDTHS = {320: 700, 375: 800, 768: 1024, 1280: 900, 1920: 1080}
 
 
-async def paths(house: House) -> list[str]:
-    """Every page that can be opened by its address alone, and one of each that names something."""
-    found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path not in OPEN]
-    found += ["/keys?add=one", "/keys?add=many", "/providers?add=1", "/routes?add=1", "/tokens?add=1"]
-    found += [f"/providers/{name}" for name in list(house.hub.catalog.places)[:1]]
-    found += [f"/routes/{name}" for name in list(house.hub.catalog.routes)[:1]]
-    found += [f"/keys/{key.id}" for place in list(house.hub.catalog.places.values())[:2] for key in place.keys[:3]]
-    found += [f"/tokens/{caller.name}" for caller in list(house.hub.tokens.callers)[:1]]
-    if latest := await house.hub.store.latest(300):
-        hard = max(latest, key=lambda record: len(record.attempts))
-        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d"]
-        found[found.index("/requests")] = "/requests?limit=12"
-    return [*found, "/requests?model=none", "/requests/none", "/usage?by=nonsense"]
-
-
+@pytest.mark.parametrize("half", [0, 1])
 @pytest.mark.parametrize("state", ["empty", "filled"])
-async def test_every_page(visit: Visit, empty: House, busy: House, state: str) -> None:
+async def test_every_page(visit: Visit, empty: House, busy: House, state: str, half: int) -> None:
     house = empty if state == "empty" else busy
     ann = await visit(house, "owner")
     faults: dict[str, list[str]] = {}
-    for path in await paths(house):
+    for path in (await paths(house))[half::2]:
         await ann.page.goto("about:blank")
         ann.forget()
         ann.expected = ("Failed to load resource",) if "non" in path else ()
@@ -55,12 +39,15 @@ async def seen_by_everybody(ann: Watched) -> AsyncIterator[str]:
     """What axe says and what does not fit, in each combination of colours and width."""
     for width, height in WIDTHS.items():
         await ann.page.set_viewport_size({"width": width, "height": height})
-        for scheme in ("light", "dark"):
-            await ann.page.emulate_media(color_scheme=scheme)
-            for fault in await ann.accessibility():
-                yield f"{scheme}, {width}: {fault}"
         if (wider := await ann.overflow()) > 0:
             yield f"{wider} pixels wider than {width}"
+    await ann.thin_out()
+    for width in (375, 1280):
+        await ann.page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+        for scheme in ("light", "dark"):
+            await ann.page.emulate_media(color_scheme=scheme)
+            for fault in await ann.accessibility(colours_only=scheme == "dark"):
+                yield f"{scheme}, {width}: {fault}"
 
 
 async def test_pages_before_anybody_is_signed_in(visit: Visit, empty: House) -> None:

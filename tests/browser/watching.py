@@ -12,12 +12,16 @@ import aiohttp
 from playwright.async_api import BrowserContext, Page, Request, Response
 
 from llmhub_core.admin.accounts import Accounts
+from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 
 PASSWORD = "four words in one"
+OPEN = {"/sign-in", "/setup"}
 ROLES = ("viewer", "admin", "owner")
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules that see colours; to all others a dark page is the same as a light one."""
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 CONFIG = """
@@ -104,18 +108,23 @@ class Watched:
     async def press(self, name: str) -> None:
         await self.page.get_by_role("button", name=name, exact=True).click()
 
-    async def accessibility(self) -> list[str]:
+    async def accessibility(self, colours_only: bool = False) -> list[str]:
         """What axe finds, one line each. Loaded by the debugger, which the page's policy does not concern."""
         if not await self.page.evaluate("'axe' in window"):
             await self.page.evaluate(AXE)
-        found = await self.page.evaluate(
-            "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})", TAGS
-        )
+        only = {"type": "rule", "values": COLOURS} if colours_only else {"type": "tag", "values": TAGS}
+        found = await self.page.evaluate("only => axe.run({runOnly: only, resultTypes: ['violations']})", only)
         return [
             f"{violation['id']}: {node['html'][:160]} — {node['failureSummary'][:300]}"
             for violation in found["violations"]
             for node in violation["nodes"]
         ]
+
+    async def thin_out(self) -> None:
+        """Rows and parts beyond the eighth are like those before; axe takes its time for each."""
+        await self.page.evaluate(
+            "for (const each of document.querySelectorAll('tr:nth-child(n+9), .fold:nth-of-type(n+9)')) each.remove()"
+        )
 
     async def overflow(self) -> int:
         """Pixels by which the page is wider than the window."""
@@ -142,6 +151,25 @@ async def ask(house: House, model: str = "fast", token: str = "") -> int:
         await answer.read()
         await house.records()
         return answer.status
+
+
+async def paths(house: House) -> list[str]:
+    """Every page that can be opened by its address alone, one of each that names something, and some that fail."""
+    hub, people = house.hub, house.hub.store.people
+    assert people is not None
+    found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path not in OPEN]
+    found += [f"/{kind}?add=1" for kind in ("keys", "providers", "routes", "tokens")]
+    found += ["/keys?add=many", "/settings?only=set"]
+    found += [f"/users/{user.id}" for user in await people.users()][:1]
+    found += [f"/providers/{name}" for name in hub.catalog.places][:1]
+    found += [f"/routes/{name}" for name in hub.catalog.routes][:1]
+    found += [f"/keys/{key.id}" for place in list(hub.catalog.places.values())[:2] for key in place.keys[:3]]
+    found += [f"/tokens/{caller.name}" for caller in hub.tokens.callers][:1]
+    if latest := await hub.store.latest(300):
+        hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
+        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d"]
+        found[found.index("/requests")] = "/requests?limit=12"
+    return [*found, "/requests?model=none", "/requests/none", "/usage?by=nonsense"]
 
 
 async def watched(context: BrowserContext, url: str) -> Watched:
