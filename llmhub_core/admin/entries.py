@@ -19,7 +19,7 @@ from llmhub_core.admin.shelf import MASKED, Item, Shelf, body_of
 from llmhub_core.contracts.configuration import ABSENT, ConfigurationStore, Entry, EntryKind
 from llmhub_core.contracts.errors import SettingsError
 from llmhub_core.contracts.people import AuditEntry, PeopleStore
-from llmhub_core.hub import vault
+from llmhub_core.hub import entry_secrets, vault
 from llmhub_core.hub.build import CannotBuild, Sources, build_catalog
 from llmhub_core.hub.configuration import Source, base_of
 from llmhub_core.hub.registry import Registry
@@ -57,14 +57,15 @@ class Entries:
 
     async def shelf(self) -> Shelf:
         """All as it stands in the store at this moment."""
-        _, entries = await self.store.entries()
-        merged = await asyncio.to_thread(self._merged, entries)
+        entries, lost = entry_secrets.in_use((await self.store.entries())[1], self.vault)
+        merged = await asyncio.to_thread(self._merged, entries, lost)
         opened = {each.name: self._open(each) for each in entries if each.kind == "key" and each.sealed}
         by_id: dict[Id, Entry] = {(each.kind, each.name): each for each in entries}
         return Shelf(self.loaded, merged, self.source.known, by_id, opened)
 
-    def _merged(self, entries: Iterable[Entry]) -> Merged:
-        return merge(self.loaded.document, list(entries), self.source.known, self.source.environ, base_of(self.loaded))
+    def _merged(self, entries: Iterable[Entry], lost: Mapping[Id, str] = {}) -> Merged:
+        source = self.source
+        return merge(self.loaded.document, list(entries), source.known, source.environ, base_of(self.loaded), lost)
 
     def _open(self, entry: Entry) -> Secret | str:
         if entry.sealed not in self.cache:
@@ -224,6 +225,13 @@ class Entries:
         except VaultClosed as closed:
             raise Denied(503, "vault_closed", "Secrets cannot be stored at the moment.", str(closed)) from None
 
+    def at_rest(self, entry: Entry) -> Entry:
+        """As it may be stored."""
+        try:
+            return entry_secrets.at_rest(entry, self.source.known, self.vault)
+        except VaultClosed as closed:
+            raise Denied(503, "vault_closed", "Secrets cannot be stored at the moment.", str(closed)) from None
+
     def _mind_twin(self, shelf: Shelf, name: str, secret: object) -> None:
         """Denied if another key of the same provider has that secret."""
         if not isinstance(secret, str) or vault.split(secret)[0] != "literal":
@@ -251,9 +259,10 @@ class Entries:
         rest = [each for key, each in shelf.entries.items() if key != id]
         order = list(NAMES)
         await self._check(shelf, sorted([*rest, entry], key=lambda each: order.index(each.kind)), (id,))
-        kept = await self.store.put(entry, expected)
+        kept = await self.store.put(self.at_rest(entry), expected)
         if kept is None:
             raise changed_meanwhile(entry.kind, entry.name)
+        kept = replace(kept, body=entry.body)
         now = replace(shelf, entries={**shelf.entries, id: kept}, opened={**shelf.opened, **self._opened(kept)})
         item = now.item(entry.kind, entry.name)
         if item is None:

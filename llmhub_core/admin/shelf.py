@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmhub_core.contracts.configuration import Entry, EntryKind
 from llmhub_core.hub import vault
+from llmhub_core.hub.entry_secrets import secret_options
 from llmhub_core.hub.settings import Known, Loaded
 from llmhub_core.hub.settings_entries import NAMES, TABLES, Id, Merged
 from llmhub_core.hub.settings_origins import Origin, Origins
@@ -132,11 +133,6 @@ def masked(kind: EntryKind, table: Mapping[str, Any], known: Known) -> dict[str,
         if isinstance(shown.get("headers"), dict):  # people put secrets there all the same
             shown["headers"] = dict.fromkeys(shown["headers"], MASKED)
     return {name: _plain(value) for name, value in shown.items()}
-
-
-def secret_options(kind: type | None) -> Iterable[str]:
-    """What the plugin keeps out of its repr."""
-    return [each.name for each in fields(kind) if not each.repr] if is_dataclass(kind) else ()
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from llmhub_core.contracts import ABSENT, Entry, MetadataStore, SettingsError
 from llmhub_core.hub.build import CannotBuild, Sources, build_catalog
 from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source, base_of, changes, configure
+from llmhub_core.hub.entry_secrets import in_use
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings import Loaded, Settings
 from llmhub_core.hub.settings_entries import Id, LeftOut
@@ -67,6 +68,7 @@ class Reloading:
         self._hub = hub
         self._source = source
         self._first = first.loaded
+        self._lost: dict[Id, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._watch = Watch(self)
 
@@ -89,7 +91,7 @@ class Reloading:
         assert self._source is not None  # noqa: S101 — there is nothing to look at without one
         revision, entries = await self._stored()
         return await asyncio.to_thread(
-            configure, self._source, self._first, revision, entries, self.now, self._first, self._hub.vault, {}
+            configure, self._source, self._first, revision, entries, self.now, self._first, self._hub.vault, self._lost
         )
 
     def watch(self) -> None:
@@ -115,7 +117,8 @@ class Reloading:
     async def _stored(self) -> tuple[int, tuple[Entry, ...]]:
         if self._hub.store.configuration is None:
             return ABSENT, ()
-        revision, entries = await self._hub.store.configuration.entries()
+        revision, stored = await self._hub.store.configuration.entries()
+        entries, self._lost = in_use(stored, self._hub.vault)
         return revision, tuple(entries)
 
     async def reload(self, file: bool = True) -> Reloaded:
@@ -145,7 +148,7 @@ class Reloading:
     ) -> tuple[str, ...]:
         """Build all that the file and the entries say, then let it count; what changed, in words. SettingsError, and
         all stays, if the file is at fault."""
-        hub, was, unusable = self._hub, self.now, dict[Id, str]()
+        hub, was, unusable = self._hub, self.now, {**self._lost}
         while True:
             now = await asyncio.to_thread(
                 configure, source, loaded, revision, entries, was, self._first, hub.vault, unusable

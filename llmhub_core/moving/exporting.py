@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from llmhub_core import __version__
-from llmhub_core.admin.shelf import secret_options
 from llmhub_core.contracts.archive import Archive, Part, Row, Snapshot
+from llmhub_core.contracts.configuration import Entry
+from llmhub_core.hub.entry_secrets import HEADERS, opened, parted
 from llmhub_core.hub.settings import Known
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.vault import CannotOpen, Vault
@@ -99,8 +100,14 @@ class Exporter:
             body = {}
         secrets: dict[str, Any] = {}
         if kind == "provider":
-            secrets = {key: body.pop(key) for key in (*self._hidden(body), "headers") if body.get(key)}
-        if row["sealed"]:
+            body, secrets = parted(body, self.known)
+        if kind == "provider" and row["sealed"]:
+            try:
+                secrets |= opened(Entry(kind, name, row["body"], row["sealed"]), self.vault)
+            except CannotOpen as error:
+                self.made.lost[f"{kind} {name}"] = str(error)
+                secrets[HEADERS] = None
+        elif row["sealed"]:
             try:
                 secrets["secret"] = self.vault.open(kind, name, row["sealed"]).reveal()
             except CannotOpen as error:
@@ -108,9 +115,6 @@ class Exporter:
                 secrets["secret"] = None
         line = {"kind": kind, "name": name, "body": body, "changed_at": row["changed_at"]}
         return {**line, **self._sealed(kind, name, secrets)}
-
-    def _hidden(self, body: Mapping[str, Any]) -> list[str]:
-        return list(secret_options(self.known.provider_kinds.get(str(body.get("kind", "")))))
 
     def _sealed(self, kind: str, name: str, secrets: Mapping[str, Any]) -> Line:
         """``needs`` names what is secret, ``sealed`` holds it where there is a passphrase and it could be opened."""

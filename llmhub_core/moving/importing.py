@@ -110,7 +110,7 @@ class Importer:
         if new and not self.dry_run:
             rows = [
                 {name: getattr(entry, name) for name in ("kind", "name", "body", "sealed", "revision", "changed_at")}
-                for entry in new
+                for entry in map(self.entries.at_rest, new)
             ]
             async with self.archive.intake() as intake:
                 report.added = await intake.add("configuration", rows)

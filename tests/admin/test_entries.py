@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 from browsers import CONFIG, Browser, MakeBrowser, people_of
+from houses import COMPLETION
 
 from llmhub_core.admin.api import ROOT
+from llmhub_core.contracts import Entry
+from llmhub_core.hub.vault import RootKey, Secret, Vault
+from llmhub_core.hub.vault.opening import new_key
+from llmhub_core.hub.vault.rotation import rotate
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import FakeUpstream, json_answer
 
@@ -292,6 +297,48 @@ async def test_a_key_is_tried_with_one_cheap_call(house: House, admin: Browser, 
     assert upstream.requests[-1].path == "/v1/chat/completions"
     assert (await audited(house))[1:3] == ("key.test", "far/k1")
     assert (await done(admin, "POST", "/keys/echo/main/test"))["works"] is True
+
+
+async def test_headers_of_a_provider_rest_sealed(house: House, admin: Browser, upstream: FakeUpstream) -> None:
+    table = {"name": "far", "kind": "openai_compatible", "base_url": upstream.url + "/v1", "models": ["small"]}
+    sent = await admin.ask("POST", ROOT + "/providers", json={**table, "headers": {"x-tenant": SECRET}})
+    made = await sent.json()
+    assert (sent.status, made["settings"]["headers"]) == (200, {"x-tenant": "***"}), made
+    await done(admin, "POST", "/keys", provider="far", name="k1", secret="sk-another-0123456789abcdef")
+    store = house.hub.store.configuration
+    assert store is not None
+
+    async def stored() -> Entry:
+        return next(each for each in (await store.entries())[1] if (each.kind, each.name) == ("provider", "far"))
+
+    assert (await stored()).sealed.startswith("lhv1.")
+    assert SECRET not in (await stored()).body
+    assert "headers" not in (await stored()).body
+    upstream.script(json_answer(COMPLETION))
+    assert (await call(house, admin, "far/small"))[0] == 200
+    assert upstream.requests[-1].headers["x-tenant"] == SECRET
+
+    await done(admin, "PATCH", "/providers/far", models=["small", "large"])
+    assert (await call(house, admin, "far/large"))[0] == 200
+    assert upstream.requests[-1].headers["x-tenant"] == SECRET
+    before = await stored()
+    await done(admin, "PATCH", "/providers/far", models=["small", "large"])
+    assert await stored() == before, "nothing changed, so nothing is sealed anew"
+    await done(admin, "POST", "/providers/far/disable")
+    await done(admin, "POST", "/providers/far/enable")
+    assert (await call(house, admin, "far/large"))[0] == 200
+    assert upstream.requests[-1].headers["x-tenant"] == SECRET
+
+    new = Vault([RootKey(Secret(new_key())), *house.hub.vault.keys])
+    moved = await rotate(new, store, lambda state: None)
+    assert (moved.lost, (await stored()).sealed.split(".")[1]) == ({}, new.keys[0].id)
+    # This hub does not know that key: it says so, and calls nobody without the header.
+    await done(admin, "POST", "/reload")
+    (item,) = [each for each in (await done(admin, "GET", "/providers"))["items"] if each["name"] == "far"]
+    assert "what is sealed in it cannot be opened: it was sealed with the root key" in item["problem"]
+    asked = len(upstream.requests)
+    await call(house, admin, "far/large")
+    assert len(upstream.requests) == asked
 
 
 # --- client tokens
