@@ -27,6 +27,7 @@ class Broken(Exception):
 class Cores:
     target: int
     load: int
+    shared: bool = False  # the target may use both
 
 
 def free_port() -> int:
@@ -136,7 +137,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=functools.partial(os.sched_setaffinity, 0, {cores.target}),
+                preexec_fn=functools.partial(os.sched_setaffinity, 0, {cores.target, *([cores.load] * cores.shared)}),
             )
 
     def ended(self) -> bool:

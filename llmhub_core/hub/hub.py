@@ -39,6 +39,7 @@ from llmhub_core.hub.leases import Leases
 from llmhub_core.hub.ledger import Ledger
 from llmhub_core.hub.pool import Mark, Pool, provider_of
 from llmhub_core.hub.pricing import Pricing
+from llmhub_core.hub.recount import recount
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.reloading import Reloaded, Reloading
 from llmhub_core.hub.retention import Retention
@@ -215,6 +216,8 @@ class Hub:
             self._gather()
             if self.worker.of > 1:
                 self._gathering = asyncio.create_task(self._keep_gathering())
+        if self.worker.is_chief:
+            await recount(self.catalog, self.tokens, self.ledger, self.store, self.quota)
         self.leases.start()
         await self.standings.start()
         await self.learning.start()
