@@ -21,6 +21,7 @@ from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
 CALLERS = 8
+LIFE = "x-life"
 ANSWERS = 12
 """Answered requests of each life before it is ended, at least."""
 
@@ -33,8 +34,8 @@ class Load:
         self.client, self.url, self.token = client, "", token
         self.heard: list[str] = []
         """Ids of requests of which the caller had the head of an answer."""
-        self.answered: dict[int, float] = {}
-        """When the provider was asked, by number."""
+        self.answered: dict[int, int] = {}
+        """In which life of the hub the provider was asked, by number; a hub says that by a header."""
         self._numbers = itertools.count(1)
         upstream.on(self._answer)
 
@@ -42,7 +43,7 @@ class Load:
         asked = request.json
         number = int(asked["messages"][0]["content"])
         assert number not in self.answered, "the provider was asked twice for one request"
-        self.answered[number] = time.time()
+        self.answered[number] = int(request.headers[LIFE])
         if asked.get("stream"):
             return sse_answer(STREAM, delay_first=0.002, delay=0.003)
         return json_answer(COMPLETION, delay_first=0.004)
@@ -87,8 +88,12 @@ class Load:
 async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
     token = mint()
     limits = "{ concurrency = 100, tpm = 100000000, budget = '1000 USD/day' }"
-    config = one_provider(upstream.url) + f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nlimits = {limits}\n'
-    (folder / "config.toml").write_text(config)
+    rest = f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nlimits = {limits}\n'
+
+    def config(life: int) -> str:
+        place = 'kind = "openai_compatible"\n'
+        return one_provider(upstream.url).replace(place, f'{place}headers = {{ {LIFE} = "{life}" }}\n') + rest
+
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ("--config", f"{folder}/config.toml", "--port", str(port), "--data-dir", f"{folder}/data")
@@ -97,13 +102,16 @@ async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
         load.url = f"http://127.0.0.1:{port}"
         callers = [asyncio.create_task(load.caller()) for _ in range(CALLERS)]
         with nursery(folder / "said") as hubs:
-            lives = [await load.live(hubs, arguments) for _ in range(kills)]
+            lives = []
+            for life in range(kills):
+                (folder / "config.toml").write_text(config(life))
+                lives.append(await load.live(hubs, arguments))
         for task in callers:
             task.cancel()
         for ended in await asyncio.gather(*callers, return_exceptions=True):
             assert isinstance(ended, asyncio.CancelledError), ended
 
-    async with House(config, folder=folder) as house:
+    async with House(config(kills), folder=folder) as house:
         await house.hub.ledger.flushed()
         records = await house.hub.store.latest(10**7)
         caller = house.hub.tokens.find(token)
@@ -123,9 +131,9 @@ def assert_once(load: Load, records: list[Record], lives: list[tuple[float, floa
     assert max(numbers.values()) == 1
     assert {record.outcome for record in records} <= {"served", "cancelled", "unknown", "failed"}
     # What was open when it was killed has no number any more, but one record for each, in the life that it had.
-    for began, ended in lives:
+    for life, (began, ended) in enumerate(lives):
         nameless = sum(began <= record.arrived_at <= ended and not record.client_request_id for record in records)
-        unnamed = sum(began <= at <= ended and number not in numbers for number, at in load.answered.items())
+        unnamed = sum(asked == life and number not in numbers for number, asked in load.answered.items())
         assert unnamed <= nameless <= unnamed + CALLERS
     assert len({record.id for record in records if not record.client_request_id}) <= CALLERS * len(lives)
 

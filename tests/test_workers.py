@@ -297,6 +297,28 @@ async def test_a_worker_that_cannot_start_ends_all_with_one_sentence(config: Pat
     assert str(failed.value).count("cannot be opened") == 1
 
 
+async def test_the_error_rate_is_that_of_all_workers(tmp_path: Path, upstream: FakeUpstream) -> None:
+    upstream.script(json_answer({"error": {"message": "broken"}}, status=500))
+    async with FakeUpstream() as receiver:
+        receiver.script(json_answer({}))
+        path = tmp_path / "config.toml"
+        path.write_text(
+            f'[storage]\nquota = "sqlite:///quota.db"\n[routing]\nbreaker_failures = 1000\n'
+            f'[alerts]\nevery = 0.2\nrules = ["error_rate"]\nerror_requests = 30\n'
+            f'[observers.webhook]\nurl = "{receiver.url}/hook"\nsecret = "whsec_{"MDEy" * 8}"\n'
+            + one_provider(upstream.url)
+        )
+        apart = aiohttp.TCPConnector(force_close=True)  # each on a connection of its own: some to either worker
+        async with (
+            Workers(path, tmp_path / "data", "--workers", "2") as hub,
+            aiohttp.ClientSession(connector=apart) as client,
+        ):
+            for _ in range(30):
+                assert (await ask(client, hub.url)).status >= 500
+            await until(lambda: receiver.requests)
+            assert "30 of 30 requests for fast failed" in receiver.requests[0].json["text"]
+
+
 # what needs no process
 
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -24,7 +24,7 @@ from llmhub_core.contracts.quota_store import Level
 from llmhub_core.hub.alert_rules import Finding, Sight, Watched, findings, watched_limits
 from llmhub_core.hub.courier import Courier
 from llmhub_core.hub.forecast import Trend
-from llmhub_core.hub.recent_errors import Counted, RecentErrors
+from llmhub_core.hub.recent_errors import Counted, RecentErrors, Told
 from llmhub_core.hub.settings import AlertSettings
 
 log = logging.getLogger("llmhub.alerts")
@@ -72,6 +72,8 @@ class Alerts:
         self.courier = Courier(observers, self._delivered)
         self.changed: Callable[[], None] = _nobody_else
         """Is told when an alert was opened or closed here, and that is kept."""
+        self.elsewhere: Callable[[], Awaitable[Sequence[Told]]] = _nobody_tells
+        """What other processes of this hub counted."""
         self.open: dict[Key, Alert] = {}
         self.mutes: list[Mute] = []
         self._since: dict[Key, float] = {}  # monotonic: since when a finding is held
@@ -126,6 +128,10 @@ class Alerts:
         if self._unproven:
             self._look_for_proof(batch)
 
+    def recent_errors(self) -> Told:
+        """For another process that looks."""
+        return self._errors.told()
+
     def _look_for_proof(self, batch: Sequence[Record]) -> None:
         places = self._hub.catalog.places
         for record in batch:
@@ -162,6 +168,7 @@ class Alerts:
         """Compare what the rules find with what is open."""
         await self._look_at_mutes()
         await self._look_at_levels()
+        await self._look_at_requests()
         were = set(self.open)
         found = {(each.rule, each.subject): each for each in findings(self._sight())}
         now = time.monotonic()
@@ -197,8 +204,15 @@ class Alerts:
                 self.mutes = list(await self._metadata.alerts.mutes(time.time()))
 
     def _sight(self) -> Sight:
-        self._recent = self._errors.by_route()
         return Sight(self._hub, self._settings, self._levels, self._recent)
+
+    async def _look_at_requests(self) -> None:
+        """Of this process and of all others."""
+        recent = self._errors.by_route()
+        for told in await self.elsewhere() if "error_rate" in self._settings.rules else ():
+            for route, counted in told.items():
+                recent.setdefault(route, Counted()).add(*counted)
+        self._recent = recent
 
     async def _look_at_levels(self) -> None:
         """Where the store does not answer, what it said last stands."""
@@ -397,6 +411,10 @@ class Alerts:
 
 def _nobody_else() -> None:
     """Of a hub that is one process."""
+
+
+async def _nobody_tells() -> Sequence[Told]:
+    return ()
 
 
 _ANY = Deployment("", "")

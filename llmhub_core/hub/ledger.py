@@ -9,8 +9,9 @@ the next start: an intent without a record becomes a record with outcome `unknow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -284,10 +285,10 @@ class Ledger:
 
     async def _ship_unread(self) -> None:
         for segment in [each for each in self._segments if each.unread]:
-            batches = _batches(segment.path)
-            while batch := await asyncio.to_thread(next, batches, None):
-                await self._store_batch(batch)
-                self._unread = max(0, self._unread - len(batch))
+            async with contextlib.aclosing(_read_ahead(_batches(segment.path))) as batches:
+                async for batch in batches:
+                    await self._store_batch(batch)
+                    self._unread = max(0, self._unread - len(batch))
             segment.unread, segment.shipped = False, True
         self._unread = 0
 
@@ -351,6 +352,17 @@ class Ledger:
         self._flush()
         if intents:
             log.warning("%d requests were open when the hub was killed; they are recorded as unknown", len(intents))
+
+
+async def _read_ahead(batches: Iterator[list[Record]]) -> AsyncGenerator[list[Record], None]:
+    """Each is read while the one before it is stored."""
+    reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
+    try:
+        while batch := await reading:
+            reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
+            yield batch
+    finally:
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _batches(path: Path) -> Iterator[list[Record]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmhub_core.contracts.exchange import Record
@@ -15,6 +15,10 @@ SLICES = 30
 """Steps of a window."""
 
 
+Told = Mapping[str, tuple[int, int, Mapping[str, int]]]
+"""What one process tells another: by route, as `Counted`."""
+
+
 @dataclass(slots=True)
 class Counted:
     """Requests of a route within the last while."""
@@ -22,6 +26,11 @@ class Counted:
     requests: int = 0
     failed: int = 0
     codes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, requests: int, failed: int, codes: Mapping[str, int]) -> None:
+        self.requests += requests
+        self.failed += failed
+        self.codes.update(codes)
 
 
 class RecentErrors:
@@ -56,8 +65,8 @@ class RecentErrors:
         recent: dict[str, Counted] = {}
         for _, counts in self._slices:
             for route, counted in counts.items():
-                whole = recent.setdefault(route, Counted())
-                whole.requests += counted.requests
-                whole.failed += counted.failed
-                whole.codes.update(counted.codes)
+                recent.setdefault(route, Counted()).add(counted.requests, counted.failed, counted.codes)
         return recent
+
+    def told(self) -> Told:
+        return {route: (each.requests, each.failed, each.codes) for route, each in self.by_route().items()}

@@ -14,6 +14,7 @@ from llmhub_core.contracts.candidate import Candidate, ProviderKey
 from llmhub_core.hub.courier import Report
 from llmhub_core.hub.fault_lab import Fault, told_of
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.recent_errors import Told
 from llmhub_core.hub.reloading import Reloaded
 
 LONG = 60.0
@@ -100,6 +101,8 @@ class Workers:
         answer("faults", lambda _: [told_of(fault) for fault in hub.fault_lab.faults])
         answer("alerts", lambda _: hub.alerts.refresh())
         answer("test alerts", self._test_alerts)
+        answer("recent errors", lambda _: hub.alerts.recent_errors())
+        hub.alerts.elsewhere = self._recent_errors
         hub.alerts.changed = lambda: hub.siblings.tell("alerts")
 
     async def catch_up(self) -> None:
@@ -177,6 +180,9 @@ class Workers:
     def _stop_fault(self, id: str) -> int:
         fault = self._hub.fault_lab.stop(id)
         return 0 if fault is None else fault.struck
+
+    async def _recent_errors(self) -> list[Told]:
+        return [told for _, told in await self._hub.siblings.ask("recent errors")]
 
     async def mutes_changed(self) -> None:
         await self._hub.siblings.ask("alerts")

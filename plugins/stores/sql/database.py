@@ -33,6 +33,9 @@ from llmhub_core.contracts import (
     UsageRow,
 )
 
+INSUFFICIENT_PRIVILEGE = "42501"
+"""PostgreSQL's code."""
+
 _WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
 
 
@@ -115,9 +118,11 @@ class Database(ABC):
             else:
                 await connection.run_sync(_create)
         except SQLAlchemyError as error:
+            may_not = getattr(getattr(error, "orig", None), "sqlstate", "") == INSUFFICIENT_PRIVILEGE
             raise StartError(
                 f"{self.shown} could not be brought to schema {REVISIONS[-1]!r} and is as it was"
                 f"{f' (a copy is at {copy})' if copy else ''}: {type(error).__name__}: {error}"
+                f"{'. Run llm-hub migrate as a role that may change the schema.' if may_not else ''}"
             ) from error
 
     # --- reading

@@ -98,7 +98,8 @@ class PostgresDatabase(Database):
         limits: dict[str, Any] = {"timeout": settings.timeout, "command_timeout": settings.timeout}
         pool: dict[str, Any] = {"pool_timeout": settings.timeout, "pool_pre_ping": True, "hide_parameters": True}
         engine = create_async_engine(url, connect_args=limits, pool_size=settings.pool_size, **pool)
-        patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
+        # Compiling a question takes longer than answering it.
+        patience = {"statement_timeout": str(int(settings.query_timeout * 1000)), "jit": "off"}
         reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": patience}
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
@@ -127,15 +128,19 @@ class PostgresDatabase(Database):
     async def _write(self, batch: Sequence[Record]) -> None:
         from asyncpg import UniqueViolationError
 
-        rows = [*map(row_of, batch)]
+        # Apart from the event loop, which has callers to serve; and the database works meanwhile.
+        rows = await asyncio.to_thread(lambda: [*map(row_of, batch)])
         try:
             async with self._transaction() as driver:
-                await driver.copy_records_to_table(records.name, records=rows, columns=COLUMNS)
-                await _add_to_sums(driver, batch)
+                copying = driver.copy_records_to_table(records.name, records=rows, columns=COLUMNS)
+                _, sums = await asyncio.gather(copying, asyncio.to_thread(_sums_of, batch))
+                for statement, arrays in sums:
+                    await driver.execute(statement, *arrays)
         except UniqueViolationError:  # some are there already; again, to see which
             async with self._transaction() as driver:
                 new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *zip(*rows, strict=True))}
-                await _add_to_sums(driver, [record for record in batch if record.id in new])
+                for statement, arrays in _sums_of([record for record in batch if record.id in new]):
+                    await driver.execute(statement, *arrays)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
@@ -161,10 +166,13 @@ class PostgresDatabase(Database):
             yield connection
 
 
-async def _add_to_sums(driver: Any, batch: Sequence[Record]) -> None:
-    for table, rows in summed(batch, time.time()):
-        if rows:
-            await driver.execute(_ADD_SUMS[table], *map(_array, zip(*rows, strict=True)))
+def _sums_of(batch: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """The statements that add a batch to the sums, each with its parameters."""
+    return [
+        (_ADD_SUMS[table], [*map(_array, zip(*rows, strict=True))])
+        for table, rows in summed(batch, time.time())
+        if rows
+    ]
 
 
 def _driver_url(url: str) -> URL:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmhub_plugins.stores.sql.database import Database
+from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
 from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from llmhub_plugins.stores.sql import SqliteSettings
 
 T = TypeVar("T")
+
+COPIED_AT_ONCE = 25_000
+"""Pages, a tenth of a gigabyte."""
 
 CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
@@ -202,8 +206,8 @@ def _copy(source: Path, target: Path) -> bool:
             return False
         partial.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(partial)) as copy:
-            original.backup(copy)
+        with closing(sqlite3.connect(partial)) as copy, step(f"copying {source.name} to {target.name}") as progress:
+            original.backup(copy, pages=COPIED_AT_ONCE, progress=lambda _, left, all: progress(1 - left / all), sleep=0)
     partial.replace(target)
     return True
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
@@ -24,10 +24,22 @@ a start that has nothing to migrate imports no Alembic."""
 log = logging.getLogger("llmhub.migrate")
 
 
+TELL_EVERY = 5.0
+"""Seconds between two words about how far a step is."""
+
+
 @contextmanager
-def step(what: str) -> Iterator[None]:
-    """Tells whoever waits for a migration what it does now and how long that took: a large database takes minutes."""
+def step(what: str) -> Iterator[Callable[[float], None]]:
+    """Tells whoever waits for a migration what it does now and how long that took: a large database takes minutes. A
+    step that knows how far it is, from 0 to 1, may say so as often as it likes."""
     log.info("%s …", what)
-    began = time.monotonic()
-    yield
+    began = told = time.monotonic()
+
+    def progress(share: float) -> None:
+        nonlocal told
+        if time.monotonic() >= told + TELL_EVERY:
+            told = time.monotonic()
+            log.info("%s: %.0f %%", what, 100 * share)
+
+    yield progress
     log.info("%s: done in %.1f s", what, time.monotonic() - began)
