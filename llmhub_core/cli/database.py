@@ -12,6 +12,7 @@ from typing import TypeVar
 from llmhub_core.cli.common import data_dir, fail, load_source
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.people import PeopleStore
+from llmhub_core.hub import moved
 from llmhub_core.hub.configuration import base_of
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.vault.opening import given_keys, open_vault
@@ -65,6 +66,7 @@ async def open_hub(config: Path | None, folder: Path | None) -> AsyncIterator[Hu
             await hub.store.migrate()
         elif not state.is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
+        await moved.mind(hub.store.configuration)
         yield hub
     finally:
         await hub.store.stop()

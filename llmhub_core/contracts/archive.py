@@ -92,11 +92,11 @@ class Archive(ABC):
         """Those of these records that are there."""
 
     @abstractmethod
-    async def newer(self, mark: int, limit: int) -> tuple[int, Sequence[Record]]:
-        """Records that came to be stored after `mark`, in that order, and the mark after them. LookupError if the
-        store cannot tell, or if its marks have been made anew since."""
+    async def newer(self, mark: int, limit: int, until: int | None = None) -> tuple[int, Sequence[Record]]:
+        """Records that came to be stored after `mark`, and no later than `until`, in that order; and the mark after
+        them. LookupError if the store cannot tell, or if its marks have been made anew since."""
 
     @abstractmethod
     async def sums(self) -> Mapping[str, int]:
-        """What two stores with the same contents agree on: sums over all usage by hour, the number of records, of rows
-        of each other part."""
+        """What two stores with the same contents agree on: ``usage …``, sums over all usage by hour, and the number of
+        records and of the rows of each part."""

@@ -18,6 +18,7 @@ from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import HealthChange, Observer
 from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import Amount, Hold, QuotaStore, Reservation
+from llmhub_core.hub import moved
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
 from llmhub_core.hub.build import (
@@ -195,6 +196,7 @@ class Hub:
                     "run: llm-hub migrate"
                 )
             await self.store.migrate()
+        await moved.mind(self.store.configuration, moved.PATIENCE)
         await self._open_vault(counts_in)
         await self.configuration.add_stored()
         await self._running.start(self.quota)

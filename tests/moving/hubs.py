@@ -92,7 +92,7 @@ def place(folder: Path, url: str = "", more: str = "") -> Place:
     folder.mkdir(exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)
     url = url or f"sqlite:///{folder}/data/llm-hub.db"
-    (folder / "hub.toml").write_text(f'[storage]\nmetadata = "{url}"\n{more}')
+    (folder / "hub.toml").write_text(f'[storage]\nmetadata = "{url}"\nkeep = 0\n{more}')
     return Place(folder, url)
 
 

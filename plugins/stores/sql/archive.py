@@ -42,10 +42,12 @@ class SqlArchive(Archive):
         async with self._engine.connect() as connection:
             return {*(await connection.execute(select(records.c.id).where(records.c.id.in_(wanted)))).scalars()}
 
-    async def newer(self, mark: int, limit: int) -> tuple[int, Sequence[Record]]:
+    async def newer(self, mark: int, limit: int, until: int | None = None) -> tuple[int, Sequence[Record]]:
         if self._engine.dialect.name == "postgresql":
             raise LookupError("PostgreSQL does not tell in which order records came to be stored")
         statement = select(ROWID, *_RECORD).where(mark < ROWID).order_by(ROWID).limit(limit)
+        if until is not None:
+            statement = statement.where(until >= ROWID)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(statement)).all()
             if not rows and await _newest(connection) < mark:
