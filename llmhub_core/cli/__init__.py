@@ -22,6 +22,7 @@ COMMANDS = {
     "migrate": "Bring the database to the schema of this version.",
     "export": "Write what lasts into a file.",
     "import": "Take what lasts out of a file that export wrote.",
+    "import-litellm": "Turn a config.yaml of LiteLLM into a configuration of this hub.",
     "move": "Carry everything from SQLite to PostgreSQL, while the hub serves.",
     "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",
     "doctor": "Say what is wrong, and what to do about it.",

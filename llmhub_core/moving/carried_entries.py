@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from llmhub_core.admin.entries import Entries, dumped
 from llmhub_core.admin.shelf import Shelf, body_of
+from llmhub_core.contracts.archive import Archive
 from llmhub_core.contracts.configuration import Entry
 from llmhub_core.hub.settings_entries import Id
 from llmhub_core.hub.tokens import KEYED
@@ -85,6 +86,8 @@ class CarriedEntries:
         return Entry(kind, name, dumped(body), sealed, changed_at=line.get("changed_at") or time.time())
 
     def _secrets(self, line: Line) -> dict[str, Any]:
+        if "secret" in line:  # of a file that has them in the open
+            return {"secret": line["secret"]}
         if self.opened_by is None or not line.get("sealed"):
             return {}
         found = json.loads(self.opened_by.open(line["kind"], line["name"], line["sealed"]).reveal())
@@ -113,3 +116,9 @@ class CarriedEntries:
     def _of_file(self, line: Line) -> bool:
         item = self.shelf.item(line["kind"], line["name"])
         return item is not None and item.from_file
+
+
+async def store_entries(archive: Archive, new: Sequence[Entry], report: PartReport) -> None:
+    """All of them or none."""
+    async with archive.intake() as intake:
+        report.added = await intake.add("configuration", [asdict(entry) for entry in new])

@@ -15,7 +15,7 @@ from llmhub_core.hub.tokens import KEYED
 from llmhub_core.hub.vault import Secret, Vault
 from llmhub_core.hub.vault.opening import FACT, STABLE
 from llmhub_core.moving import carried_rows
-from llmhub_core.moving.carried_entries import CarriedEntries
+from llmhub_core.moving.carried_entries import CarriedEntries, store_entries
 from llmhub_core.moving.copy_file import KINDS, Reader
 from llmhub_core.moving.exporting import fingerprint
 from llmhub_core.moving.passphrase import Sealing
@@ -108,12 +108,7 @@ class Importer:
         carried = CarriedEntries(self.entries, await self.entries.shelf(), self._opened_by, tokens_count, report)
         new: list[Entry] = await carried.sorted_out(self._all("entry"))
         if new and not self.dry_run:
-            rows = [
-                {name: getattr(entry, name) for name in ("kind", "name", "body", "sealed", "revision", "changed_at")}
-                for entry in map(self.entries.at_rest, new)
-            ]
-            async with self.archive.intake() as intake:
-                report.added = await intake.add("configuration", rows)
+            await store_entries(self.archive, [self.entries.at_rest(entry) for entry in new], report)
 
     async def _people(self) -> None:
         if not self._count("user", "admin_token"):

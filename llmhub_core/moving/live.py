@@ -160,7 +160,7 @@ class Mover:
 
     def _lock(self) -> int | None:
         try:
-            return take_database(self.source_url, alone=True)
+            return take_database(self.source_url, alone=True, counts_in="")
         except StartError:
             return None
 
