@@ -29,6 +29,8 @@ from llmhub_core.testing.records import NOON, a_record
 
 Database = Callable[[str], str]
 
+pytestmark = pytest.mark.timeout(240)  # each command finds its plugins and opens its database anew
+
 LASTING = ("alerts", "alert_mutes", "usage_hours", "usage_totals", "users", "admin_tokens", "records")
 
 
