@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmhub_core.contracts import Attempt, Record
+from llmhub_core.contracts.alerts import Alert
 from llmhub_core.contracts.candidate import CandidateStats, Limit
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
+from llmhub_core.contracts.people import AdminToken
 from llmhub_core.contracts.quota_store import Amount
+from llmhub_core.hub.fault_lab import Fault
 from llmhub_core.hub.hub import Hub
 
 DAY = 86_400.0
@@ -97,6 +100,12 @@ deployments = [{ provider = "openai", model = "text-embedding-3-small", input_pr
 """
 
 CONFIG = "\n".join((*PROVIDERS, ROUTES, *TOKENS))
+TROUBLED = f"""{CONFIG}
+[server]
+fault_lab = true
+[observers.webhook]
+url = "http://127.0.0.1:9/alerts"
+"""
 
 
 @dataclass(frozen=True)
@@ -224,6 +233,38 @@ async def fill(hub: Hub, per_day: float = 60, days: int = 60) -> list[Record]:
     await _spend(hub)
     _live(hub)
     return written
+
+
+async def trouble(hub: Hub) -> None:
+    """What else people can have to look at, in a hub that runs with TROUBLED: alerts that are over or muted, a failure
+    on purpose, tokens for scripts."""
+    now, alerts, people = time.time(), hub.store.alerts, hub.store.people
+    assert alerts is not None
+    assert people is not None
+    for number in range(3):
+        begun = now - (number + 1) * DAY / 3
+        await alerts.keep_alert(
+            Alert(
+                f"alr_{number}",
+                "provider_down",
+                "anthropic",
+                "error",
+                "No key of anthropic can be used.",
+                "See why each is out.",
+                "keys",
+                begun,
+                begun + 400,
+            )
+        )
+    await hub.alerts.mute("key_invalid", "key:openai/old-laptop", 8 * 3600, "owner")
+    fault = Fault("groq", "main", "", "rate_limited", 20.0, 5.0, now, now + 1800, "owner")
+    fault.struck = 17
+    hub.fault_lab.start(fault)
+    owner = await people.find_user("owner")
+    assert owner is not None
+    for number, (name, until) in enumerate((("nightly-backup", 0.0), ("grafana", now + 80 * DAY))):
+        digest = f"{number}" * 64
+        await people.add_admin_token(AdminToken(f"adm_{number}", name, digest, "Qw7e", "viewer", owner.id, now, until))
 
 
 async def _spend(hub: Hub) -> None:

@@ -55,9 +55,10 @@ async def chromium() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def busy() -> AsyncIterator[House]:
     """After a busy month. For all tests: look, and change nothing."""
-    async with House(busy_month.CONFIG) as house:
+    async with House(busy_month.TROUBLED) as house:
         await add_people(house)
         await busy_month.fill(house.hub)
+        await busy_month.trouble(house.hub)
         yield house
 
 

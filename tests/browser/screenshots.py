@@ -72,10 +72,13 @@ async def main(args: argparse.Namespace) -> None:
             args=["--no-sandbox"] if os.geteuid() == 0 else [],
         )
         for state in args.states.split(","):
-            async with House(busy_month.CONFIG if state == "filled" else EMPTY) as house:
+            filled = busy_month.CONFIG if args.folder is None else busy_month.TROUBLED
+            async with House(filled if state == "filled" else EMPTY) as house:
                 await add_people(house)
                 if state == "filled":
                     await busy_month.fill(house.hub, per_day=args.per_day)
+                    if args.folder is not None:
+                        await busy_month.trouble(house.hub)
                 await take(browser, house, folder, state, args)
         await browser.close()
 

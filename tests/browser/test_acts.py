@@ -85,7 +85,7 @@ async def test_a_cooldown_counts_down_and_is_lifted(visit: Visit, house: House) 
     house.hub.pool.note(stats, UpstreamLimited("slow", retry_after=40))
     ann = await visit(house, "admin")
     await ann.go("/keys")
-    left = ann.page.locator("[data-until]")
+    left = ann.page.locator("main [data-until]")
     first = int((await left.inner_text()).split()[0])
     await ann.page.wait_for_timeout(2200)
     assert int((await left.inner_text()).split()[0]) < first <= 40
