@@ -1,10 +1,11 @@
-"""Many provider keys at once: lines, CSV or JSON, with a word about each."""
+"""Many provider keys at once: lines, CSV, JSON or a file of variables, with a word about each."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,12 +16,15 @@ from llmhub_core.admin.shelf import mask
 from llmhub_core.contracts.configuration import ABSENT, Entry
 from llmhub_core.hub.vault import Secret
 
-Format = Literal["auto", "lines", "csv", "json"]
+Format = Literal["auto", "lines", "csv", "json", "env"]
 
 MOST_KEYS = 5000
 LIMITS = ("rpm", "rpd", "tpm", "tpd", "concurrency")
 NUMBERS = ("priority", "weight", *LIMITS)
 COLUMNS = ("name", "secret", "priority", "weight", "group", "models", "reset", *LIMITS)
+
+_VARIABLE = re.compile(r"(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*(\S.*)")
+"""A line of a file of variables. A secret that ends in = is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ def rows(text: str, format: Format) -> list[Row]:
         start = text.lstrip()
         first = start.partition("\n")[0].lower()
         format = "json" if start.startswith(("[", "{")) else "csv" if "," in first and "secret" in first else "lines"
-    found = list({"lines": _lines, "csv": _csv, "json": _json}[format](text))
+        if format == "lines" and all(_VARIABLE.fullmatch(line) for _, line in _said(text)):
+            format = "env"
+    found = list({"lines": _lines, "csv": _csv, "json": _json, "env": _env}[format](text))
     if not found:
         raise unusable("There is no key in it.", "Send one key a line, or CSV with a column secret, or a JSON array.")
     if len(found) > MOST_KEYS:
@@ -57,11 +63,29 @@ def rows(text: str, format: Format) -> list[Row]:
     return found
 
 
-def _lines(text: str) -> Iterator[Row]:
+def _said(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that say something, with their number."""
     for number, line in enumerate(text.splitlines(), 1):
-        secret = line.strip()
-        if secret and not secret.startswith("#"):
-            yield Row(number, {"secret": secret})
+        if (said := line.strip()) and not said.startswith("#"):
+            yield number, said
+
+
+def _lines(text: str) -> Iterator[Row]:
+    for number, secret in _said(text):
+        yield Row(number, {"secret": secret})
+
+
+def _env(text: str) -> Iterator[Row]:
+    """Each key is called as its variable: OPENAI_API_KEY_2 is openai-api-key-2."""
+    for number, line in _said(text):
+        found = _VARIABLE.fullmatch(line)
+        if found is None:
+            yield Row(number, {}, "is not NAME=secret")
+            continue
+        name, value = found[1].lower().replace("_", "-").strip("-"), found[2].strip()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        secret = value[1:-1] if quoted else value.partition(" #")[0].rstrip()
+        yield Row(number, {"name": name, "secret": secret})
 
 
 def _csv(text: str) -> Iterator[Row]:

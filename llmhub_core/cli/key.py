@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -20,6 +21,9 @@ from llmhub_core.cli.entry import (
     show,
     table_of,
 )
+
+if TYPE_CHECKING:
+    from llmhub_core.admin.key_import import Imported
 
 
 @click.group("key")
@@ -64,7 +68,7 @@ def import_keys(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Add many keys of PROVIDER: a secret a line, CSV with a column secret, or a JSON array."""
+    """Add many keys of PROVIDER: a secret a line, NAME=secret lines, CSV with a column secret, or a JSON array."""
     from llmhub_core.admin import key_import
 
     text = file.read()
@@ -81,8 +85,17 @@ def import_keys(
         for each in told:
             why = f": {each.why}" if each.why else ""
             click.echo(f"line {each.line}: {each.name} {each.hint} {each.result}{why}")
+        click.echo(_summed(told))
+        if dry_run:
+            click.echo("Nothing was written; run it without --dry-run to do this.")
     if any(each.result == "refused" for each in told):
         raise click.exceptions.Exit(1)
+
+
+def _summed(told: Sequence[Imported]) -> str:
+    words = {"added": "added", "duplicate": "here already", "refused": "refused"}
+    counts = {word: sum(each.result == result for each in told) for result, word in words.items()}
+    return "keys: " + ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
 @command.command("test")

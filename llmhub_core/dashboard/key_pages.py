@@ -15,7 +15,13 @@ from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, on
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
 
-FORMATS = (("auto", "find out"), ("lines", "a secret a line"), ("csv", "CSV"), ("json", "JSON"))
+FORMATS = (
+    ("auto", "find out"),
+    ("lines", "a secret a line"),
+    ("csv", "CSV"),
+    ("json", "JSON"),
+    ("env", "a file of variables"),
+)
 
 
 async def keys(visit: Visit) -> web.Response:
@@ -63,7 +69,7 @@ async def import_keys(visit: Visit) -> web.Response:
         sent = entry_acts.KeysImport(
             provider=visit.text("provider"),
             text=visit.text("text"),
-            format=format if format in ("lines", "csv", "json") else "auto",  # type: ignore[arg-type]
+            format=format if format in ("lines", "csv", "json", "env") else "auto",  # type: ignore[arg-type]
             prefix=visit.text("prefix").strip() or "key",
             dry_run=visit.text("act") == "try",
         )

@@ -268,6 +268,12 @@ async def test_keys_come_as_csv_and_json(admin: Browser) -> None:
     assert [(each["name"], each["result"]) for each in told["items"]] == [
         ("j-1", "added"), ("five", "added"), ("j-2", "refused"), ("six", "refused"), ("j-2", "refused")
     ]  # fmt: skip
+    text = "# from .env\nexport ECHO_KEY_7='sk-env 7'\nECHO_KEY_8 = sk-env-8 # the other\n"
+    told = await done(admin, "POST", "/keys/import", provider="echo", text=text)
+    assert [(each["line"], each["name"], each["result"]) for each in told["items"]] == [
+        (2, "echo-key-7", "added"), (3, "echo-key-8", "added")]  # fmt: skip
+    told = await done(admin, "POST", "/keys/import", provider="echo", text="K=sk-env-8\nnothing\n", format="env")
+    assert [each["result"] for each in told["items"]] == ["duplicate", "refused"]
     for wrong in ("[", "{}", "", "name,secret,colour\n"):
         assert (await refused(admin, "POST", "/keys/import", 400, provider="echo", text=wrong))[0] == "invalid_request"
     assert (await refused(admin, "POST", "/keys/import", 404, provider="nobody", text="x"))[0] == "not_found"
