@@ -12,13 +12,12 @@ from aiohttp import web
 from llmhub_core.admin import events
 from llmhub_core.admin.api import add_api
 from llmhub_core.admin.control import Control
-from llmhub_core.contracts.exchange import Plan
 from llmhub_core.dashboard.pages import add_pages
-from llmhub_core.gateway.discovery import list_models
+from llmhub_core.gateway.dry_run import dry_run
 from llmhub_core.gateway.paths import PLACE, add_gateway, bar_if_sealed, write_error
 from llmhub_core.gateway.reviving import keep_reviving
-from llmhub_core.gateway.route import plan_route
 from llmhub_core.gateway.server import Runner
+from llmhub_core.hub.dry_run import Asked, DryRun
 from llmhub_core.hub.hub import Hub
 
 CONTROL = web.AppKey("control", Control)
@@ -31,15 +30,9 @@ def make_app(hub: Hub) -> web.Application:
     add_gateway(app, hub)
     place = app[PLACE]
 
-    async def explain(model: str, dialect: str) -> Plan:
+    async def explain(asked: Asked) -> DryRun:
         """The control plane may not know how the gateway plans, so it is lent this."""
-        route = hub.catalog.find(model)
-        if route is None:
-            await list_models(hub, place.upstream)
-            route = hub.catalog.find(model)
-        if route is None:
-            raise hub.catalog.unknown(model)
-        return plan_route(route, hub, hub.dialects[dialect], turn=route.turn)
+        return await dry_run(hub, asked, place.upstream)
 
     control = app[CONTROL] = Control(hub, explain, place.upstream.fetch)
     events.prepare(app, control)

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from houses import CHAT, COMPLETION, MESSAGE, ask, provider, route
 
+from llmhub_core.admin import entry_lists
 from llmhub_core.contracts import Usage, warm_first
 from llmhub_core.hub.affinity import KEPT, MISSES, MOST, Affinity
 from llmhub_core.testing.house import House
@@ -86,6 +87,14 @@ async def test_the_cache_is_met_where_a_conversation_stays(
         }
         assert counted["llmhub_key_input_tokens_total"] == provider_side.input
         assert counted["llmhub_key_cached_tokens_total"] == provider_side.cached
+        (view,) = await entry_lists.routes(hub.control)
+        if affinity == "none":
+            assert view.affinity is None
+        else:
+            assert view.affinity is not None
+            told = view.affinity
+            assert (told.input_tokens, told.cached_tokens) == (provider_side.input, provider_side.cached)
+            assert (told.followed, told.kept, told.hit_rate) == (18, 18, rate)
 
 
 async def test_a_key_that_rests_is_left_and_its_successor_kept(

@@ -265,6 +265,29 @@ def test_explain_in_json(tmp_path: Path) -> None:
     }
 
 
+def test_explain_of_a_request_shows_what_gets_lost_and_what_it_takes(tmp_path: Path) -> None:
+    claude = '[[providers]]\nname = "claude"\nkind = "anthropic"\n'
+    claude += 'keys = [{ name = "k", secret = "s", limits = { tpm = 9000 } }]\n'
+    path = config(tmp_path, claude + route("fast", "claude/claude-haiku-4-5"))
+    body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], "logit_bias": {"1": 1}, "max_tokens": 100}
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(body))
+    shown = run("explain", "--request", str(file), "--config", path).stdout
+    assert "adapted: logit_bias=dropped" in shown
+    assert "of 9,000 tokens in 60 s" in shown
+    found = json.loads(run("explain", "--request", str(file), "--config", path, "--json").stdout)
+    assert 100 < found["tokens"] < 200
+    assert found["lost"] == {"claude/claude-haiku-4-5#k": ["logit_bias=dropped"]}
+    message = {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    file.write_text(json.dumps(message))
+    same = run("explain", "--request", str(file), "--dialect", "anthropic", "--config", path)
+    assert "adapted" not in same.stdout
+    file.write_text("{}")
+    assert run("explain", "fast", "--request", str(file), "--config", path).exit_code == 1
+    assert run("explain", "--config", path).exit_code == 2
+    assert run("explain", "fast", "--dialect", "latin", "--config", path).exit_code == 2
+
+
 def test_explain_of_a_name_that_leads_nowhere(tmp_path: Path) -> None:
     result = run("explain", "nope", "--config", two_keys(tmp_path))
     assert (result.exit_code, result.stdout) == (1, "")

@@ -92,7 +92,7 @@ async def explain(visit: Visit, asked: setting.ExplainAsked) -> ExplainView:
 
 
 async def dry_run(visit: Visit, asked: Nothing) -> ExplainView:
-    return await setting.explain(visit.control, taken(visit.sent, setting.ExplainAsked))
+    return await setting.explain(visit.control, taken(visit.sent, setting.DryRunAsked))
 
 
 async def plugins(visit: Visit, asked: ListAsked) -> Page[PluginView]:
@@ -130,7 +130,8 @@ ENDPOINTS = (
     Endpoint("GET", "/explain", "viewer", explain, ExplainView, "Where a request would go.", setting.ExplainAsked),
     Endpoint(
         "POST", "/explain", "viewer", dry_run, ExplainView,
-        "Where a request would go: a dry run that takes no turn.", sent=setting.ExplainAsked,
+        "Where a request would go, what would get lost and which limits it would meet: nothing is sent.",
+        sent=setting.DryRunAsked, most=setting.MOST_TRIED,
     ),
     Endpoint("GET", "/plugins", "viewer", plugins, Page[PluginView], "What is loaded, and what is not.", ListAsked),
     Endpoint("GET", "/settings", "admin", settings, Page[SettingView], "Every setting in force.", ListAsked),

@@ -14,9 +14,9 @@ from llmhub_core.admin import throttle
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.sessions import Sessions
-from llmhub_core.contracts.exchange import Plan
 from llmhub_core.contracts.people import PeopleStore
 from llmhub_core.contracts.provider import Fetch
+from llmhub_core.hub.dry_run import Asked, DryRun
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.workers import Workers
 
@@ -26,8 +26,8 @@ OWNER = "LLMHUB_OWNER"
 OWNER_PASSWORD = "LLMHUB_OWNER_PASSWORD"  # noqa: S105 — the name of a variable
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
-Explain = Callable[[str, str], Awaitable[Plan]]
-"""The plan for a model's name and a dialect's, without taking a turn; HubError if there is none."""
+Explain = Callable[[Asked], Awaitable[DryRun]]
+"""What would become of a request, without taking a turn; HubError if it would be refused before anybody is chosen."""
 
 
 class Control:

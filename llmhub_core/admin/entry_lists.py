@@ -11,8 +11,9 @@ from llmhub_core.admin import limits, live
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import Denied, not_found
 from llmhub_core.admin.shelf import Item, Shelf
-from llmhub_core.admin.views import KeyEntryView, ProviderEntryView, RouteEntryView, TokenEntryView
+from llmhub_core.admin.views import AffinityView, KeyEntryView, ProviderEntryView, RouteEntryView, TokenEntryView
 from llmhub_core.contracts.configuration import EntryKind
+from llmhub_core.hub.affinity import Measured
 
 
 def shelf_of(control: Control) -> Shelf:
@@ -87,13 +88,27 @@ def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
 
 async def routes(control: Control) -> list[RouteEntryView]:
     running = control.hub.catalog.routes
+    measured = (await control.workers.standing()).affinity
     found = []
     for item in shelf_of(control).items("route"):
         route = running.get(item.name)
         candidates = [] if route is None else [stats.candidate.label for stats in route.standing]
         strategy = str(item.table.get("strategy", "priority"))
-        found.append(RouteEntryView(**_facts(item), strategy=strategy, candidates=candidates))
+        affinity = None if route is None or not route.affinity else affinity_view(measured.get(item.name))
+        found.append(RouteEntryView(**_facts(item), strategy=strategy, candidates=candidates, affinity=affinity))
     return found
+
+
+def affinity_view(measured: Measured | None) -> AffinityView:
+    known = measured or Measured()
+    rate = known.cached_tokens / known.input_tokens if known.input_tokens else None
+    return AffinityView(
+        followed=known.followed,
+        kept=known.kept,
+        input_tokens=known.input_tokens,
+        cached_tokens=known.cached_tokens,
+        hit_rate=rate,
+    )
 
 
 async def tokens(control: Control) -> list[TokenEntryView]:

@@ -6,57 +6,94 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from llmhub_core.admin.calls import Asked
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.shelf import body_of, is_switch
-from llmhub_core.admin.views import CandidateView, ExplainView, LeftOut, PluginView, SettingView
+from llmhub_core.admin.views import CandidateView, ExplainView, FitView, LeftOut, PluginView, SettingView
 from llmhub_core.contracts.configuration import Entry
+from llmhub_core.hub import dry_run
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.settings_entries import Id
 from llmhub_core.hub.settings_origins import Origin, Origins
 from llmhub_core.hub.settings_words import KeyPath
 
+MOST_TRIED = 4 * 1024 * 1024
+"""Bytes of a request that is tried."""
+
 
 class ExplainAsked(Asked, kw_only=True):
-    """`token` is the name of a client token: whether its holder may ask for the model at all."""
+    """`token` is the name of a client token: whether its holder may ask for the model at all, and within its limits."""
 
     model: str
     dialect: str = "openai_chat"
     token: str = ""
 
 
-async def explain(control: Control, asked: ExplainAsked) -> ExplainView:
-    dialects = control.hub.dialects
+class DryRunAsked(Asked, kw_only=True):
+    """As above, of a `request` in that dialect: its body, as JSON. Where that names the model, `model` may be left
+    out."""
+
+    model: str = ""
+    dialect: str = "openai_chat"
+    token: str = ""
+    request: dict[str, Any] | None = None
+
+
+async def explain(control: Control, asked: ExplainAsked | DryRunAsked) -> ExplainView:
+    dialects, caller = control.hub.dialects, None
     if asked.token:
         caller = next((each for each in control.hub.tokens.callers if each.name == asked.token), None)
         if caller is None:
             raise not_found("client token of that name")
-        if not caller.may_use(asked.model):
-            raise Denied(
-                403, "model_not_allowed", f"The token {asked.token} may not use the model {asked.model[:64]}.",
-                f"It may use: {', '.join(caller.models)}.",
-            )  # fmt: skip
     if asked.dialect not in dialects:
         raise unusable("There is no dialect of that name.", f"Choose from {', '.join(dialects)}.")
-    plan = await control.explain(asked.model, asked.dialect)
+    request = asked.request if isinstance(asked, DryRunAsked) else None
+    if not (asked.model or request is not None):
+        raise unusable("There is no model to ask for.", "Give a model, or a request that names one.", "model")
+    body = b"" if request is None else msgspec.json.encode(request)
+    run = await control.explain(dry_run.Asked(asked.model, asked.dialect, body, caller))
+    if caller is not None and not caller.may_use(run.model):
+        raise Denied(
+            403, "model_not_allowed", f"The token {asked.token} may not use the model {run.model[:64]}.",
+            f"It may use: {', '.join(caller.models)}.",
+        )  # fmt: skip
+    return _explained(control, asked.dialect, run)
+
+
+def _explained(control: Control, dialect: str, run: dry_run.DryRun) -> ExplainView:
     return ExplainView(
-        model=asked.model,
-        dialect=asked.dialect,
-        route=plan.route,
-        strategy=plan.strategy,
+        model=run.model,
+        dialect=dialect,
+        route=run.plan.route,
+        strategy=run.plan.strategy,
         attempts=control.hub.settings.routing.attempts,
         candidates=[
             CandidateView(
-                candidate=stats.candidate.label,
-                priority=stats.candidate.deployment.priority,
-                key_priority=stats.candidate.key.priority,
-                weight=stats.candidate.deployment.weight * stats.candidate.key.weight,
+                candidate=look.stats.candidate.label,
+                priority=look.stats.candidate.deployment.priority,
+                key_priority=look.stats.candidate.key.priority,
+                weight=look.stats.candidate.deployment.weight * look.stats.candidate.key.weight,
+                lost=list(look.lost),
+                limits=[_fit(each) for each in look.limits],
             )
-            for stats in plan.candidates
+            for look in run.looks
         ],
-        left_out=[LeftOut(candidate=label, why=why) for label, why in plan.left_out],
+        left_out=[LeftOut(candidate=label, why=why) for label, why in run.plan.left_out],
+        tokens=None if run.estimate is None else run.estimate.tokens,
+        caller_limits=[_fit(each) for each in run.caller_limits],
+        warm=run.plan.warm,
     )
+
+
+def _fit(fit: dry_run.Fit) -> FitView:
+    limit = fit.limit
+    return FitView(
+        id=limit.id, kind=limit.kind, window=limit.window, amount=limit.amount, needs=fit.needs, left=fit.left,
+        resets_in=fit.resets_in, fits=fit.fits,
+    )  # fmt: skip
 
 
 def plugins(control: Control) -> list[PluginView]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from llmhub_core.admin import entry_lists, live, setting
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
-from llmhub_core.admin.views import DeploymentView
+from llmhub_core.admin.views import AffinityView, DeploymentView
 from llmhub_core.contracts.candidate import Deployment
-from llmhub_core.contracts.errors import HubError
+from llmhub_core.contracts.errors import BadRequest, HubError
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
 from llmhub_core.dashboard.render import render
@@ -41,6 +43,7 @@ class RouteLine:
     targets: tuple[Target, ...]
     fallbacks: tuple[str, ...]
     fallbacks_on: dict[str, tuple[str, ...]]
+    affinity: AffinityView | None = None
 
     @property
     def state(self) -> str:
@@ -49,27 +52,45 @@ class RouteLine:
 
 
 async def routes(visit: Visit) -> web.Response:
-    hub, query = visit.control.hub, visit.request.query
+    query = visit.request.query
     if "add" in query and visit.may("admin"):
         return await new(visit, NOTHING_SENT)
+    return await _routes(visit, query.get("model", "").strip(), query.get("dialect", "openai_chat"), "")
+
+
+async def dry_run(visit: Visit) -> web.Response:
+    # Sent and not asked for: what people say to models has no place in addresses.
+    return await _routes(visit, visit.text("model").strip(), visit.text("dialect"), visit.text("request").strip())
+
+
+async def _routes(visit: Visit, asked: str, dialect: str, request: str) -> web.Response:
+    hub = visit.control.hub
     health = await live.health(visit.control)
     standing = [each for provider in health.providers for each in provider.deployments]
     plan, form = None, NOTHING_SENT
-    asked, dialect = query.get("model", "").strip(), query.get("dialect", "openai_chat")
-    if asked:
+    if asked or request:
         try:
-            plan = await setting.explain(visit.control, setting.ExplainAsked(model=asked, dialect=dialect))
+            body = msgspec.json.decode(request, type=dict[str, Any]) if request else None
+            plan = await setting.explain(visit.control, setting.DryRunAsked(model=asked, dialect=dialect, request=body))
+        except msgspec.MsgspecError:
+            form = Form({}, Denied(400, "invalid_body", "This is no JSON object.", field="request"))
+        except BadRequest as error:
+            where = f" ({error.param})" if error.param else ""
+            form = Form({}, Denied(400, error.code, error.message + where, field="request"))
         except HubError as error:
             form = Form({}, Denied(200, error.code, error.message, field="model"))
         except Denied as denied:
             form = Form({}, denied)
+    entries = await entry_lists.routes(visit.control)
+    affinities = {view.name: view.affinity for view in entries}
     facts = {
-        "routes": [_route(route, standing) for route in hub.catalog.routes.values()],
-        "stranded": [view for view in await entry_lists.routes(visit.control) if view.name not in hub.catalog.routes],
+        "routes": [_route(route, standing, affinities.get(route.model)) for route in hub.catalog.routes.values()],
+        "stranded": [view for view in entries if view.name not in hub.catalog.routes],
         "names": names(visit),
         "dialects": [(name, name) for name in hub.dialects],
         "asked": asked,
         "dialect": dialect,
+        "request": request,
         "plan": plan,
         "form": form,
         "said": done(visit),
@@ -77,7 +98,7 @@ async def routes(visit: Visit) -> web.Response:
     return render(visit, "routes.html", facts, form.status)
 
 
-def _route(route: Route, standing: Iterable[DeploymentView]) -> RouteLine:
+def _route(route: Route, standing: Iterable[DeploymentView], affinity: AffinityView | None) -> RouteLine:
     deployments = list(dict.fromkeys(stats.candidate.deployment for stats in route.standing))
     keys = Counter(stats.candidate.deployment for stats in route.standing)
     usable = Counter((each.provider, each.model) for each in standing if each.state == "active")
@@ -85,7 +106,8 @@ def _route(route: Route, standing: Iterable[DeploymentView]) -> RouteLine:
         (Target(each, min(usable[each.provider, each.model], keys[each]), keys[each]) for each in deployments),
         key=lambda target: (target.deployment.priority, -target.deployment.weight),
     )
-    return RouteLine(route.model, route.strategy.name, tuple(targets), route.fallbacks, dict(route.fallbacks_on))
+    others = dict(route.fallbacks_on)
+    return RouteLine(route.model, route.strategy.name, tuple(targets), route.fallbacks, others, affinity)
 
 
 def _choices(visit: Visit, form: Form) -> dict[str, object]:
@@ -116,6 +138,7 @@ async def route(visit: Visit, form: Form) -> web.Response:
 
 PAGES = (
     Page("GET", "/routes", "viewer", routes),
+    Page("POST", "/dry-run", "viewer", dry_run, setting.MOST_TRIED),
     adding("route", new),
     *acts("route", route),
 )

@@ -33,14 +33,13 @@ from llmhub_core.gateway.continuation import Continuation
 from llmhub_core.gateway.hedging import Race, tempo
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
+from llmhub_core.gateway.losses import lossless_first
 from llmhub_core.gateway.meter import give_back, reserve, soon
-from llmhub_core.gateway.passage import encoded_for
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, leave_out
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.gateway.verdict import verdict
 from llmhub_core.gateway.waiting import patience, wait_and_walk, waits_in_line
-from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.waiting import Ticket
 
@@ -126,7 +125,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
     """`ticket` is the place in line of a request that waited: it is left as soon as a candidate has room."""
     plan, attempts = exchange.plan, exchange.attempts
     if len(plan.candidates) > 1:
-        plan.candidates = _lossless_first(exchange, hub)
+        plan.candidates = lossless_first(exchange, hub)
     candidates = plan.candidates  # grows while it is walked, if a refusal leads to other routes
     failures: list[HubError] = []
     place = 0
@@ -191,7 +190,8 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
             if exchange.retried and attempts[-1].reason == "ok":
                 hub.retries.give_back(plan.route)
             if plan.affinity and exchange.served_by is not None:
-                hub.affinity.note(plan.affinity, exchange.served_by.candidate.label, exchange.usage)
+                label = exchange.served_by.candidate.label
+                hub.affinity.note(plan.affinity, label, exchange.usage, route=plan.route)
             return reply
     raise verdict(exchange.plan, hub, failures)
 
@@ -259,39 +259,6 @@ def _may_retry(exchange: Exchange, hub: Hub, place: int) -> bool:
         return True
     plan.left_out.append((plan.candidates[place].candidate.label, "retry budget: too many attempts failed of late"))
     return False
-
-
-def _lossless_first(exchange: Exchange, hub: Hub) -> list[CandidateStats]:
-    """The plan's order; but if the first candidate's wire format cannot say everything that is asked, then one of
-    equal priority that can comes before it."""
-    candidates = exchange.plan.candidates
-    if len(candidates) < 2 or not _loses(exchange, hub, candidates[0]):
-        return candidates
-    priority = _priority(candidates[0])
-    for place, stats in enumerate(candidates):
-        if _priority(stats) != priority:
-            break
-        if place and not _loses(exchange, hub, stats):
-            why = "loss: its wire format cannot say all that is asked, so another one is asked first"
-            exchange.plan.left_out.append((candidates[0].candidate.label, why))
-            return [stats, *candidates[:place], *candidates[place + 1 :]]
-    return candidates
-
-
-def _priority(stats: CandidateStats) -> tuple[int, int]:
-    return stats.candidate.deployment.priority, stats.candidate.key.priority
-
-
-def _loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
-    standing: Standing = stats  # type: ignore[assignment]  # as all in a plan
-    deployment = standing.candidate.deployment
-    target = hub.target(exchange.dialect, standing.place)
-    if target is None or target is exchange.dialect:
-        return False
-    try:
-        return bool(encoded_for(target, exchange.request, deployment.model).adapted)
-    except BadRequest:
-        return True
 
 
 def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached) -> None:

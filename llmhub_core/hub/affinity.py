@@ -29,11 +29,30 @@ class _Warm:
     misses: int = 0
 
 
+@dataclass(slots=True)
+class Measured:
+    """What came of affinity on a route: `followed` answers to conversations that were known, `kept` of them given by
+    who had served the conversation before; tokens of all answers whose provider told them."""
+
+    followed: int = 0
+    kept: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+
+    def add(self, followed: int, kept: int, input_tokens: int, cached_tokens: int) -> None:
+        self.followed += followed
+        self.kept += kept
+        self.input_tokens += input_tokens
+        self.cached_tokens += cached_tokens
+
+
 class Affinity:
     """Least recently used goes first. Belongs to one process; several learn each for itself."""
 
     def __init__(self) -> None:
         self._warm: OrderedDict[str, _Warm] = OrderedDict()
+        self.measured: dict[str, Measured] = {}
+        """By route, since the start of this process."""
 
     def __len__(self) -> int:
         return len(self._warm)
@@ -47,10 +66,11 @@ class Affinity:
             return ""
         return entry.label
 
-    def note(self, key: str, label: str, usage: Usage | None, now: float | None = None) -> None:
+    def note(self, key: str, label: str, usage: Usage | None, now: float | None = None, route: str = "") -> None:
         """An answer of the candidate `label`, with what it used."""
         now = time.monotonic() if now is None else now
         entry = self._warm.pop(key, None)
+        self._measure(route, label, entry if entry is not None and now - entry.at <= KEPT else None, usage)
         if entry is None or now - entry.at > KEPT:
             entry = _Warm(label, now)
             if len(self._warm) >= MOST:
@@ -59,3 +79,11 @@ class Affinity:
             entry.misses = 0 if usage.cached_tokens else entry.misses + 1
         entry.label, entry.at = label, now
         self._warm[key] = entry
+
+    def _measure(self, route: str, label: str, known: _Warm | None, usage: Usage | None) -> None:
+        measured = self.measured.get(route)
+        if measured is None:
+            measured = self.measured[route] = Measured()
+        told = usage if usage is not None and not usage.estimated else Usage()
+        kept = known is not None and known.label == label
+        measured.add(int(known is not None), int(kept), told.input_tokens, told.cached_tokens)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from llmhub_core.contracts.candidate import Candidate, ProviderKey
+from llmhub_core.hub.affinity import Measured
 from llmhub_core.hub.courier import Report
 from llmhub_core.hub.fault_lab import Fault, told_of
 from llmhub_core.hub.hub import Hub
@@ -60,7 +61,8 @@ class Outage:
 @dataclass(slots=True)
 class Standing:
     """What the workers know together. `tallies` are of candidates that were ever tried, `outages` by provider and model
-    ("" for the provider as a whole), `struck` by a fault's id; `broken` is why a journal cannot be written."""
+    ("" for the provider as a whole), `struck` by a fault's id, `affinity` by route; `broken` is why a journal
+    cannot be written."""
 
     in_flight: int = 0
     waiting: int = 0
@@ -68,6 +70,7 @@ class Standing:
     tallies: dict[Identity, Tally] = field(default_factory=dict)
     outages: dict[tuple[str, str], Outage] = field(default_factory=dict)
     struck: dict[str, int] = field(default_factory=dict)
+    affinity: dict[str, Measured] = field(default_factory=dict)
     channels: list[Report] = field(default_factory=list)
 
     def add(self, told: dict[str, Any]) -> None:
@@ -81,6 +84,8 @@ class Standing:
             known = self.outages.get((provider, model))
             if known is None or until > known.until:
                 self.outages[provider, model] = Outage(until, since, reason)
+        for route, numbers in told["affinity"].items():
+            self.affinity.setdefault(route, Measured()).add(*numbers)
         for id, struck in told["struck"].items():
             self.struck[id] = self.struck.get(id, 0) + struck
         self.channels += (Report(**each) for each in told["channels"])
@@ -132,6 +137,7 @@ class Workers:
                 if stats.picks
             ],
             "outages": [(*place, until, breaker.since, breaker.reason) for place, until, breaker in hub.health.open()],
+            "affinity": {route: astuple(measured) for route, measured in hub.affinity.measured.items()},
             "struck": {fault.id: fault.struck for fault in hub.fault_lab.faults},
             "channels": [asdict(each) for each in hub.alerts.courier.reports()] if hub.worker.is_chief else [],
         }

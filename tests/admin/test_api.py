@@ -339,6 +339,80 @@ async def test_explaining_takes_no_turn_and_knows_its_words(house: House, browse
     assert "Choose from" in (await got(ann, "/explain?model=fast&dialect=latin", 400))["error"]["advice"]
 
 
+LOSSY = """
+[[providers]]
+name = "claude"
+kind = "anthropic"
+keys = [{ name = "k", secret = "sk-a", limits = { tpm = 5000 } }]
+[[providers]]
+name = "local"
+kind = "openai_compatible"
+base_url = "http://127.0.0.1:9/v1"
+keys = [{ name = "small", secret = "", priority = 2, limits = { tpm = 100 } }, { name = "k", secret = "" }]
+[[routes]]
+model = "mixed"
+affinity = "session"
+deployments = [{ provider = "claude", model = "claude-haiku-4-5" }, { provider = "local", model = "m" }]
+[[tokens]]
+name = "narrow"
+hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+models = ["mixed"]
+limits = { rpm = 60 }
+"""
+
+
+async def test_explaining_a_request_shows_its_losses_its_tokens_and_its_limits(browser: MakeBrowser) -> None:
+    async with House(LOSSY) as house:
+        accounts = Accounts(people_of(house))
+        await accounts.add("viewer", "viewer", PASSWORD)
+        accounts.close()
+        ann = await browser("viewer", house.url)
+        messages = [{"role": "user", "content": "Hello"}]
+        request = {"model": "mixed", "messages": messages, "logit_bias": {"50256": -1}, "max_tokens": 500}
+
+        async def tried(status: int = 200, **asked: Any) -> Any:
+            answer = await ann.ask("POST", ROOT + "/explain", json=asked)
+            assert answer.status == status, await answer.text()
+            return await answer.json()
+
+        plain = await tried(model="mixed")
+        assert plain["candidates"][0]["candidate"] == "claude/claude-haiku-4-5#k"
+        assert (plain["tokens"], plain["candidates"][0]["lost"]) == (None, [])
+        shown = await tried(request=request, token="narrow")
+        # What Claude's format cannot say is asked of the other one first; what does not fit into a limit is left out.
+        assert [each["candidate"] for each in shown["candidates"]] == ["local/m#k", "claude/claude-haiku-4-5#k"]
+        assert "logit_bias=dropped" in shown["candidates"][1]["lost"]
+        assert 500 < shown["tokens"] < 600
+        (fit,) = shown["candidates"][1]["limits"]
+        assert (fit["kind"], fit["needs"], fit["left"], fit["fits"]) == ("tokens", shown["tokens"], 5000, True)
+        left_out = {each["candidate"]: each["why"] for each in shown["left_out"]}
+        assert "100 tokens in 60 s, never for a request of this size" in left_out["local/m#small"]
+        assert "loss" in left_out["claude/claude-haiku-4-5#k"]
+        assert [(each["kind"], each["needs"], each["left"]) for each in shown["caller_limits"]] == [("requests", 1, 60)]
+        claude = {"model": "mixed", "max_tokens": 50, "messages": messages}
+        same = await tried(dialect="anthropic", request=claude)
+        assert same["candidates"][0]["candidate"] == "claude/claude-haiku-4-5#k"
+        assert same["candidates"][0]["lost"] == []
+        gemini = {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
+        assert (await tried(dialect="gemini", model="mixed", request=gemini))["tokens"] > 1000
+        assert (await tried(400, request={"model": "mixed"}))["error"]["code"] == "missing_field"
+        assert "Give a model" in (await tried(400))["error"]["advice"]
+        assert (await tried(403, token="narrow", model="local/m"))["error"]["code"] == "model_not_allowed"
+        level = next(each for each in (await got(ann, "/quotas"))["items"] if each["owner"] == "key claude/k")
+        assert (level["used"], level["reserved"]) == (0, 0)
+
+        form = {"model": "", "dialect": "openai_chat", "request": json.dumps(request), "csrf": ann.csrf}
+        page = await ann.session.post(house.url + "/dry-run", data=form, headers={"origin": house.url})
+        text = await page.text()
+        assert page.status == 200, text
+        assert "adapted: logit_bias=dropped" in text
+        assert "It would reserve" in text
+        wrong = await ann.session.post(
+            house.url + "/dry-run", data={**form, "request": "{"}, headers={"origin": house.url}
+        )
+        assert (wrong.status, "This is no JSON object." in await wrong.text()) == (400, True)
+
+
 # --- lists
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from llmhub_core.admin.views.base import Done, Page, View
 from llmhub_core.admin.views.entries import (
+    AffinityView,
     EntryView,
     ImportedKey,
     ImportView,
@@ -51,10 +52,11 @@ from llmhub_core.admin.views.running import (
     ProviderView,
     Severity,
 )
-from llmhub_core.admin.views.setting import CandidateView, ExplainView, PluginView, ReloadView, SettingView
+from llmhub_core.admin.views.setting import CandidateView, ExplainView, FitView, PluginView, ReloadView, SettingView
 
 __all__ = [
     "AdminTokenView",
+    "AffinityView",
     "AttemptView",
     "AuditBreak",
     "AuditCheck",
@@ -65,6 +67,7 @@ __all__ = [
     "Done",
     "EntryView",
     "ExplainView",
+    "FitView",
     "HealthView",
     "HoldView",
     "ImportView",

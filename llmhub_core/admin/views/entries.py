@@ -44,9 +44,24 @@ class KeyEntryView(KeyView):
     settings: dict[str, Any]
 
 
+class AffinityView(View):
+    """What came of a route's affinity since the hub began: `followed` answers to conversations that were known, `kept`
+    of them by the key that had served it before; `cached_tokens` of all `input_tokens` that providers told were read
+    from their caches, which is the `hit_rate` (0 to 1, None before the first)."""
+
+    followed: int
+    kept: int
+    input_tokens: int
+    cached_tokens: int
+    hit_rate: float | None
+
+
 class RouteEntryView(EntryView):
+    """`affinity` is None of a route without."""
+
     strategy: str
     candidates: list[str]
+    affinity: AffinityView | None = None
 
 
 class TokenEntryView(EntryView):

@@ -8,15 +8,34 @@ from llmhub_core.admin.views.base import View
 from llmhub_core.admin.views.past import LeftOut
 
 
+class FitView(View):
+    """What a request would take of a limit, and what is left of it; in `resets_in` seconds something comes back."""
+
+    id: str
+    kind: Literal["requests", "tokens", "concurrency", "money"]
+    window: int
+    amount: int
+    needs: int
+    left: int
+    resets_in: float
+    fits: bool
+
+
 class CandidateView(View):
+    """`lost` is what of the request gets lost on the way to it, as in x-llmhub-adapted; `limits` are those that it
+    would meet there. Both are empty where no request was shown."""
+
     candidate: str
     priority: int
     key_priority: int
     weight: int
+    lost: list[str]
+    limits: list[FitView]
 
 
 class ExplainView(View):
-    """Where a request would go at this moment, without sending it."""
+    """Where a request would go at this moment, without sending it. Of a request that was shown: `tokens` is what it
+    would reserve, `caller_limits` are those of its token, `warm` is who has its prompt in a cache, "" if nobody."""
 
     model: str
     dialect: str
@@ -25,6 +44,9 @@ class ExplainView(View):
     attempts: int
     candidates: list[CandidateView]
     left_out: list[LeftOut]
+    tokens: int | None
+    caller_limits: list[FitView]
+    warm: str
 
 
 class PluginView(View):
