@@ -20,7 +20,9 @@ from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings_file import load
 
-NAMES = ("round_robin", "priority", "weighted", "least_busy", "lowest_latency", "cheapest", "most_quota_left")
+NAMES = (
+    "round_robin", "priority", "weighted", "least_busy", "least_used", "lowest_latency", "cheapest", "most_quota_left",
+)  # fmt: skip
 SIZES = (2, 10, 16, 17, 100, 1000, 10_000)
 ROUTES = 1000
 ROUNDS = 15

@@ -217,6 +217,34 @@ async def test_a_stall_after_the_first_word_breaks_off_in_the_callers_format(
         assert record.output_tokens > 0
 
 
+PINGS = {
+    "openai_chat": ": OPENROUTER PROCESSING\n\n",
+    "anthropic": 'event: ping\ndata: {"type": "ping"}\n\n',
+    "openai_responses": 'event: keepalive\ndata: {"type":"keepalive","sequence_number":3}\n\n',
+    "gemini": ":\n\n",
+}
+
+
+@pytest.mark.parametrize("front", ["openai_chat", "anthropic"])
+@pytest.mark.parametrize("back", ALL)
+async def test_pings_after_the_first_word_do_not_hide_a_stall(
+    upstream: FakeUpstream, client: aiohttp.ClientSession, front: str, back: str
+) -> None:
+    words, ping = "".join(WORDS[back]).encode(), PINGS[back].encode()
+    slow = ["".join(BEGINNINGS[back]).encode() + words, *[words, ping] * 4]
+    upstream.script(Answer(headers={"content-type": "text/event-stream"}, chunks=[*slow, *[ping] * 100], delay=0.1))
+    async with FakeUpstream() as other:
+        more = "timeouts = { first_token = 60, stall = 0.5 }"
+        async with House(two(upstream.url, other.url, back, more)) as house:
+            began = time.monotonic()
+            status, got, broken = await read(client, house.url, front)
+            assert 1.0 < time.monotonic() - began < 8  # words put it off, pings do not
+            (record,) = await house.records()
+        assert (status, broken) == (200, True)
+        assert got.count(b"Hel") == 5
+        assert (record.outcome, record.code, record.status) == ("failed", "upstream_timeout", 504)
+
+
 BEGINS: list[tuple[str, dict[str, Any]]] = [
     ("thoughts", {"reasoning_content": "Hm"}),
     ("thoughts, as OpenRouter says them", {"reasoning": "Hm"}),

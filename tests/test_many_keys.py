@@ -22,7 +22,9 @@ from llmhub_core.hub.settings_file import load
 from llmhub_core.testing.house import House
 from llmhub_core.testing.strategy import a_candidate
 
-STRATEGIES = ("priority", "round_robin", "weighted", "least_busy", "lowest_latency", "cheapest", "most_quota_left")
+STRATEGIES = (
+    "priority", "round_robin", "weighted", "least_busy", "least_used", "lowest_latency", "cheapest", "most_quota_left",
+)  # fmt: skip
 KEYS = 100
 
 

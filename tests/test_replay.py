@@ -28,7 +28,9 @@ from llmhub_core.hub.settings_file import load
 from llmhub_core.testing.house import House
 from llmhub_core.testing.records import a_record
 
-STRATEGIES = ("priority", "round_robin", "weighted", "least_busy", "lowest_latency", "cheapest", "most_quota_left")
+STRATEGIES = (
+    "priority", "round_robin", "weighted", "least_busy", "least_used", "lowest_latency", "cheapest", "most_quota_left",
+)  # fmt: skip
 
 
 def config(strategy: str, keys: int = 4, more: str = "") -> str:

@@ -20,7 +20,7 @@ class Timeouts:
     connect      until the TCP (and TLS) connection stands
     first_token  from sending the request to the first word of a streamed answer (pings and roles are none), or the
                  first byte of a whole one
-    stall        between two reads of the body after that
+    stall        between two reads of the body after that, those left aside that bring nothing of the answer (pings)
     total        for the whole call
     """
 

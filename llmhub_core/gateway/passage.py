@@ -15,7 +15,7 @@ from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
 from llmhub_core.contracts.seal import SEALED
-from llmhub_core.contracts.wire import LONG_STRING, dump_json, load_json, skim
+from llmhub_core.contracts.wire import LONG_STRING, FrameSplitter, dump_json, load_json, read_frame, skim
 from llmhub_core.gateway.faults import stage
 from llmhub_core.gateway.lanes import Lane, Translated, VerbatimBytes, VerbatimStream, VerbatimWhole
 from llmhub_core.gateway.reply import Reply
@@ -257,7 +257,11 @@ class Passage:
                 return put(out)
             return self._hold(answer, lane, out, reply, headers)
 
-        while not await _pump(answer, take):
+        def pings(data: bytes) -> bool:
+            """Whether nothing of the answer is in a short piece; before its first word they may be all there is."""
+            return reply.started and not self._says_something(data)
+
+        while not await _pump(answer, take, None if envelope is not None else pings):
             if lane.failed is not None and not lane.error_shown:
                 await self._fail(lane, passed, reply)
             await reply.drain()
@@ -274,6 +278,11 @@ class Passage:
         else:
             raise UpstreamGarbled("The provider's answer was empty; try again.")
         await reply.finish()
+
+    def _says_something(self, piece: bytes) -> bool:
+        frames = FrameSplitter()
+        whole = [read_frame(frame)[1] for frame in frames.feed(piece)]
+        return bool(frames.pending) or any(data and self._target.begins(data) for data in whole)
 
     def _hold(self, answer: ProviderAnswer, lane: Lane, out: bytes, reply: Reply, headers: Mapping[str, str]) -> bool:
         """What comes before the answer itself (roles, ids, pings) is held back, for until then another candidate may
@@ -333,10 +342,10 @@ class Passage:
             self._answer.abort()
 
 
-async def _pump(answer: ProviderAnswer, take: Callable[[bytes], bool]) -> bool:
+async def _pump(answer: ProviderAnswer, take: Callable[[bytes], bool], pings: Callable[[bytes], bool] | None) -> bool:
     """The answer's pieces to `take`; True at the clean end, False when `take` had enough for now."""
     if isinstance(answer, UpstreamResponse):
-        return await answer.pump(take)
+        return await answer.pump(take, pings)
     while data := await answer.chunk():
         if not take(data):
             return False

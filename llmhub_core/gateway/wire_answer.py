@@ -13,6 +13,9 @@ from llmhub_core.gateway.wire_inflate import Inflate
 HIGH_WATER = 256 * 1024
 """Bytes that may wait unread before reading from the provider pauses."""
 
+LONGEST_PING = 100
+"""Bytes of a piece that may be pings and nothing else: longer ones are not looked at for that."""
+
 DIED = "The provider closed the connection before it answered; try again."
 _ABANDONED = "The call was given up before its answer was complete."
 
@@ -94,9 +97,12 @@ class UpstreamResponse:
         "_inflate",
         "_loop",
         "_parts",
+        "_pinged",
+        "_pings",
         "_sink",
         "_size",
         "_stall",
+        "_stalls_at",
         "_thrown",
         "_waiter",
         "content_type",
@@ -125,6 +131,9 @@ class UpstreamResponse:
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Callable[[bytes], bool] | None = None
+        self._pings: Callable[[bytes], bool] | None = None
+        self._pinged = False  # the last piece was a ping: what was due before is due still
+        self._stalls_at = inf
         self._thrown: Exception | None = None
         self._inflate: Inflate | None = None
         self._decodes = False
@@ -143,14 +152,18 @@ class UpstreamResponse:
             return self._take()
         return await self._next()
 
-    async def pump(self, take: Callable[[bytes], bool]) -> bool:
+    async def pump(self, take: Callable[[bytes], bool], pings: Callable[[bytes], bool] | None = None) -> bool:
         """Every piece to `take` as it arrives, in the very callback that brought it, so that no task is woken for an
         event. True at the clean end; False as soon as `take` returned False (its reader is slow, or something went
-        wrong): call again for the rest, which waits. Raises as `chunk`, and what `take` raises."""
+        wrong): call again for the rest, which waits. Raises as `chunk`, and what `take` raises.
+
+        `pings` is asked of short pieces whether they only say that the provider is still there: such a one does not
+        put off the end of a stall."""
         if self._inflate is not None:
             while data := await self.chunk():
                 if not take(data):
                     return False
+                self._pinged = pings is not None and len(data) <= LONGEST_PING and pings(data)
             return True
         while True:
             if self._parts and not take(self._take()):
@@ -162,13 +175,13 @@ class UpstreamResponse:
                 return True
             conn.resume()
             conn.arm(min(self._ends_at, self._first_at if self._first_at < inf else self._idle_until()))
-            self._sink, self._thrown = take, None
+            self._sink, self._pings, self._thrown = take, pings, None
             try:
                 await self._wait()
                 if not self._goes_on():
                     return False
             finally:
-                self._sink = self._thrown = None
+                self._sink = self._pings = self._thrown = None
 
     async def read(self, limit: int) -> bytes:
         """The whole body, up to `limit` bytes; more raises UpstreamGarbled. Otherwise as `chunk`."""
@@ -221,7 +234,9 @@ class UpstreamResponse:
             await self._wait()
 
     def _idle_until(self) -> float:
-        return self._loop.time() + self._stall
+        if not self._pinged:
+            self._stalls_at = self._loop.time() + self._stall
+        return self._stalls_at
 
     async def _wait(self) -> None:
         if self._waiter is not None:
@@ -301,7 +316,11 @@ class UpstreamResponse:
         """To whoever pumps; True if it had enough."""
         try:
             if sink(data):
-                if self._conn is not None and self._stall < inf:
+                if (
+                    self._conn is not None
+                    and self._stall < inf
+                    and (len(data) > LONGEST_PING or self._pings is None or not self._pings(data))
+                ):
                     self._conn.arm(min(self._ends_at, self._loop.time() + self._stall))
                 return False
         except Exception as error:  # raised where the pump is awaited

@@ -34,7 +34,9 @@ class TimeoutSettings(Timeouts):
         unit="seconds",
         minimum=0.001,
     )
-    stall: float | None = setting(90.0, "Silence in the middle of an answer.", unit="seconds", minimum=0.001)
+    stall: float | None = setting(
+        90.0, "Without a word in the middle of an answer, pings left aside.", unit="seconds", minimum=0.001
+    )
     total: float | None = setting(
         None, 'The whole call, from connecting to the last byte; "" is without limit.', unit="seconds", minimum=0.001
     )
@@ -125,8 +127,8 @@ class RouteSettings:
     model: str = setting("", "The name that callers ask for.", required=True, parse=a_model)
     strategy: str = setting(
         "priority",
-        "How its deployments are put in order: priority, round_robin, weighted, least_busy, lowest_latency, cheapest, "
-        "most_quota_left, or any plugin's.",
+        "How its deployments are put in order: priority, round_robin, weighted, least_busy, least_used, "
+        "lowest_latency, cheapest, most_quota_left, or any plugin's.",
     )
     deployments: tuple[DeploymentSettings, ...] = setting((), "Who answers.", required=True)
     fallbacks: tuple[str, ...] = setting((), "Other routes, tried in turn when every deployment here is out.")

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from llmhub_plugins.strategies.cheapest import Cheapest
 from llmhub_plugins.strategies.least_busy import LeastBusy
+from llmhub_plugins.strategies.least_used import LeastUsed
 from llmhub_plugins.strategies.lowest_latency import LowestLatency
 from llmhub_plugins.strategies.most_quota_left import MostQuotaLeft
 from llmhub_plugins.strategies.priority import Priority
@@ -36,6 +37,10 @@ class TestLeastBusy(StrategySuite):
     strategy = LeastBusy(NoSettings())
 
 
+class TestLeastUsed(StrategySuite):
+    strategy = LeastUsed(NoSettings())
+
+
 class TestLowestLatency(StrategySuite):
     strategy = LowestLatency(NoSettings())
 
@@ -48,7 +53,7 @@ class TestMostQuotaLeft(StrategySuite):
     strategy = MostQuotaLeft(NoSettings())
 
 
-ALL = [cls(NoSettings()) for cls in (Priority, Weighted, LeastBusy, LowestLatency, Cheapest, MostQuotaLeft)]
+ALL = [cls(NoSettings()) for cls in (Priority, Weighted, LeastBusy, LeastUsed, LowestLatency, Cheapest, MostQuotaLeft)]
 """Those that look at priorities first."""
 
 NEVER = 0.0
@@ -158,6 +163,40 @@ def test_the_equally_busy_take_turns_by_weight() -> None:
 def test_nothing_but_weight_nought_takes_turns_as_well() -> None:
     standing = [busy("a", 0, weight=0), busy("b", 9, weight=0)]
     assert {models(TestLeastBusy.strategy, standing, turn)[0] for turn in (0, 1)} == {"a", "b"}
+
+
+# least_used
+
+
+def used(model: str, picks: int, weight: int = 1, key_weight: int = 1) -> CandidateStats:
+    stats = a_candidate(model, weight=weight, key_weight=key_weight)
+    stats.picks = picks
+    return stats
+
+
+def test_use_is_measured_by_weight() -> None:
+    standing = [used("a", 20), used("b", 50, weight=2, key_weight=3), used("c", 0, weight=0), used("d", 30, weight=2)]
+    for choice in CHOICES:
+        assert "".join(models(TestLeastUsed.strategy, standing, choice.turn)) == "bdac"
+
+
+def test_who_was_used_as_often_takes_turns() -> None:
+    standing = [used("a", 7), used("b", 7), used("z", 8)]
+    assert ["".join(models(TestLeastUsed.strategy, standing, turn)) for turn in range(4)] == [
+        "abz",
+        "baz",
+        "abz",
+        "baz",
+    ]
+
+
+def test_use_evens_out_by_weight_whatever_it_was_before() -> None:
+    standing = [used("a", 400), used("b", 0, weight=2), used("c", 90, key_weight=3)]
+    for turn in range(DRAWS):
+        TestLeastUsed.strategy.order(Choice("fast", turn, 0.0), standing)[0].picks += 1
+    total = sum(stats.picks for stats in standing)
+    for stats, weight in zip(standing, (1, 2, 3), strict=True):
+        assert stats.picks == pytest.approx(total * weight / 6, abs=2)
 
 
 # lowest_latency
