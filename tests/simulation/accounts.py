@@ -57,6 +57,7 @@ class Account:
     day: int = 0
     said: Counter[int] = field(default_factory=Counter)
     """Answers, by status."""
+    refused_at: list[float] = field(default_factory=list)
 
     def out(self, now: float) -> int | None:
         return next((status for since, until, status in self.outages if since <= now < until), None)
@@ -119,7 +120,7 @@ class Answer:
 def refusal(account: Account, wait: float) -> Answer:
     headers: dict[str, str] = {}
     if math.isinf(wait):
-        wait = 1.0 if account.running >= account.concurrency > 0 else 6 * 3600.0
+        wait = 6 * 3600.0 if account.day >= account.rpd > 0 else 1.0
     if account.truth == "exact":
         headers["retry-after-ms"] = str(math.ceil(wait * 1000))
     elif account.truth == "whole":
@@ -167,6 +168,7 @@ class Network:
         if wait > 0:
             await asyncio.sleep(0.02)
             account.said[429] += 1
+            account.refused_at.append(now)
             return refusal(account, wait)
         use = account.take(now, total)
         try:

@@ -103,6 +103,8 @@ class Run:
             loaded = load(path, {}, known(registry()))
             self.hub = Hub(loaded.settings, registry(), Path(folder))
         self.hub.ledger = _Ledger()  # type: ignore[assignment]
+        self.hub.store = SimpleNamespace(configuration=None)  # type: ignore[assignment]
+        self.hub.learning.clock = clock.wall
         every = [account for some in scenario.accounts for account in some]
         self.accounts = {f"sk-{account.name}": account for account in every}
         self.network = Network(self.accounts)
@@ -110,6 +112,7 @@ class Run:
 
     async def play(self) -> Result:
         await self.hub.standings.start()
+        await self.hub.learning.start()
         self.hub.leases.start()
         loop = asyncio.get_running_loop()
         for when, seconds in self.scenario.steps:
@@ -124,6 +127,7 @@ class Run:
         for account in self.accounts.values():
             self.result.upstream += account.said
         await self.hub.leases.stop()
+        await self.hub.learning.stop()
         await self.hub.standings.stop()
         return self.result
 

@@ -47,7 +47,8 @@ class Scenario:
         text = '[storage]\nquota = "memory:"\nmetadata = "sqlite:///x.db"\n[server]\n[auth]\napi = "token"\n'
         deployments = []
         for number, accounts in enumerate(self.accounts):
-            text += f'[[providers]]\nname = "p{number}"\nkind = "openai_compatible"\nbase_url = "http://p{number}.test/v1"\n'
+            text += f'[[providers]]\nname = "p{number}"\nkind = "openai_compatible"\n'
+            text += f'base_url = "http://p{number}.test/v1"\nlearn_limits = "{"show" if self.told else "bind"}"\n'
             for account in accounts:
                 for key in range(self.keys[account.name]):
                     text += (

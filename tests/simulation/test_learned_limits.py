@@ -1,0 +1,60 @@
+"""Limits that nobody tells are known within a tenth, and once they are, few requests are refused and all are served."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from accounts import TRUTH, Account
+from playing import Run
+from scenario import Request, Scenario
+from virtual_time import virtual_time
+
+HALF_AN_HOUR = 1800.0
+
+LEARNING = 300.0
+"""Seconds after which hardly anything is refused any more. Before that all who wait find out for themselves how much
+room there is when a rest is over."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def half_an_hour(seed: int, limits: list[int], truth: TRUTH, load: float) -> Scenario:
+    """Accounts with hidden limits of requests a minute, and `load` times as many requests as all of them take."""
+    chance = Random(seed)
+    accounts = [[Account(f"a{number}", rpm=rpm, truth=truth, seconds=(0.3, 2.0))] for number, rpm in enumerate(limits)]
+    at, requests = 0.0, list[Request]()
+    rate = load * sum(limits) / 60
+    while (at := at + chance.expovariate(rate)) < HALF_AN_HOUR:
+        output = chance.choice((64, 256))
+        used = 40 + int(output * chance.uniform(0.3, 1.0))
+        requests.append(Request(len(requests), at, 0, 40, output, used, chance.random(), 1.0))
+    keys = {f"a{number}": 1 for number in range(len(limits))}
+    return Scenario(
+        seed, accounts, keys, False, "round_robin", [1] * len(limits), [0], 20.0, HALF_AN_HOUR, requests, kind="hidden"
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("limits", "truth"), [([30], "exact"), ([20, 45], "whole"), ([15, 40], "none")])
+def test_hidden_limits_are_learned_by_the_whole_hub(limits: list[int], truth: TRUTH) -> None:
+    scenario = half_an_hour(1, limits, truth, 1.3)
+    with virtual_time() as clock:
+        run = Run(scenario, clock)
+        began = clock.now
+        result = clock.run(run.play())
+        known = {each.account: each.limit.amount for each in run.hub.learning.known()}
+    refusals = [at - began for account in run.accounts.values() for at in account.refused_at]
+    late = sum(at > LEARNING for at in refusals)
+    print(f"{limits}: learned {[*known.values()]}, {len(refusals)} of {result.upstream.total()} refused, {late} later")
+    assert late < 0.02 * sum(limits) * (HALF_AN_HOUR - LEARNING) / 60
+    for number, limit in enumerate(limits):
+        assert known[f"group:p{number}/a{number}"] == pytest.approx(limit, rel=0.1)
+    assert len(result.served) >= 0.96 * sum(limits) * 31
