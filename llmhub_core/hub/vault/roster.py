@@ -105,6 +105,10 @@ def _text(lines: Mapping[str, Present]) -> str:
 
 
 def _read(text: str, now: float) -> dict[str, Present]:
-    lines = json.loads(text) if text else {}
-    found = {id: Present(name, tuple(keys), quota, at) for id, (at, name, quota, *keys) in lines.items()}
+    """Nobody, if another version wrote it in a way that this one does not know."""
+    try:
+        lines = json.loads(text) if text else {}
+        found = {id: Present(name, tuple(keys), quota, float(at)) for id, (at, name, quota, *keys) in lines.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
     return {id: each for id, each in found.items() if each.at > now - GONE_AFTER}
