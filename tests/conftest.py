@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
+from clusters import Cluster, Ground, OpenHouse, migrate, nursery
+from redis_server import needs_redis
 
+from llmhub_core.hub.registry import Registry
+from llmhub_core.testing.house import House
+from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.upstream import FakeUpstream
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of what pages and the admin API do run on a hub that is one process, and on one that is four over
+    PostgreSQL and Redis; the latter in the ordinary run only where they are marked `everywhere`."""
+    if "kind_of_house" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker
+        marks = [] if marked("everywhere") else [pytest.mark.cluster]
+        cluster = [] if marked("alone") else [pytest.param("cluster", marks=marks)]
+        metafunc.parametrize("kind_of_house", ["alone", *cluster])
 
 
 @pytest.fixture
@@ -22,6 +40,36 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield session
+
+
+@pytest.fixture
+def open_house(kind_of_house: str, request: pytest.FixtureRequest) -> OpenHouse:
+    """``async with open_house(config) as house``; the rest are a `House`'s options."""
+    if kind_of_house == "alone":
+        return House
+    ground: Ground = request.getfixturevalue("ground")
+    return partial(Cluster, ground=ground)
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """What clusters stand on, made once for all of them."""
+    needs_redis()
+    if Postgres.programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is missing; .ci/system installs it")
+        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql; .ci/system installs it")
+    with Postgres.running() as postgres, nursery(tmp_path_factory.mktemp("nursery")) as place:
+        database = postgres.new_database("template_of_clusters")
+        with ThreadPoolExecutor(1) as apart:  # from the event loop of the test that happens to be the first
+            apart.submit(asyncio.run, migrate(database)).result()
+        yield Ground(postgres, "template_of_clusters", place)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """All plugins that are installed. For all tests: change nothing."""
+    return Registry().discover()
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from llmhub_core.cli.common import known
+from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.registry import Registry
+from llmhub_core.hub.settings_file import load
 
 CHAT = {"model": "fast", "messages": [{"role": "user", "content": "Say hello."}]}
 
@@ -96,3 +102,10 @@ async def ask(client: aiohttp.ClientSession, url: str, body: Any = None, **how: 
     response = await client.post(url + path, json=CHAT if body is None else body, **how)
     await response.read()
     return response
+
+
+def hub_of(text: str, folder: Path, registry: Registry) -> Hub:
+    """A hub that is not started: what can be asked of its configuration alone."""
+    path = folder / "config.toml"
+    path.write_text(text)
+    return Hub(load(path, {}, known(registry)).settings, registry, folder / "data", folder)

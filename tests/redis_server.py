@@ -27,7 +27,9 @@ class Server:
 
     def start(self) -> None:
         place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
-        command = ("redis-server", *place, "--save", "", "--daemonize", "no", *self.options)
+        # With the test run it ends, however that ends.
+        own = ("setpriv", "--pdeathsig", "KILL")
+        command = (*own, "redis-server", *place, "--save", "", "--daemonize", "no", *self.options)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:

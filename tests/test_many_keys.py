@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiohttp import ClientSession
+from houses import hub_of
 
-from llmhub_core.cli.common import known
 from llmhub_core.contracts import CandidateStats, Choice, Decision, Equals, NoSettings, Strategy, UpstreamLimited
 from llmhub_core.contracts.exchange import Plan
 from llmhub_core.gateway.decisions import LARGE, SHORT
@@ -18,7 +18,6 @@ from llmhub_core.gateway.replay import again
 from llmhub_core.gateway.route import MOST_LEFT_OUT, plan_route
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
-from llmhub_core.hub.settings_file import load
 from llmhub_core.testing.house import House
 from llmhub_core.testing.strategy import a_candidate
 
@@ -49,17 +48,6 @@ model = "slow"
 deployments = [{{ provider = "other", model = "slow" }}]
 {more}
 """
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return Registry().discover()
-
-
-def hub_of(text: str, folder: Path, registry: Registry) -> Hub:
-    path = folder / "config.toml"
-    path.write_text(text)
-    return Hub(load(path, {}, known(registry)).settings, registry, folder / "data", folder)
 
 
 def planned(hub: Hub, affinity: str = "") -> Plan:

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from aiohttp import ClientSession
 from click.testing import CliRunner, Result
+from houses import hub_of
 
 from llmhub_core.cli import main
-from llmhub_core.cli.common import known
 from llmhub_core.contracts import Decision, Record, UpstreamLimited, UpstreamOverloaded
 from llmhub_core.gateway.replay import Replay, again
 from llmhub_core.gateway.route import plan_route
@@ -24,7 +24,6 @@ from llmhub_core.hub.catalog import Route
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pricing import Pricing
 from llmhub_core.hub.registry import Registry
-from llmhub_core.hub.settings_file import load
 from llmhub_core.testing.house import House
 from llmhub_core.testing.records import a_record
 
@@ -61,17 +60,6 @@ strategy = "{strategy}"
 deployments = [{{ provider = "spare", model = "big" }}, {{ provider = "spare", model = "cheap" }}]
 {more}
 """
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return Registry().discover()
-
-
-def hub_of(text: str, folder: Path, registry: Registry) -> Hub:
-    path = folder / "config.toml"
-    path.write_text(text)
-    return Hub(load(path, {}, known(registry)).settings, registry, folder / "data", folder)
 
 
 def stir(hub: Hub, chance: random.Random) -> None:

@@ -6,14 +6,10 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,6 +18,7 @@ from types import TracebackType
 import aiohttp
 import pytest
 from houses import COMPLETION, STREAM, ask, one_provider
+from redis_server import Server, needs_redis
 
 from llmhub_core.contracts import StartError
 from llmhub_core.hub import folder
@@ -37,11 +34,6 @@ CHAT = {"model": "fast", "messages": [{"role": "user", "content": "Say hello."}]
 pytestmark = pytest.mark.timeout(240)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 async def until(condition: Callable[[], object], within: float = 120.0) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 — other processes tell nobody
@@ -50,22 +42,11 @@ async def until(condition: Callable[[], object], within: float = 120.0) -> None:
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is missing; .ci/system installs it")
-        pytest.skip("redis-server is not installed; .ci/system installs it")
-    with socket.socket() as free, tempfile.TemporaryDirectory(prefix="llmhub-redis-") as place:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        command = ("redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", place, "--save", "")
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while not _listens(port):
-            assert process.poll() is None
-            time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-        process.kill()
-        process.wait()
+    needs_redis()
+    with tempfile.TemporaryDirectory(prefix="llmhub-redis-") as folder:
+        server = Server(Path(folder))
+        yield server.url
+        server.stop()
 
 
 class Workers:
@@ -147,6 +128,7 @@ def config(tmp_path: Path, redis: str, upstream: FakeUpstream) -> Path:
     path.write_text(
         '[server]\nworkers = 2\ndrain = "20 s"\n'
         f'[storage]\nquota = "{redis}"\n[auth]\napi = "token"\n[observers.prometheus]\n'
+        "[quota_stores.redis]\ntimeout = 2.0\nconnect_timeout = 2.0\n"
         f'[[tokens]]\nname = "game"\nhash = "{digest(TOKEN)}"\n' + one_provider(upstream.url)
     )
     return path

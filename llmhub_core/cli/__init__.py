@@ -13,26 +13,26 @@ from llmhub_core import __version__
 COMMANDS = {
     "serve": "Run the hub.",
     "restart": "Replace the workers of a running hub, one by one.",
-    "check": "Say what is wrong with the configuration, all of it, with line and column.",
+    "check": "Check the configuration: every problem, with line and column.",
     "plugins": "Show what is loaded, from where, and what failed and why.",
-    "explain": "Show which candidates a model name leads to, in which order, and why the others not.",
+    "explain": "Show which providers and keys a model name leads to, in which order, and why others not.",
     "replay": "Make logged decisions again, under this or another configuration, and show which would differ.",
-    "usage": "Sum up what was used.",
+    "usage": "Sum up requests, tokens and cost.",
     "quotas": "Show every limit, declared or learned, with its last and next reset.",
     "migrate": "Bring the database to the schema of this version.",
-    "export": "Write what lasts into a file.",
-    "import": "Take what lasts out of a file that export wrote.",
+    "export": "Write what is configured, users, audit and sums of usage into a file, to move or to keep.",
+    "import": "Take in a file that export wrote.",
     "import-litellm": "Turn a config.yaml of LiteLLM into a configuration of this hub.",
     "move": "Carry everything from SQLite to PostgreSQL, while the hub serves.",
-    "secrets": "Make root keys, seal everything anew by the first of them, say what can be opened.",
-    "doctor": "Say what is wrong, and what to do about it.",
+    "secrets": "Make and change the root keys that seal the secrets in the database.",
+    "doctor": "Look for what is wrong, and say what to do about it.",
     "provider": "Add, change and remove places that serve models.",
     "key": "Add, import, test and remove API keys of providers.",
     "route": "Add, change and remove names that callers ask for.",
     "token": "Make, roll and revoke client tokens.",
     "user": "Make, list, change and rescue the users of the dashboard.",
     "admin-token": "Make, list and revoke tokens by which scripts use the admin API.",
-    "completion": "Print what makes a shell complete commands and options.",
+    "completion": "Let the shell complete commands and options with the Tab key.",
 }
 """Each lives in a module of its own that is only imported when it runs: `--help` is there at once."""
 
@@ -76,6 +76,9 @@ class _Group(click.Group):
 def main(**_: Any) -> None:
     """One endpoint in front of many LLM providers and many keys.
 
-    Without a configuration, `llm-hub serve` uses the API keys that it finds in the environment
-    (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY and others).
+    Begin with `llm-hub serve`. Without a configuration it uses the API keys that it finds in the environment
+    (OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY and others), and prints a link to the dashboard, where
+    everything else can be set up. If something does not work, `llm-hub doctor` says what to do.
+
+    Of every command, --help says more.
     """

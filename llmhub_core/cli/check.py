@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @data_option
 @json_option
 def command(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Read the configuration as `serve` would, and what is stored beside it; build everything, call no provider."""
+    """Check the configuration as `serve` would read it, and what was added since. Calls no provider."""
     _check(config, data_dir, as_json)
 
 

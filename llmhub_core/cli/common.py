@@ -23,12 +23,14 @@ config_option = click.option(
     "--config",
     "config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration; LLMHUB_CONFIG or ./config.toml if not given.",
+    help="The configuration file; if not given, LLMHUB_CONFIG or ./config.toml, where there is one.",
 )
 data_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where everything is written that must last."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the database, the journal and the root key; if not given, LLMHUB_DATA_DIR or the usual place.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 _SPAN = re.compile(r"(\d+)\s*(m|h|d|w)")

@@ -11,7 +11,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComple
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def command(shell: str) -> None:
-    """Print what makes SHELL complete commands and options.
+    """Print what makes the shell complete commands and options with the Tab key.
 
     bash: eval "$(llm-hub completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc;
     fish: llm-hub completion fish > ~/.config/fish/completions/llm-hub.fish

@@ -28,10 +28,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ON_HOST = By(HOST, host=True)
 
-set_option = click.option(
-    "--set", "-s", "settings", multiple=True, metavar="KEY=VALUE",
-    help="A setting as in config.toml: priority=2, models=['a', 'b'], limits.rpm=60; KEY= is the default again.",
-)  # fmt: skip
+EXAMPLES: dict[EntryKind, str] = {
+    "provider": "base_url=http://127.0.0.1:8000/v1 or timeouts.connect=3",
+    "key": "priority=2, limits.rpm=60 or models=['a', 'b']",
+    "route": "strategy=round_robin or fallbacks=['slow-but-sure']",
+    "token": "models=['fast'], limits.rpm=60 or limits.budget='20 USD/month'",
+}
+
+
+def set_option(kind: EntryKind) -> Callable[[F], F]:
+    return click.option(
+        "--set", "-s", "settings", multiple=True, metavar="KEY=VALUE",
+        help=f"A setting as in config.toml, such as {EXAMPLES[kind]}; may be repeated. KEY= with nothing behind it "
+        "goes back to the default.",
+    )  # fmt: skip
 
 
 def common(command: F) -> F:
@@ -96,8 +106,12 @@ def facts(item: Item) -> dict[str, Any]:
     }
 
 
+def hidden(kind: EntryKind) -> str:
+    return " Of secrets the last characters." if kind in ("key", "token") else ""
+
+
 def add_list(group: click.Group, kind: EntryKind) -> None:
-    @group.command("list", help=f"Show every {kind}, of the file and stored. Secrets are shown by their end.")
+    @group.command("list", help=f"Show every {kind}, those of config.toml and those added since." + hidden(kind))
     @common
     def listed(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
         async def work(entries: Entries) -> list[Item]:
@@ -126,9 +140,9 @@ def _brief(item: Item) -> str:
 def add_acts(group: click.Group, kind: EntryKind, metavar: str) -> None:
     """edit, disable, enable and remove, which every kind has alike."""
 
-    @group.command("edit", help=f"Change the {kind} {metavar}. What the file says is changed there.")
+    @group.command("edit", help=f"Change the {kind} {metavar}, if it is not from config.toml: change it there then.")
     @click.argument("name", metavar=metavar)
-    @set_option
+    @set_option(kind)
     @common
     def edit(name: str, settings: tuple[str, ...], config: Path | None, data_dir: Path | None, as_json: bool) -> None:
         patch = table_of(settings)
@@ -136,7 +150,9 @@ def add_acts(group: click.Group, kind: EntryKind, metavar: str) -> None:
             raise click.UsageError("Say what is to change: --set KEY=VALUE.")
         show(run(lambda entries: entries.change(kind, name, patch, ON_HOST), config, data_dir), as_json, "is changed")
 
-    @group.command("disable", help=f"Take the {kind} {metavar} out of use; one of the file too.")
+    @group.command(
+        "disable", help=f"Take the {kind} {metavar} out of use, until it is enabled; works for config.toml's too."
+    )
     @click.argument("name", metavar=metavar)
     @common
     def disable(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
@@ -148,7 +164,7 @@ def add_acts(group: click.Group, kind: EntryKind, metavar: str) -> None:
     def enable(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
         show(run(lambda entries: entries.switch(kind, name, False, ON_HOST), config, data_dir), as_json, "is enabled")
 
-    @group.command("remove", help=f"Remove the {kind} {metavar}.")
+    @group.command("remove", help=f"Remove the {kind} {metavar}, if it is not from config.toml: remove it there then.")
     @click.argument("name", metavar=metavar)
     @common
     def remove(name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:

@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 @click.group("key")
 def command() -> None:
-    """API keys of providers, as PROVIDER/KEY. Works while the hub runs, and while it does not."""
+    """API keys of providers, each called PROVIDER/KEY. Works while the hub runs, and while it does not."""
 
 
 @command.command("add")
 @click.argument("name", metavar="PROVIDER/KEY")
-@click.option("--secret", default="", help="Where the secret lies: env:NAME or file:/path.")
-@click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input; it rests sealed.")
-@set_option
+@click.option(
+    "--secret", default="", help="Where the secret lies: env:NAME or file:/path. It is read there at each start."
+)
+@click.option(
+    "--secret-stdin", is_flag=True, help="Read the secret from standard input, and keep it in the database, sealed."
+)
+@set_option("key")
 @common
 def add(
     name: str,
@@ -46,7 +50,12 @@ def add(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Add a key."""
+    """Add the API key PROVIDER/KEY. Its secret comes from standard input, or stays where it lies.
+
+    \b
+    llm-hub key add openai/main --secret-stdin < key.txt
+    llm-hub key add openai/spare --secret env:OPENAI_SPARE_KEY -s priority=2
+    """
     table = {**table_of(settings), "secret": secret_from(secret, secret_stdin)}
     show(run(lambda entries: entries.add("key", name, table, ON_HOST), config, data_dir), as_json, "is added")
 
@@ -56,7 +65,7 @@ def add(
 @click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
 @click.option("--prefix", default="key", show_default=True, help="What keys without a name are called, with a number.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@set_option
+@set_option("key")
 @common
 def import_keys(
     provider: str,
@@ -68,7 +77,12 @@ def import_keys(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Add many keys of PROVIDER: a secret a line, NAME=secret lines, CSV with a column secret, or a JSON array."""
+    """Add many keys of PROVIDER at once. FILE (or standard input) has a secret a line, NAME=secret lines, CSV with a
+    column secret, or a JSON array; --set holds for every key that does not say otherwise.
+
+    \b
+    llm-hub key import openai keys.txt --prefix team -s limits.rpm=60 --dry-run
+    """
     from llmhub_core.admin import key_import
 
     text = file.read()
@@ -103,7 +117,7 @@ def _summed(told: Sequence[Imported]) -> str:
 @click.option("--model", default="", help="Ask this model for one token, instead of asking for the list of models.")
 @common
 def test(name: str, model: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Ask the provider with the key, once, from this machine."""
+    """Ask the provider with the key, once, from this machine: for its list of models, which costs nothing."""
     from llmhub_core.cli.reach import tried
 
     (found,) = tried(config, data_dir, name, model)

@@ -14,7 +14,11 @@ from llmhub_core.cli.common import data_dir, data_option, fail
 @click.command("restart")
 @data_option
 def command(data_dir: Path | None) -> None:
-    """Replace the workers of the hub that runs on this data folder, one by one, without refusing a request."""
+    """Replace the workers of the hub that runs on this data folder, one by one, without refusing a request.
+
+    For a hub with several workers (llm-hub serve --workers 4). They read the configuration and the installed program
+    anew. One process alone is stopped and started instead.
+    """
     _restart(data_dir)
 
 

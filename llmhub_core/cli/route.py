@@ -11,13 +11,13 @@ from llmhub_core.cli.entry import ON_HOST, add_acts, add_list, common, run, set_
 
 @click.group("route")
 def command() -> None:
-    """Names that callers ask for, and who answers. Works while the hub runs, and while it does not."""
+    """Names that callers ask for, and which models answer. Works while the hub runs, and while it does not."""
 
 
 @command.command("add")
 @click.argument("model")
 @click.argument("deployments", nargs=-1, required=True, metavar="PROVIDER/MODEL…")
-@set_option
+@set_option("route")
 @common
 def add(
     model: str,
@@ -27,7 +27,11 @@ def add(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Let callers ask for MODEL. The first PROVIDER/MODEL answers; the next ones where those before cannot."""
+    """Let callers ask for MODEL. The first PROVIDER/MODEL answers; the next ones where those before cannot.
+
+    \b
+    llm-hub route add fast openai/gpt-4o-mini anthropic/claude-haiku-4-5
+    """
     found = []
     for priority, each in enumerate(deployments, 1):
         provider, slash, name = each.partition("/")

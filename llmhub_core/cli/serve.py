@@ -45,17 +45,35 @@ class Place:
 
 @click.command("serve")
 @config_option
-@click.option("--host", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes.")
+@click.option("--host", help="Address to listen on; 127.0.0.1 if the configuration does not say otherwise.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 8080 if the configuration does not say, 0 takes a free one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes that share the work; more than one needs storage.quota in SQLite or Redis.",
+)
 @data_option
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe messages.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="For people, or one JSON object a line.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least severe messages to log; info otherwise.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Log lines for people, or one JSON object a line."
+)
 @click.option("--worker", "place", type=(int, int, int, int, int), hidden=True)
 def command(
     config: Path | None, data_dir: Path | None, place: tuple[int, int, int, int, int] | None, **options: object
 ) -> None:
-    """Run the hub until it is told to stop (SIGTERM or Ctrl-C lets running requests finish)."""
+    """Run the hub until it is told to stop (SIGTERM or Ctrl-C lets running requests finish).
+
+    What is given here goes before the configuration file and the environment. SIGHUP reads the file again; a changed
+    file is seen by itself.
+    """
     began = time.perf_counter()
     gc.disable()  # while the hub is built nearly all that is made stays; `_settle_memory` enables it again
     _refuse_unsafe_interpreter()

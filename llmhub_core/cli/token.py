@@ -24,19 +24,23 @@ def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @click.group("token")
 def command() -> None:
-    """Client tokens: what callers of the hub present instead of a provider's key. Works while the hub runs, and while
-    it does not."""
+    """Client tokens: what callers of the hub present instead of a provider's key. They are asked for one if the
+    configuration says [auth] api = "token". Works while the hub runs, and while it does not."""
 
 
 @command.command("add")
 @click.argument("name", callback=_name)
 @click.option("--table", is_flag=True, help="Store nothing; print the table for config.toml, with the token's hash.")
-@set_option
+@set_option("token")
 @common
 def add(
     name: str, table: bool, settings: tuple[str, ...], config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
-    """Make a token for NAME. It is shown once."""
+    """Make a token for the caller NAME. It is shown this once.
+
+    \b
+    llm-hub token add game-server -s models=['fast'] -s limits.rpm=60
+    """
     if table:
         _print_table(name, as_json)
         return
@@ -51,10 +55,15 @@ def add(
 
 @command.command("roll")
 @click.argument("name")
-@click.option("--overlap", default="24h", show_default=True, help="For how long the old one counts too; 0 for not.")
+@click.option(
+    "--overlap",
+    default="24h",
+    show_default=True,
+    help="For how long the old one counts too: 90m, 24h, 7d; 0 for not at all.",
+)
 @common
 def roll(name: str, overlap: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Make another token for the same caller."""
+    """Make another token for the caller NAME, shown this once; the old one counts too for a while."""
     from llmhub_core.admin.client_tokens import roll as roll_token
     from llmhub_core.admin.scripts import seconds
 

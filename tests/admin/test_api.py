@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
+from clusters import OpenHouse, spoil
 
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.api import ENDPOINTS, ROOT, Endpoint
@@ -262,8 +263,8 @@ async def test_no_answer_holds_a_secret(house: House, browser: MakeBrowser) -> N
     }  # fmt: skip
 
 
-async def test_each_setting_tells_where_it_comes_from(browser: MakeBrowser) -> None:
-    async with House(CONFIG + "[server]\nport = 8090\n", {"LLMHUB_SERVER__DRAIN": "7"}) as house:
+async def test_each_setting_tells_where_it_comes_from(open_house: OpenHouse, browser: MakeBrowser) -> None:
+    async with open_house(CONFIG + "[server]\nport = 8090\n", {"LLMHUB_SERVER__DRAIN": "7"}) as house:
         accounts = Accounts(people_of(house))
         await accounts.add("ann", "admin", PASSWORD)
         accounts.close()
@@ -295,13 +296,12 @@ async def test_each_setting_tells_where_it_comes_from(browser: MakeBrowser) -> N
         assert told["providers[echo].keys[k1].secret"]["value"] == "***"
 
 
+@pytest.mark.everywhere
 async def test_a_key_that_is_out_is_told_and_can_be_reset(house: House, browser: MakeBrowser) -> None:
     ann = await browser("admin")
     await call_echo(house, ann)
-    stats = {each.candidate.key.name: each for each in house.hub.catalog.stats}
-    house.hub.pool.note(stats["main"], UpstreamDenied("no").said(status=401, code="invalid_api_key"))
-    limited = UpstreamLimited("slow", retry_after=90)
-    house.hub.pool.note(stats["spare"], limited)
+    await spoil(house, "main", UpstreamDenied("no").said(status=401, code="invalid_api_key"))
+    await spoil(house, "spare", UpstreamLimited("slow", retry_after=90))
     keys = {key["name"]: key for key in (await got(ann, "/keys"))["items"]}
     assert (keys["main"]["state"], keys["main"]["reason"], keys["main"]["until"]) == (
         "invalid",
@@ -309,7 +309,7 @@ async def test_a_key_that_is_out_is_told_and_can_be_reset(house: House, browser:
         None,
     )
     assert keys["spare"]["state"] == "cooling"
-    assert 80 < keys["spare"]["until"] - time.time() < 91
+    assert 60 < keys["spare"]["until"] - time.time() < 91
     health = await got(ann, "/health")
     assert [problem["severity"] for problem in health["problems"]] == ["error", "note"]
     assert health["providers"][0]["state"] == "out"

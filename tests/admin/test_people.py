@@ -248,6 +248,7 @@ async def test_the_database_opens_no_door(house: House, browser: MakeBrowser) ->
 # --- acts that are sent again
 
 
+@pytest.mark.everywhere
 async def test_an_act_that_is_sent_again_is_done_once(house: House, browser: MakeBrowser) -> None:
     owner = await browser("owner")
     key = {"idempotency-key": "5b6f0a52-first"}

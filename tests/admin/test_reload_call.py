@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from browsers import MakeBrowser, people_of
+from clusters import everywhere, soon
 
 from llmhub_core.testing.house import House
 
@@ -19,7 +20,7 @@ async def test_it_answers_what_changed_or_why_not(house: House, browser: MakeBro
     answer = await (await admin.ask("POST", RELOAD)).json()
     assert answer["refused"]
     assert answer["problems"] == [f'{house.config}:25:1: server.prot: is not a setting; did you mean "port"?']
-    assert "quick" in house.hub.catalog.routes
+    await soon(lambda: "quick" in house.hub.catalog.routes)
     health = await (await admin.ask("GET", "/admin/api/health")).json()
     assert any("The changed configuration is not used" in problem["what"] for problem in health["problems"])
     page = await (await admin.ask("GET", "/health")).text()
@@ -43,6 +44,9 @@ async def test_disabled_keys_are_shown_as_such(house: House, browser: MakeBrowse
     viewer = await browser("viewer")
     house.config.write_text(house.config.read_text().replace("priority = 2", "priority = 2\n  disabled = true"))
     await house.hub.reload()
+    await everywhere(
+        house, "/keys/echo/spare", lambda told: told["state"] == "disabled", within=2
+    )  # a file is looked at twice
     keys = (await (await viewer.ask("GET", "/admin/api/keys")).json())["items"]
     assert {key["name"]: key["state"] for key in keys} == {"main": "active", "spare": "disabled"}
     health = await (await viewer.ask("GET", "/admin/api/health")).json()

@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
+from clusters import OpenHouse
 
 from llmhub_core.admin import passwords, sessions, throttle
 from llmhub_core.admin.accounts import Accounts
@@ -70,8 +71,8 @@ def test_the_real_cost_is_as_high_as_it_has_to_be(monkeypatch: pytest.MonkeyPatc
 # --- set-up
 
 
-async def test_the_link_makes_one_owner() -> None:
-    async with House(CONFIG) as house, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
+async def test_the_link_makes_one_owner(open_house: OpenHouse) -> None:
+    async with open_house(CONFIG) as house, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as client:
         accounts = Accounts(people_of(house))
         secret = await accounts.offer_setup()
         browser = Browser(house.url, client)
@@ -94,8 +95,8 @@ async def test_the_link_makes_one_owner() -> None:
         accounts.close()
 
 
-async def test_two_at_the_link_make_one_owner() -> None:
-    async with House(CONFIG) as house, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+async def test_two_at_the_link_make_one_owner(open_house: OpenHouse) -> None:
+    async with open_house(CONFIG) as house, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         accounts = Accounts(people_of(house))
         secret = await accounts.offer_setup()
         asked = [{"secret": secret, "name": f"user{n}", "password": PASSWORD} for n in range(6)]
@@ -107,8 +108,8 @@ async def test_two_at_the_link_make_one_owner() -> None:
         accounts.close()
 
 
-async def test_a_link_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with House(CONFIG) as house:
+async def test_a_link_that_is_too_old(open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_house(CONFIG) as house:
         accounts = Accounts(people_of(house))
         monkeypatch.setattr("llmhub_core.admin.accounts.SETUP_LASTS", -1.0)
         secret = await accounts.offer_setup()
@@ -150,6 +151,7 @@ async def test_an_owner_with_a_bad_password_is_not_made(monkeypatch: pytest.Monk
 # --- signing in
 
 
+@pytest.mark.everywhere
 async def test_signing_in_and_out(house: House, browser: MakeBrowser) -> None:
     ann = await browser()
     assert (await ann.ask("GET", SESSION)).status == 401
@@ -170,8 +172,8 @@ async def test_signing_in_and_out(house: House, browser: MakeBrowser) -> None:
     assert again.status == 401, "the id is void, and not only forgotten by the browser"
 
 
-async def test_behind_https_the_cookie_belongs_to_this_host_alone() -> None:
-    async with House(CONFIG + '[server]\npublic_url = "https://hub.example.com"\n') as house:
+async def test_behind_https_the_cookie_belongs_to_this_host_alone(open_house: OpenHouse) -> None:
+    async with open_house(CONFIG + '[server]\npublic_url = "https://hub.example.com"\n') as house:
         accounts = Accounts(people_of(house))
         await accounts.add("ann", "owner", PASSWORD)
         accounts.close()
@@ -283,9 +285,9 @@ async def test_the_eleventh_failure_waits_and_so_does_the_owner(house: House, br
     assert (await eve.sign_in("viewer")).status == 200, "others are let in"
 
 
-async def test_the_throttle_survives_a_restart(tmp_path: Path) -> None:
+async def test_the_throttle_survives_a_restart(open_house: OpenHouse, tmp_path: Path) -> None:
     async def tried(times: int) -> list[int]:
-        async with House(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
+        async with open_house(CONFIG, folder=tmp_path) as house, aiohttp.ClientSession() as client:
             return [(await Browser(house.url, client).sign_in("ann", "wrong")).status for _ in range(times)]
 
     assert await tried(10) == [401] * 10
