@@ -93,6 +93,12 @@ def test_anthropic_tells_input_and_output_apart_and_they_are_left_aside() -> Non
     ]  # fmt: skip
 
 
+def test_limits_on_a_part_of_the_tokens_are_left_aside() -> None:
+    seen = limits(x_ratelimit_limit_tokens_prompt="60000", x_ratelimit_limit_tokens_generated="6000",
+                  x_ratelimit_limit_project_tokens="9000", x_ratelimit_limit_requests="600")  # fmt: skip
+    assert [(each.kind, each.amount) for each in seen] == [("requests", 600)]
+
+
 def test_the_last_of_what_is_spent_tells_the_wait() -> None:
     headers = {
         **DATE,

@@ -125,6 +125,7 @@ def wait_in_words(text: str, now: float) -> float | None:
 
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 _WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY}
+_PLAIN = {"tokens", "requests", "req", *_WINDOWS}
 _Counter = tuple[str, ...]
 NEARLY = 0.03
 
@@ -156,13 +157,13 @@ def spent_until(headers: Mapping[str, str]) -> float | None:
 
 
 def seen_limits(headers: Mapping[str, str]) -> list[SeenLimit]:
-    """The limits on requests and on tokens that the headers of an answer tell. Those on input or output alone are left
-    aside: nobody here counts them apart."""
+    """The limits on requests and on all tokens that the headers of an answer tell. Those on a part of them (input,
+    output, prompt, generated, one project's) are left aside: nobody here counts them apart."""
     now = said_at(headers)
     seen = []
     for words, counter in _counters(headers).items():
         amount = _whole(counter.get("limit", ""))
-        if not amount or "input" in words or "output" in words:
+        if not amount or not _PLAIN.issuperset(words):
             continue
         kind: Literal["requests", "tokens"] = "tokens" if "tokens" in words else "requests"
         if not {"tokens", "requests", "req"} & set(words):
@@ -170,8 +171,6 @@ def seen_limits(headers: Mapping[str, str]) -> list[SeenLimit]:
         left = _whole(counter.get("remaining", ""))
         reset = resets_in(counter["reset"], now) if "reset" in counter else None
         named = next((_WINDOWS[word] for word in words if word in _WINDOWS), None)
-        if named is None and "month" in words:
-            continue
         seen.append(SeenLimit(kind, named or _window(amount, left, reset), amount, left, reset))
     return seen
 
