@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import aiohttp
@@ -9,6 +11,8 @@ import pytest
 from houses import CHAT, COMPLETION, ask, provider, route
 
 from llmhub_core.contracts import Level, Limit
+from llmhub_core.gateway import meter
+from llmhub_core.hub import leases
 from llmhub_core.hub.tokens import digest, mint
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import FakeUpstream, json_answer
@@ -56,3 +60,32 @@ async def test_what_was_used_today_counts_though_the_quota_store_lost_it(
         assert {name: many for name, many in (await used(house)).items() if "requests 86400" in name} == {
             name: 5 for name in after if "requests 86400" in name
         }, "what is known already is not counted twice"
+
+
+async def test_what_was_answered_but_killed_before_it_was_settled_counts(
+    upstream: FakeUpstream, client: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease gives it back, and the ledger knows better."""
+    monkeypatch.setattr(meter, "LEASE", 1.0)
+    monkeypatch.setattr(leases, "LEASE", 1.0)
+    monkeypatch.setattr(leases, "EVERY", 0.2)
+    upstream.on(lambda _: json_answer(COMPLETION))
+    config = '[storage]\nquota = "sqlite:///quota.db"\n' + provider("main", upstream.url, more="limits = { rpd = 9 }")
+    async with House(config + route("fast", "main/small"), folder=tmp_path) as house:
+        settle = house.hub.settle
+        assert (await ask(client, house.url)).status == 200
+        await house.hub.settled()
+        house.hub.settle = lambda *what: None  # type: ignore[method-assign]
+        assert (await ask(client, house.url)).status == 200
+        await house.hub.ledger.flushed()
+        house.hub.settle = settle  # type: ignore[method-assign]
+    async with House(config + route("fast", "main/small"), folder=tmp_path) as house:
+        (place,) = house.hub.catalog.places.values()
+        seen = []
+        deadline = time.monotonic() + 10
+        while not seen or seen[-1] != (2, 0):
+            (level,) = await house.hub.quota.levels(place.keys[0].limits)
+            seen.append((level.used, level.reserved))
+            assert time.monotonic() < deadline, seen
+            await asyncio.sleep(0.05)
+        assert (2, 1) not in seen, "nothing is counted twice"

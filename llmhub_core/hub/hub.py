@@ -118,7 +118,8 @@ class Hub:
         self.store: MetadataStore = build_store("metadata_stores", settings.storage.metadata, settings, registry, data)
         self.quota: QuotaStore = build_store("quota_stores", settings.storage.quota, settings, registry, data)
         self.quota.watch(self._adopt)
-        self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling))
+        dead_are_free = self._count_again if worker.is_chief and self.quota.waits else None
+        self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling), dead_are_free)
         self.pool.share = self._share
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(
@@ -219,7 +220,7 @@ class Hub:
             if self.worker.of > 1:
                 self._gathering = asyncio.create_task(self._keep_gathering())
         if self.worker.is_chief:
-            await recount(self.catalog, self.tokens, self.ledger, self.store, self.quota)
+            await recount(self.catalog, self.tokens, self.store, self.quota, self.ledger)
         self.leases.start()
         await self.standings.start()
         await self.learning.start()
@@ -249,6 +250,9 @@ class Hub:
             "another hub on this database (%s) counts quotas in %s: each of the two grants the whole of every limit. "
             "Set storage.quota of both to the same store.", other.name, other.quota,
         )  # fmt: skip
+
+    async def _count_again(self) -> None:
+        await recount(self.catalog, self.tokens, self.store, self.quota)
 
     async def stop(self) -> None:
         """Settle what is open, ship what is journaled, close in reverse order."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 
 from llmhub_core.contracts.quota_store import QuotaStore
 
@@ -20,11 +21,14 @@ EVERY = 10.0
 
 class Leases:
     """Renews what is reserved while `busy` says that requests are under way. Started when the store is up, and stopped
-    before it."""
+    before it. `dead_are_free` is called once, when whatever was reserved before the start is free or renewed."""
 
-    def __init__(self, quota: QuotaStore, busy: Callable[[], bool]) -> None:
+    def __init__(
+        self, quota: QuotaStore, busy: Callable[[], bool], dead_are_free: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._quota = quota
         self._busy = busy
+        self._dead_are_free = dead_are_free
         self._renewing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -37,8 +41,12 @@ class Leases:
                 await self._renewing
 
     async def _keep_renewing(self) -> None:
+        began = time.monotonic()
         while True:
             await asyncio.sleep(EVERY)
+            if self._dead_are_free is not None and time.monotonic() > began + LEASE + EVERY:
+                call, self._dead_are_free = self._dead_are_free, None
+                await call()
             if self._busy():
                 try:
                     await self._quota.renew(LEASE)

@@ -1,5 +1,6 @@
 """Counters that know less than the ledger are told the rest when a hub starts: what a killed process had not noted yet,
-a file that was deleted, a Redis that came back empty.
+a file that was deleted, a Redis that came back empty. And once more when the leases of the dead are over: they gave
+back what was answered by a hub that was killed before it settled.
 
 Only windows of an hour and more: shorter ones are over by the time that a hub has started. Counters are only raised,
 never lowered, for the ledger does not know everything: refused attempts at a key, and what is under way elsewhere.
@@ -41,19 +42,23 @@ class _Owner:
     group: tuple[str, ...]
 
 
-async def recount(catalog: Catalog, tokens: Tokens, ledger: Ledger, store: MetadataStore, quota: QuotaStore) -> None:
-    """Before any request is taken. Never fails: what the database cannot tell is left as it is."""
+async def recount(
+    catalog: Catalog, tokens: Tokens, store: MetadataStore, quota: QuotaStore, ledger: Ledger | None = None
+) -> None:
+    """Before any request is taken, with the `ledger` whose journal comes first; without it when the leases of an
+    earlier run are over. Never fails: what the database cannot tell is left as it is."""
     owners = _owners(catalog, tokens)
     if not owners:
         return
     try:
         async with asyncio.timeout(PATIENCE):
-            await ledger.flushed()  # what an earlier run left in its journal
+            if ledger is not None:
+                await ledger.flushed()
             noted = await _noted(owners, store)
             levels = await quota.levels(list(owners))
             for level in levels:
-                # What is reserved elsewhere may be in the ledger already, and is settled in a moment.
-                counted = level.used + (level.reserved if quota.waits else 0)
+                # What the dead have reserved elsewhere may be in the ledger already.
+                counted = level.used + (level.reserved if quota.waits and ledger is not None else 0)
                 if noted[level.limit] > counted:
                     await _charge(quota, level.limit, noted[level.limit] - counted)
     except Exception as error:

@@ -31,7 +31,7 @@ SHARE = 0.3
 """Of what others of the same right get, nobody gets less than this."""
 
 UNTOLD = 0.9
-"""The same where nobody told the hub the limits and it has two minutes to learn them."""
+"""Of what could have been served, where nobody told the hub the limits and it has two minutes to learn them."""
 
 BLOCK = 50
 
