@@ -264,6 +264,7 @@ async def test_no_answer_holds_a_secret(house: House, browser: MakeBrowser) -> N
     }  # fmt: skip
 
 
+@pytest.mark.alone
 async def test_each_setting_tells_where_it_comes_from(open_house: OpenHouse, browser: MakeBrowser) -> None:
     async with open_house(CONFIG + "[server]\nport = 8090\n", {"LLMHUB_SERVER__DRAIN": "7"}) as house:
         accounts = Accounts(people_of(house))

@@ -172,6 +172,7 @@ async def test_signing_in_and_out(house: House, browser: MakeBrowser) -> None:
     assert again.status == 401, "the id is void, and not only forgotten by the browser"
 
 
+@pytest.mark.alone
 async def test_behind_https_the_cookie_belongs_to_this_host_alone(open_house: OpenHouse) -> None:
     async with open_house(CONFIG + '[server]\npublic_url = "https://hub.example.com"\n') as house:
         accounts = Accounts(people_of(house))
