@@ -314,7 +314,7 @@ def _key_problems(all_keys: list[KeyView]) -> Iterable[Problem]:
                 and level.used + level.reserved >= level.amount * NEARLY
             ):
                 yield Problem(
-                    severity="note", what=f"{level.owner} has little left of its {level.kind}: {level.left:,}.",
+                    severity="note", what=f"The {level.owner} has little left of its {level.kind}: {level.left:,}.",
                     advice="It comes back with time; a higher limit or another key helps at once.", page="keys",
                 )  # fmt: skip
 
