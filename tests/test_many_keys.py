@@ -159,7 +159,7 @@ def test_many_share_the_requests_fairly(name: str, registry: Registry) -> None:
     assert len(members) > LARGE
     found = Counter(id(drawn(strategy, equals, turn, chance.random())) for turn in range(40_000))
     first = sum(found[id(stats)] for stats in members[:500]) / 40_000
-    weighs = name in ("weighted", "least_busy")
+    weighs = name in ("weighted", "least_busy", "least_used")
     assert first == pytest.approx(0.25 if weighs else 0.5, abs=0.01)
     assert len(found) > 990
     assert max(found.values()) < (60 if not weighs else 120) * 1.6
