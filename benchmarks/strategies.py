@@ -1,7 +1,8 @@
 """What one decision costs, by strategy and number of keys in a route: python benchmarks/strategies.py
 
 Microseconds of a whole decision (who can be used, in which order, and what is noted of it), the best of several rounds;
-in the second table a tenth of the keys rests. Each hub has 1,000 routes beside the one that is asked.
+in the second table a tenth of the keys rests, in the third all but one in a hundred (of fewer keys, all but one), in
+the last all. Each hub has 1,000 routes beside the one that is asked.
 """
 
 from __future__ import annotations
@@ -67,6 +68,12 @@ def table(hubs: list[Hub], title: str) -> None:
         print(f"{name:24}" + "".join(f"{microseconds(hub, name):>9.1f}" for hub in hubs))
 
 
+def rest(hubs: list[Hub], which: slice) -> None:
+    for hub in hubs:
+        for stats in hub.catalog.routes[NAMES[0]].standing[which]:
+            hub.pool.note(stats, UpstreamLimited("slow down", retry_after=3600))
+
+
 def main() -> None:
     logging.disable()
     registry = Registry().discover()
@@ -75,10 +82,13 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # as `llm-hub serve` does
         table(hubs, "all can be used")
-        for hub in hubs:
-            for stats in hub.catalog.routes[NAMES[0]].standing[::10]:
-                hub.pool.note(stats, UpstreamLimited("slow down", retry_after=3600))
+        rest(hubs, slice(1, None, 10))
         table(hubs, "a tenth rests")
+        for left in range(1, 100):
+            rest(hubs, slice(left, None, 100))
+        table(hubs, "99 of 100 rest")
+        rest(hubs, slice(None))
+        table(hubs, "all rest")
 
 
 if __name__ == "__main__":

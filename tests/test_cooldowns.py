@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from llmhub_plugins.stores.memory import MemoryQuotaStore, MemorySettings
+from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore
 from llmhub_plugins.stores.sqlite_quota import SqliteQuotaSettings, SqliteQuotaStore
+from redis_server import Server, needs_redis
 
 from llmhub_core.contracts import Candidate, CandidateStats, Deployment, Hold, NoSettings, ProviderKey, QuotaStore
 from llmhub_core.hub.health import Health
@@ -315,32 +317,40 @@ class Process:
                 assert_rests(self.pool, case, place)
 
 
-def memory(folder: Path) -> QuotaStore:
-    return MemoryQuotaStore(MemorySettings(folder=str(folder)))
+@pytest.fixture
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], QuotaStore]]:
+    """Makes stores that count in the same place."""
+    if request.param == "memory":
+        yield lambda: MemoryQuotaStore(MemorySettings(folder=str(tmp_path)))
+    elif request.param == "sqlite":
+        yield lambda: SqliteQuotaStore(SqliteQuotaSettings(url=f"sqlite:///{tmp_path}/quota.db"))
+    else:
+        needs_redis()
+        server = Server(tmp_path)
+        yield lambda: RedisQuotaStore(RedisQuotaSettings(url=server.url, timeout=5.0, connect_timeout=5.0))
+        server.stop()
 
 
-def sqlite(folder: Path) -> QuotaStore:
-    return SqliteQuotaStore(SqliteQuotaSettings(url=f"sqlite:///{folder}/quota.db"))
-
-
-@pytest.mark.parametrize("make", [memory, sqlite])
-async def test_a_restart_forgets_nothing(tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Process(make(tmp_path))
+@pytest.mark.parametrize("make", ["memory", "sqlite", "redis"], indirect=True)
+async def test_a_restart_forgets_nothing(make: Callable[[], QuotaStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Process(make())
     await first.start()
     await first.refuse_all()
     await first.store.stop()
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600.0)  # the clock on the wall was wrong by an hour
-    again = Process(make(tmp_path))
+    again = Process(make())
     await again.start()
     again.assert_all()
     await again.store.stop()
 
 
-async def test_another_process_knows_at_once(tmp_path: Path) -> None:
-    one, other = Process(sqlite(tmp_path)), Process(sqlite(tmp_path))
+@pytest.mark.parametrize("make", ["sqlite", "redis"], indirect=True)
+async def test_another_process_knows_at_once(make: Callable[[], QuotaStore]) -> None:
+    one, other = Process(make()), Process(make())
     await one.start()
     await other.start()
+    await asyncio.sleep(0.3)  # until both listen
     await one.refuse_all()
     began = time.monotonic()
     while not other.knows_all():

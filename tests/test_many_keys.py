@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,16 +12,30 @@ import pytest
 from aiohttp import ClientSession
 from houses import hub_of
 
-from llmhub_core.contracts import CandidateStats, Choice, Decision, Equals, NoSettings, Strategy, UpstreamLimited
+from llmhub_core.contracts import (
+    Candidate,
+    CandidateStats,
+    Choice,
+    Decision,
+    Equals,
+    NoSettings,
+    Strategy,
+    UpstreamLimited,
+    UpstreamOverloaded,
+)
 from llmhub_core.contracts.exchange import Plan
+from llmhub_core.gateway import aside
 from llmhub_core.gateway.decisions import LARGE, SHORT
 from llmhub_core.gateway.replay import again
 from llmhub_core.gateway.route import MOST_LEFT_OUT, plan_route
+from llmhub_core.hub.catalog import of_catalog
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.pool import Mark
 from llmhub_core.hub.registry import Registry
 from llmhub_core.testing.house import House
 from llmhub_core.testing.strategy import a_candidate
 
+WEIGHING = ("weighted", "least_busy", "least_used")
 STRATEGIES = (
     "priority", "round_robin", "weighted", "least_busy", "least_used", "lowest_latency", "cheapest", "most_quota_left",
 )  # fmt: skip
@@ -120,6 +135,85 @@ def test_keys_that_rest_are_passed_over_and_counted(registry: Registry, tmp_path
     assert made.soonest == pytest.approx(60, abs=2)
 
 
+def looked_at(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whom decisions look at from now on."""
+    looks: list[str] = []
+    blocked = hub.pool.blocked
+
+    def noted(candidate: Candidate, now: float) -> Mark | None:
+        looks.append(candidate.label)
+        return blocked(candidate, now)
+
+    monkeypatch.setattr(hub.pool, "blocked", noted)
+    return looks
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_where_nearly_all_rest_those_that_do_not_are_drawn_from(
+    strategy: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_of(config(strategy, keys=1000), tmp_path, registry)
+    standing = [stats for stats in hub.catalog.routes["fast"].standing if stats.candidate.deployment.provider == "echo"]
+    awake = standing[3::50]
+    rest(hub, *(stats for stats in standing if stats not in awake))
+    first: Counter[str] = Counter()
+    planned(hub)
+    monkeypatch.setattr(aside, "KEPT", 1000.0)
+    planned(hub)
+    looks = looked_at(hub, monkeypatch)
+    logged: list[Decision] = []
+    for _ in range(2000):
+        made = planned(hub)
+        first[made.candidates[0].candidate.key.name] += 1
+        assert made.left_out[0] == ("fast", "others: 980 more could not be used")
+        logged += made.decisions
+    assert len(looks) <= 2000 * SHORT
+    del first["none"]  # round robin leaves priorities aside
+    weightless = {
+        stats.candidate.key.name for stats in awake if strategy in WEIGHING and not stats.candidate.key.weight
+    }
+    assert {*first} == {stats.candidate.key.name for stats in awake} - weightless, "all of them have their turn"
+    assert max(first.values()) < 2000 / len(first) * 2.5
+    for decision in logged[:50]:
+        assert again(hub.catalog, decision) == decision.order
+
+
+def test_nobody_is_refused_before_those_that_are_back_were_found(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = hub_of(config("priority", keys=1000), tmp_path, registry)
+    standing = hub.catalog.routes["fast"].standing
+    rest(hub, *standing)
+    monkeypatch.setattr(aside, "KEPT", 1000.0)
+    monkeypatch.setattr(aside, "SHARE_OF_TIME", 1e-9)
+    for _ in range(3):
+        made = planned(hub)
+        assert made.candidates == []
+        assert made.soonest == pytest.approx(60, abs=2)
+    looks = looked_at(hub, monkeypatch)
+    planned(hub)
+    assert len(looks) < 10, "who rests is known"
+    hub.pool.marks[f"key:{standing[700].candidate.key.id}"].until = time.monotonic() + 0.02
+    hub.pool.reset(standing[500].candidate.key)
+    time.sleep(0.03)
+    aside.aside_of(hub.catalog.routes["fast"].equals()[0])._again = 0.0
+    assert {stats.candidate.key.name for stats in planned(hub).candidates} == {"k500", "k700"}
+
+
+def test_when_all_fail_some_are_offered_all_the_same(registry: Registry, tmp_path: Path) -> None:
+    hub = hub_of(config("priority", keys=1000), tmp_path, registry)
+    one, *_, other = hub.catalog.routes["fast"].standing
+    for stats in (one, other):
+        for number in range(5):
+            hub.health.begin(stats)
+            hub.health.end(stats, UpstreamOverloaded("x"), None, b"%d" % number)
+    for _ in range(3):
+        made = planned(hub)
+        assert [of_catalog(stats).place.name for stats in made.candidates[:SHORT]] == ["echo"] * SHORT
+        assert len(made.candidates) <= 2 * SHORT
+        assert made.soonest == pytest.approx(10, abs=1)
+
+
 def test_spent_quotas_are_asked_last(registry: Registry, tmp_path: Path) -> None:
     hub = hub_of(config("priority"), tmp_path, registry)
     for stats in hub.catalog.routes["fast"].standing[:97]:
@@ -159,7 +253,7 @@ def test_many_share_the_requests_fairly(name: str, registry: Registry) -> None:
     assert len(members) > LARGE
     found = Counter(id(drawn(strategy, equals, turn, chance.random())) for turn in range(40_000))
     first = sum(found[id(stats)] for stats in members[:500]) / 40_000
-    weighs = name in ("weighted", "least_busy", "least_used")
+    weighs = name in WEIGHING
     assert first == pytest.approx(0.25 if weighs else 0.5, abs=0.01)
     assert len(found) > 990
     assert max(found.values()) < (60 if not weighs else 120) * 1.6

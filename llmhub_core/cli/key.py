@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
-import msgspec
 
 from llmhub_core.admin.entries import Entries
 from llmhub_core.cli.common import fail, print_json
@@ -94,7 +93,8 @@ def import_keys(
 
     told = run(work, config, data_dir)
     if as_json:
-        print_json(msgspec.to_builtins(key_import.view(told, dry_run)))
+        own = ("line", "name", "hint", "result", "why")
+        print_json([{name: getattr(each, name) for name in own} for each in told])
     else:
         for each in told:
             why = f": {each.why}" if each.why else ""

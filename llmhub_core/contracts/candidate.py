@@ -99,6 +99,8 @@ class CandidateStats:
                      (concurrency) is no quota. 0.0 while the key rests
     quota_step       the share that one attempt is expected to take
     price            USD per million tokens, three of input to one of output; None if nobody knows it
+    limits           what its attempts are held to: declared, and learned ones where these bind
+    counted          those of them that count what goes through, refused attempts left out
 
     The quota and the price are kept for the candidates of configured routes.
     """
@@ -112,4 +114,5 @@ class CandidateStats:
     quota_left: float = 1.0
     quota_step: float = 0.0
     price: float | None = None
-    turn: dict[str, int] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = field(default=(), kw_only=True, repr=False)
+    counted: tuple[Limit, ...] = field(default=(), kw_only=True, repr=False)

@@ -72,6 +72,7 @@ class Decision(msgspec.Struct, omit_defaults=True, gc=False):
     numbers      the live numbers that the strategy reads, as they were, one for each of `order`
     affinity     the conversation's key (a digest) and `warm` the label of who served it last, if the route asks for it
     of           how many candidates there were, if more than `order` has
+    drawn        where in `order` those stand that were drawn, as they were, if most others rested and were set aside
     last_resort  they failed of late, all of them, and were asked because nobody else was left
     """
 
@@ -84,6 +85,7 @@ class Decision(msgspec.Struct, omit_defaults=True, gc=False):
     affinity: str = ""
     warm: str = ""
     of: int = 0
+    drawn: list[int] = []
     last_resort: bool = False
 
 

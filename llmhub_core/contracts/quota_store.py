@@ -60,7 +60,8 @@ class Level:
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
-    """Why something may not be used: a key, an account, a model of an account, a provider (`Candidate.subjects`).
+    """Why something may not be used: a key, an account, a model of an account, a provider (`Candidate.subjects`), or
+    ``breaker:provider/model``, a deployment that fails.
 
     lasts    seconds from now; None: until it is lifted
     age      seconds since it began

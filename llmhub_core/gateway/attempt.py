@@ -12,6 +12,7 @@ from llmhub_core.gateway.passage import Passage
 from llmhub_core.gateway.refusal import FAULT
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.upstream import Upstream
+from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.fault_lab import REASON
 from llmhub_core.hub.hub import Hub
 
@@ -20,6 +21,7 @@ MAX_ADAPTED = 2048
 
 async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: CandidateStats, reply: Reply) -> None:
     """One call, carried through to the caller; raises what ended it."""
+    assert isinstance(stats, Standing)  # noqa: S101 — as all that a catalog has
     deployment, key = stats.candidate.deployment, stats.candidate.key
     made = Attempt(deployment.provider, deployment.model, key.name, exchange.elapsed_ms())
     exchange.attempts.append(made)
@@ -49,7 +51,7 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
         made.provider_code, made.provider_request_id = error.provider_code, error.provider_request_id
         hub.pool.note(stats, error)
         if isinstance(error, UpstreamLimited):
-            hub.learning.refused(stats, error)  # type: ignore[arg-type]  # as all in a plan
+            hub.learning.refused(stats, error)
         raise
     except HubError as error:
         failure = error

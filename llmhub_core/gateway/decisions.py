@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.exchange import Decision
 from llmhub_core.contracts.strategy import Choice, Equals, Strategy, warm_first
+from llmhub_core.gateway.aside import IN_VAIN, Sorted, aside_of
 from llmhub_core.hub.catalog import Route
+from llmhub_core.hub.hub import Hub
 
 MOST_NOTED = 64
 """Candidates of one order that a record has: the first of them, and how many there were."""
@@ -52,19 +55,31 @@ def can_shorten(strategy: Strategy) -> bool:
     return type(strategy).shortlist is not Strategy.shortlist
 
 
+Usable = Callable[[CandidateStats], bool]
+
+
 def shortlists(
-    route: Route, choice: Choice, usable: Callable[[CandidateStats], bool]
+    route: Route, choice: Choice, usable: Usable, hub: Hub, set_aside: Callable[[Sorted], None] | None
 ) -> Iterator[tuple[list[CandidateStats], Decision | None]]:
     """All candidates that can be used, a few at a time, each few in order: the best of a few drawn fairly is nearly
-    as good as the best of all, and costs the same however many there are."""
+    as good as the best of all, and costs the same however many there are. `set_aside` is told of those that were not
+    looked at one by one, again when they were sorted anew; without it, all are looked at."""
     for equals in route.equals():
-        for few in _few_at_a_time(route.strategy, choice, equals, usable):
+        large = len(equals.members) > LARGE
+        aside = aside_of(equals).sorted(equals, hub) if large and set_aside is not None else None
+        if aside is None or set_aside is None:
+            source = _few_at_a_time(drawn(route.strategy, choice, equals), equals, usable)
+        else:
+            source = _few_of_those_awake(route.strategy, choice, equals, usable, hub, aside, set_aside)
+        for few in source:
             if len(few) < 2:
                 yield few, None
                 continue
             order = order_shortlist(route.strategy, choice, equals, few)
             decision = decided(route.strategy, choice, order)
             decision.of = len(equals.members)
+            if aside is not None:
+                decision.drawn = [order.index(stats) for stats in few]
             yield order, decision
 
 
@@ -80,13 +95,13 @@ def order_shortlist(
     return order_by(strategy, choice, few)
 
 
-def drawn(strategy: Strategy, choice: Choice, equals: Equals) -> Iterable[CandidateStats]:
-    """All of `equals`, the warm one first, as the strategy draws them from many."""
+def drawn(strategy: Strategy, choice: Choice, equals: Equals, least: int = LARGE) -> Iterable[CandidateStats]:
+    """All of `equals`, the warm one first, as the strategy draws them from more than `least`."""
     members = equals.members
-    source = strategy.shortlist(choice, equals) if len(members) > LARGE else None
+    source = strategy.shortlist(choice, equals) if len(members) > least else None
     if source is None:
         return members
-    warm = equals.once("labels", _by_label).get(choice.warm) if choice.warm else None
+    warm = labels_of(equals).get(choice.warm) if choice.warm else None
     return source if warm is None else _first(warm, source)
 
 
@@ -97,13 +112,15 @@ def _first(warm: CandidateStats, source: Iterable[CandidateStats]) -> Iterator[C
             yield stats
 
 
+def labels_of(equals: Equals) -> dict[str, CandidateStats]:
+    return equals.once("labels", _by_label)
+
+
 def _by_label(members: Sequence[CandidateStats]) -> dict[str, CandidateStats]:
     return {stats.candidate.label: stats for stats in members}
 
 
-def _few_at_a_time(
-    strategy: Strategy, choice: Choice, equals: Equals, usable: Callable[[CandidateStats], bool]
-) -> Iterator[list[CandidateStats]]:
+def _few_at_a_time(source: Iterable[CandidateStats], equals: Equals, usable: Usable) -> Iterator[list[CandidateStats]]:
     """Those whose quota is spent come last: they would only refuse."""
     if len(equals.members) <= LARGE:
         few = [stats for stats in equals.members if usable(stats)]
@@ -112,11 +129,18 @@ def _few_at_a_time(
         return
     few = []
     spent: list[CandidateStats] = []
-    looks = 0
-    for stats in drawn(strategy, choice, equals):
+    looks = vain = 0
+    for stats in source:
         looks += 1
-        if usable(stats):
-            (few if stats.quota_left > 0.0 else spent).append(stats)
+        if not usable(stats):
+            vain += 1
+        elif stats.quota_left > 0.0:
+            few.append(stats)
+        else:
+            vain += 1
+            spent.append(stats)
+        if vain == IN_VAIN:
+            aside_of(equals).wanted = True
         if len(few) == SHORT or (few and looks >= LOOKS):
             yield few
             few, looks = [], 0
@@ -124,3 +148,29 @@ def _few_at_a_time(
         yield few
     for begin in range(0, len(spent), SHORT):
         yield spent[begin : begin + SHORT]
+
+
+def _few_of_those_awake(
+    strategy: Strategy,
+    choice: Choice,
+    equals: Equals,
+    usable: Usable,
+    hub: Hub,
+    aside: Sorted,
+    set_aside: Callable[[Sorted], None],
+) -> Iterator[list[CandidateStats]]:
+    """As `_few_at_a_time`, without those that are set aside."""
+    given: set[int] = set()
+
+    def first_time(stats: CandidateStats) -> bool:
+        known = id(stats) in given
+        given.add(id(stats))
+        return not known and usable(stats)
+
+    newer: Sorted | None = aside
+    while newer is not None:
+        aside = newer
+        set_aside(aside)
+        yield from _few_at_a_time(drawn(strategy, choice, aside.awake, 0), equals, first_time)
+        yield from _few_at_a_time(aside.others(time.monotonic()), equals, first_time)
+        newer = aside_of(equals).sorted(equals, hub, newer_than=aside.made)

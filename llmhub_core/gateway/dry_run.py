@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llmhub_core.contracts.candidate import CandidateStats, Limit
+from llmhub_core.contracts.candidate import Limit
 from llmhub_core.contracts.chat_request import Where
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import BadRequest
@@ -65,11 +65,11 @@ def _exchange(dialect: Dialect[Any], asked: Asked) -> Exchange:
 
 async def _looked_at(exchange: Exchange, hub: Hub, model: str) -> DryRun:
     plan, amount, own = exchange.plan, estimate(exchange), exchange.caller.limits
-    fits = await _fits(hub, amount, [*own, *(limit for stats in plan.candidates for limit in _limits(stats))])
+    fits = await _fits(hub, amount, [*own, *(limit for stats in plan.candidates for limit in stats.limits)])
     looks: list[Look] = []
     for stats in plan.candidates:
         try:
-            found = Look(stats, lost(exchange, hub, stats), tuple(fits[limit.id] for limit in _limits(stats)))
+            found = Look(stats, lost(exchange, hub, stats), tuple(fits[limit.id] for limit in stats.limits))
         except BadRequest as error:
             plan.left_out.append((stats.candidate.label, f"cannot: {error.code}"))
             continue
@@ -79,11 +79,6 @@ async def _looked_at(exchange: Exchange, hub: Hub, model: str) -> DryRun:
         else:
             plan.left_out.append((stats.candidate.label, _why(full)))
     return DryRun(model, plan, looks, amount, tuple(fits[limit.id] for limit in own))
-
-
-def _limits(stats: CandidateStats) -> tuple[Limit, ...]:
-    limits: tuple[Limit, ...] = stats.limits  # type: ignore[attr-defined]  # as all in a plan
-    return limits
 
 
 async def _fits(hub: Hub, amount: Amount, limits: Iterable[Limit]) -> Mapping[str, Fit]:

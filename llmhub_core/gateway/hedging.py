@@ -99,7 +99,7 @@ class Race:
         try:
             await asyncio.wait([self._running[one]], timeout=after)
             if self._winner is None and not self._running[one].done() and (stats := second()) is not None:
-                limits = stats.limits  # type: ignore[attr-defined]  # as all in a plan
+                limits = stats.limits
                 try:
                     lease = await hub.quota.reserve(limits, estimate(exchange), LEASE) if limits else None
                     two = self._enter(stats)
@@ -136,7 +136,7 @@ class Race:
     def _give_up(self, entrant: _Entrant, stats: CandidateStats) -> None:
         """Settle what was held for the one that lost: of the joint reservation only its part."""
         hub, exchange = self._hub, self._exchange
-        limits = stats.limits  # type: ignore[attr-defined]  # as all in a plan
+        limits = stats.limits
         if exchange.lease is not None:
             hub.settle(exchange.lease, self._spent(entrant))
             exchange.lease = None

@@ -6,7 +6,7 @@ from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.errors import BadRequest
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.gateway.passage import encoded_for
-from llmhub_core.hub.catalog import Standing
+from llmhub_core.hub.catalog import of_catalog
 from llmhub_core.hub.hub import Hub
 
 
@@ -37,11 +37,10 @@ def loses(exchange: Exchange, hub: Hub, stats: CandidateStats) -> bool:
 def lost(exchange: Exchange, hub: Hub, stats: CandidateStats) -> tuple[str, ...]:
     """What gets lost or becomes another thing on the way to it, as in ``x-llmhub-adapted``; BadRequest for what it
     cannot be asked at all."""
-    standing: Standing = stats  # type: ignore[assignment]  # as all in a plan
-    target = hub.target(exchange.dialect, standing.place)
+    target = hub.target(exchange.dialect, of_catalog(stats).place)
     if target is None or target is exchange.dialect:
         return ()
-    return encoded_for(target, exchange.request, standing.candidate.deployment.model).adapted
+    return encoded_for(target, exchange.request, stats.candidate.deployment.model).adapted
 
 
 def _priority(stats: CandidateStats) -> tuple[int, int]:

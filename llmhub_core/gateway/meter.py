@@ -64,7 +64,7 @@ async def meter(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply
     finally:
         under_way.left()
         if exchange.usage is None:
-            _complete_usage(exchange)
+            exchange.usage = _guessed_usage(exchange)
         cost = None
         try:
             cost = hub.finish(exchange).cost
@@ -96,8 +96,9 @@ def give_back(
     exchange: Exchange, hub: Hub, limits: tuple[Limit, ...], asked: bool, uncounted: tuple[Limit, ...] = ()
 ) -> None:
     """An attempt failed: of its candidate's limits one request is spent if the provider was `asked`, and what
-    the provider said of tokens; the caller's stay held for the next attempt. Of those `uncounted` nothing is spent."""
-    usage = exchange.usage
+    the provider said of tokens, or began to; the caller's stay held for the next attempt. Of those `uncounted` nothing
+    is spent."""
+    usage = exchange.usage or _guessed_usage(exchange)
     held = exchange.lease or exchange.reservation
     if uncounted and held is not None:
         hub.settle(held, Amount(0), uncounted)
@@ -116,15 +117,14 @@ def _settle(exchange: Exchange, hub: Hub, cost: int | None) -> None:
             hub.settle(held, spent)
 
 
-def _complete_usage(exchange: Exchange) -> None:
+def _guessed_usage(exchange: Exchange) -> Usage | None:
     """An answer of which the provider never said the usage is counted by its bytes, and marked so. Nothing is
     charged for a request to which no provider ever said a word."""
-    if exchange.first_byte is None:
-        return
     operation = exchange.head.operation
-    if operation in {CHAT, EMBEDDINGS}:
-        written = exchange.output_bytes if operation == CHAT else 0
-        exchange.usage = Usage(tokens_of_bytes(len(exchange.body)), tokens_of_bytes(written), estimated=True)
+    if exchange.first_byte is None or operation not in (CHAT, EMBEDDINGS):
+        return None
+    written = exchange.output_bytes if operation == CHAT else 0
+    return Usage(tokens_of_bytes(len(exchange.body)), tokens_of_bytes(written), estimated=True)
 
 
 def soon(reached: LimitReached) -> float | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.chat_request import ChatRequest
 from llmhub_core.contracts.dialect import Dialect, EncodedRequest
 from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamError, UpstreamGarbled, UpstreamRefused
@@ -48,15 +47,14 @@ class Passage:
         "_answer", "_began", "_call", "_exchange", "_held", "_hub", "_place", "_same", "_stats", "_target", "adapted",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, hub: Hub, stats: CandidateStats, began: float) -> None:
+    def __init__(self, exchange: Exchange, hub: Hub, stats: Standing, began: float) -> None:
         """`began` is when, by the performance counter."""
-        standing: Standing = stats  # type: ignore[assignment]  # as all in a plan
-        place = standing.place
+        place = stats.place
         target = hub.target(exchange.dialect, place)
         assert target is not None  # noqa: S101 — the plan leaves out whoever cannot be asked
         self._exchange = exchange
         self._hub = hub
-        self._stats = standing
+        self._stats = stats
         self._place = place
         self._target: Dialect[Any] = target
         self._same = target is exchange.dialect

@@ -138,7 +138,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
             # Since the plan was made somebody heard something of its account, or goes first now.
             leave_out(plan, stats.candidate, mark, now)
             continue
-        limits = stats.limits  # type: ignore[attr-defined]  # as all in a plan
+        limits = stats.limits
         if limits or exchange.caller.limits:
             try:
                 await reserve(exchange, hub, limits)
@@ -161,7 +161,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                 if not await _goes_on(exchange, hub, reply, stats, place, error):
                     return await _break_off(exchange, reply, error)
                 continue
-            uncounted = stats.counted if isinstance(error, UpstreamLimited) else ()  # type: ignore[attr-defined]
+            uncounted = stats.counted if isinstance(error, UpstreamLimited) else ()
             give_back(exchange, hub, limits, asked=len(attempts) > known, uncounted=uncounted)
             failures.append(error)
             fallback = _REFUSALS.get(error.code, "")
@@ -241,7 +241,7 @@ async def _goes_on(
     if not _may_retry(exchange, hub, place):
         return False
     continuation.resume(exchange)
-    give_back(exchange, hub, stats.limits, asked=True)  # type: ignore[attr-defined]  # as all in a plan
+    give_back(exchange, hub, stats.limits, asked=True)
     following = plan.candidates[place].candidate.deployment if hub.settings.server.served_by_header else None
     await reply.write(continuation.mark(following))
     return True

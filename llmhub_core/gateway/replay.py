@@ -13,7 +13,7 @@ import msgspec
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.exchange import Decision, Numbers, Record
 from llmhub_core.contracts.strategy import Choice
-from llmhub_core.gateway.decisions import MOST_NOTED, can_shorten, drawn, order_by, order_shortlist
+from llmhub_core.gateway.decisions import MOST_NOTED, can_shorten, drawn, labels_of, order_by, order_shortlist
 from llmhub_core.hub.catalog import Catalog, Route
 from llmhub_core.hub.pricing import Pricing
 
@@ -124,17 +124,23 @@ def again(
     standing = _then(route, decision.order, numbers, unusable)
     choice = Choice(decision.route, decision.turn, decision.draw, decision.affinity, decision.warm)
     if decision.of and can_shorten(route.strategy):
-        order = _from_many(route, choice, {stats.candidate.label: stats for stats in standing})
+        drawn_then = [decision.order[place] for place in decision.drawn] if unusable is None else []
+        order = _from_many(route, choice, {stats.candidate.label: stats for stats in standing}, drawn_then)
     else:
         order = order_by(route.strategy, choice, standing)
     return [stats.candidate.label for stats in order]
 
 
-def _from_many(route: Route, choice: Choice, few: dict[str, CandidateStats]) -> list[CandidateStats]:
-    """`few` as they come to be drawn, in order."""
+def _from_many(
+    route: Route, choice: Choice, few: dict[str, CandidateStats], drawn_then: Sequence[str]
+) -> list[CandidateStats]:
+    """`few` as they come to be drawn, in order. `drawn_then` says how they came where others were set aside."""
     order: list[CandidateStats] = []
     for equals in route.equals():
-        labels = (stats.candidate.label for stats in drawn(route.strategy, choice, equals))
+        if drawn_then:
+            labels = [label for label in drawn_then if label in labels_of(equals)]
+        else:
+            labels = [stats.candidate.label for stats in drawn(route.strategy, choice, equals)]
         found = [few[label] for label in labels if label in few]
         order += order_shortlist(route.strategy, choice, equals, found)
     return order

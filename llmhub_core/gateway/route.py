@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from multidict import istr
@@ -16,8 +16,9 @@ from llmhub_core.contracts.exchange import Exchange, Plan
 from llmhub_core.contracts.operations import COUNT_TOKENS
 from llmhub_core.contracts.strategy import Choice
 from llmhub_core.gateway.affinity import affinity_of
+from llmhub_core.gateway.aside import Sorted
 from llmhub_core.gateway.decisions import LARGE, SHORT, can_shorten, decided, order_by, shortlists
-from llmhub_core.hub.catalog import Route, Standing
+from llmhub_core.hub.catalog import Route, of_catalog
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
 
@@ -60,6 +61,7 @@ def plan_again(exchange: Exchange, hub: Hub) -> None:
 def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None = None, affinity: str = "") -> Plan:
     """The plan of a route and of its fallbacks behind it, for a request in `dialect`; `turn` None takes the route's
     next turn, a number explains without taking one. `affinity` is the key of the conversation that it belongs to."""
+    closely = turn is not None
     if turn is None:
         turn = route.turn
         route.turn += 1
@@ -73,7 +75,7 @@ def plan_route(route: Route, hub: Hub, dialect: Dialect[Any], turn: int | None =
     if affinity:
         made.affinity = affinity
         made.warm = hub.affinity.warm(affinity, measured=route.affinity == "prefix")
-    failing = _extend(made, route, hub, dialect, turn, {route.model})
+    failing = _extend(made, route, hub, dialect, turn, {route.model}, closely)
     if failing:
         if made.candidates:
             made.decisions = [decision for decision in made.decisions if not decision.last_resort]
@@ -103,11 +105,11 @@ def _readmit(made: Plan, failing: list[CandidateStats]) -> None:
 
 
 def _extend(
-    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str]
+    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str], closely: bool = False
 ) -> list[CandidateStats]:
     """Append what can be used, once each, and then the route's fallbacks; returns what only fails at the moment."""
     if len(route.standing) > LARGE and can_shorten(route.strategy):
-        return _extend_shortly(made, route, hub, dialect, turn, seen)
+        return _extend_shortly(made, route, hub, dialect, turn, seen, closely)
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
     calm = hub.pool.calm and hub.health.calm
     now = time.monotonic()
@@ -115,8 +117,7 @@ def _extend(
     failing: list[CandidateStats] = []
     if route.left_out:
         made.left_out += route.left_out
-    standing: Sequence[Standing] = route.standing  # type: ignore[assignment]  # as all in a catalog
-    for stats in standing:
+    for stats in route.standing:
         candidate = stats.candidate
         if planned and candidate.label in planned:
             continue
@@ -161,10 +162,10 @@ def _held_back(made: Plan, stats: CandidateStats, hub: Hub, now: float, failing:
 
 
 def _extend_shortly(
-    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str]
+    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], turn: int, seen: set[str], closely: bool
 ) -> list[CandidateStats]:
     """As `_extend`, of a route with very many candidates: a few are looked at, and more when these do not serve. Then
-    the fallbacks wait too, until nobody here is left."""
+    the fallbacks wait too, until nobody here is left. `closely` looks at each one that rests, however many do."""
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
     calm = hub.pool.calm and hub.health.calm
     failing: list[CandidateStats] = []
@@ -177,7 +178,7 @@ def _extend_shortly(
         nonlocal passed_over
         if planned and stats.candidate.label in planned:
             return False
-        if hub.target(dialect, stats.place) is None:  # type: ignore[attr-defined]  # as all in a catalog
+        if hub.target(dialect, of_catalog(stats).place) is None:
             made.left_out.append((stats.candidate.label, f"cannot: {dialect.name} is not spoken there"))
         elif calm or not _held_back(made, stats, hub, time.monotonic(), failing):
             return True
@@ -186,8 +187,15 @@ def _extend_shortly(
             made.left_out[most - 1 :] = [(route.model, f"others: {passed_over + 1} more could not be used")]
         return False
 
+    asides: list[Sorted] = []
+
+    def set_aside(aside: Sorted) -> None:
+        if not asides:
+            made.left_out.append((route.model, f"others: {aside.resting} more could not be used"))
+        asides.append(aside)
+
     choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311
-    shortlist = shortlists(route, choice, usable)
+    shortlist = shortlists(route, choice, usable, hub, None if closely else set_aside)
 
     def more() -> bool:
         found = next(shortlist, None)
@@ -198,11 +206,25 @@ def _extend_shortly(
                 made.decisions.append(decision)
             return True
         made.more, known = earlier, len(made.candidates)
+        _add_aside(asides, made, failing)
         failing.extend(_fall_back(made, route, hub, dialect, seen))
         return len(made.candidates) > known
 
     made.more = more
     return [] if more() else failing[: 2 * SHORT]
+
+
+def _add_aside(asides: list[Sorted], made: Plan, failing: list[CandidateStats]) -> None:
+    """Nobody else is left: what is to be known of those that were set aside."""
+    for aside in asides:
+        failing += [stats for stats in aside.failing if stats not in failing]
+        if aside.soonest < inf:
+            _sooner(made, max(0.0, aside.soonest - time.monotonic()))
+    failing.sort(key=_priority)
+
+
+def _priority(stats: CandidateStats) -> tuple[int, int]:
+    return stats.candidate.deployment.priority, stats.candidate.key.priority
 
 
 def leave_out(made: Plan, candidate: Candidate, mark: Mark, now: float) -> None:

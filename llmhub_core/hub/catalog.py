@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, Limit, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, ProviderKey
 from llmhub_core.contracts.dialect import Dialect, ModelCard
 from llmhub_core.contracts.errors import PluginError, UnknownModel
 from llmhub_core.contracts.provider import Provider, Timeouts
@@ -90,10 +90,6 @@ class Standing(CandidateStats):
     place: Place = field(kw_only=True, repr=False)
     secret: Secret = field(kw_only=True)
     learns: Learns = field(default="off", init=False)
-    limits: tuple[Limit, ...] = field(default=(), init=False, repr=False)
-    """What its attempts are held to: declared, and learned ones where these bind."""
-    counted: tuple[Limit, ...] = field(default=(), init=False, repr=False)
-    """Those of them that count what goes through, refused attempts left out."""
     look_at: float = field(default=inf, init=False, repr=False)
     """When the headers of an answer are looked at next, by the performance counter."""
 
@@ -108,6 +104,12 @@ class Standing(CandidateStats):
         self.look_at = inf if self.learns == "off" else 0.0
 
 
+def of_catalog(stats: CandidateStats) -> Standing:
+    """Strategies know less of candidates than the catalog that they come from."""
+    assert isinstance(stats, Standing)  # noqa: S101 — nobody else makes any that are asked
+    return stats
+
+
 @dataclass(slots=True, eq=False)
 class Route:
     """A public name: the candidates behind it, how they are ordered, where to go when all are out.
@@ -118,7 +120,7 @@ class Route:
 
     model: str
     strategy: Strategy
-    standing: Sequence[CandidateStats]
+    standing: Sequence[Standing]
     timeouts: Timeouts = field(default_factory=Timeouts)
     fallbacks: tuple[str, ...] = ()
     fallbacks_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -173,7 +175,7 @@ class Catalog:
     def standing(self) -> Iterable[Standing]:
         """All candidates, each once."""
         routes = (*self.routes.values(), *self._ad_hoc.values())
-        found = [stats for route in routes for stats in route.standing if isinstance(stats, Standing)]
+        found = [stats for route in routes for stats in route.standing]
         return {id(stats): stats for stats in (*found, *self._stats.values())}.values()
 
     def take_over(self) -> None:

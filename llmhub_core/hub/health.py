@@ -4,12 +4,15 @@ through later.
 Not every failure tells of a deployment: a request may be such that nobody answers it. The same request (the same
 body) counts once in half a minute, which is as long as clients try by themselves, and again only if somebody else
 answered it after all. A connection that fails is no request's fault.
+
+Other processes are told what opens, closes and is tried, and leave it alone as long: one probe goes for all of them.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmhub_core.contracts.candidate import Candidate, CandidateStats
@@ -21,6 +24,7 @@ from llmhub_core.contracts.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from llmhub_core.contracts.quota_store import Hold
 
 log = logging.getLogger("llmhub.health")
 
@@ -39,6 +43,11 @@ MOST_BREAKERS = 10_000
 
 SMOOTHING = 0.2
 
+PROBE = 10.0
+"""Seconds for which other processes wait for what becomes of a probe: its answer may be a long one."""
+
+BREAKER = "breaker:"
+"""What is held against a deployment has this before ``provider/model``, and ``provider/`` against a provider."""
 
 Place = tuple[str, str]
 """Provider and model; the model is "" for the provider as a whole."""
@@ -73,14 +82,19 @@ class Health:
         self._pause = pause
         self._breakers: dict[Place, Breaker] = {}
         self._suspects: dict[int, list[tuple[Candidate, UpstreamError]]] = {}
+        self.share: Callable[[Hold, bool], None] = _keep_to_oneself
+        """Is told what other processes have to know, and whether only those of this machine: one may not reach what
+        others do."""
+        self.behind = 0.0
+        """Seconds by which this process lets others go first where they opened a breaker."""
 
     def tune(self, failures: int, pause: float) -> None:
         self._failures, self._pause = failures, pause
 
     def forget_provider(self, provider: str) -> None:
         """Of it and all its deployments: somebody says that it works, or another place bears that name now."""
-        for key in [key for key in self._breakers if key[0] == provider]:
-            del self._breakers[key]
+        for place in [place for place in self._breakers if place[0] == provider]:
+            self._close(place)
 
     @property
     def calm(self) -> bool:
@@ -126,7 +140,24 @@ class Health:
     def forget(self, provider: str, model: str) -> None:
         """As if it had never failed."""
         for place in ((provider, model), (provider, "")):
-            self._breakers.pop(place, None)
+            self._close(place)
+
+    def adopt(self, hold: Hold) -> None:
+        """What another process opened, tries or closed."""
+        provider, _, model = hold.subject.removeprefix(BREAKER).partition("/")
+        if hold.state == "active":
+            self._close((provider, model), tell=False)
+            return
+        breaker, lasts = self._breaker((provider, model)), hold.lasts or 0.0
+        until = time.monotonic() + lasts + self.behind
+        if until <= breaker.open_until or breaker.probing:
+            return
+        if not breaker.open_until:
+            log.warning("%s is left alone for %.0f s, as another process found", _named(provider, model), lasts)
+            breaker.since = time.monotonic() - hold.age
+        breaker.open_until, breaker.reason = until, hold.reason
+        breaker.failures = max(breaker.failures, self._failures)
+        breaker.pause = max(breaker.pause, min(lasts, LONGEST_PAUSE))
 
     def begin(self, stats: CandidateStats) -> None:
         stats.in_flight += 1
@@ -138,6 +169,8 @@ class Health:
             for place in _places(stats.candidate):
                 breaker = self._breakers.get(place)
                 if breaker is not None and breaker.open_until:
+                    if not breaker.probing and breaker.open_until <= stats.last_pick:
+                        self._tell(place, breaker, PROBE)
                     breaker.probing = True
 
     def end(
@@ -163,10 +196,8 @@ class Health:
                     breaker.probing = False
 
     def _works(self, candidate: Candidate, request: bytes) -> None:
-        for provider, model in _places(candidate):
-            breaker = self._breakers.pop((provider, model), None)
-            if breaker is not None and breaker.open_until:
-                log.info("%s works", f"{provider}/{model}" if model else provider)
+        for place in _places(candidate):
+            self._close(place)
         if self._suspects and request:
             # It can be answered: then those who failed it are at fault, each time.
             for other, error in self._suspects.pop(hash(request), ()):
@@ -242,8 +273,29 @@ class Health:
         breaker.open_until = now + breaker.pause
         log.warning(
             "%s failed %d times in a row (%s); left alone for %.0f s",
-            f"{provider}/{model}" if model else provider, breaker.failures, breaker.reason, breaker.pause,
+            _named(provider, model), breaker.failures, breaker.reason, breaker.pause,
         )  # fmt: skip
+        self._tell((provider, model), breaker, breaker.pause)
+
+    def _close(self, place: Place, tell: bool = True) -> None:
+        breaker = self._breakers.pop(place, None)
+        if breaker is not None and breaker.open_until:
+            log.info("%s works", _named(*place))
+            if tell:
+                self.share(Hold(BREAKER + "/".join(place), "active"), False)
+
+    def _tell(self, place: Place, breaker: Breaker, lasts: float) -> None:
+        nearby = breaker.reason == UpstreamUnreachable.code
+        age = time.monotonic() - breaker.since
+        self.share(Hold(BREAKER + "/".join(place), "cooling", breaker.reason, lasts, age), nearby)
+
+
+def _named(provider: str, model: str) -> str:
+    return f"{provider}/{model}" if model else provider
+
+
+def _keep_to_oneself(hold: Hold, nearby: bool) -> None:
+    """Of a hub that is alone."""
 
 
 def _remember(breaker: Breaker, request: int) -> None:

@@ -5,7 +5,8 @@ within an account, or the whole provider. Deadlines only ever grow. Times inside
 stepped clock shortens nothing; what is shared with other processes, and kept over restarts, are seconds from now.
 
 Whatever rests comes back through one request that goes first. Refusals come at once: whoever was not refused within
-`PATIENCE` has passed, and nobody waits for the end of a long answer.
+`PATIENCE` has passed, and nobody waits for the end of a long answer. Of several processes the one that was refused goes
+first, and tells the others that it tries.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Pool:
         """By subject. Empty in the ordinary case, which costs one look."""
         self.share: Callable[[Hold], None] = _keep_to_oneself
         """Is told what other processes and later runs have to know."""
+        self.behind = 0.0
+        """Seconds by which this process lets others go first where they were refused."""
 
     def tune(self, cooldown: float, longest: float) -> None:
         """From now on; what rests already rests as long as it was told."""
@@ -109,14 +112,16 @@ class Pool:
             if mark is None or not mark.over(now):
                 continue
             if mark.trier is not None:  # still under way, and not refused
-                self._lift(mark, tell=mark.lasting)
-            else:
-                mark.trier, mark.until = stats, now + PATIENCE
+                self._lift(mark)
+                continue
+            mark.trier, mark.until = stats, now + PATIENCE
+            if not mark.lasting:  # else it is out elsewhere until it is lifted
+                self.share(Hold(subject, mark.state, mark.reason, PATIENCE, now - mark.since))
 
     def answered(self, stats: CandidateStats) -> None:
         """A good answer has begun: what this attempt had to try is over."""
         for mark in self._tried_by(stats):
-            self._lift(mark, tell=mark.lasting)  # what had an end is over elsewhere as well
+            self._lift(mark)
 
     def end(self, stats: CandidateStats) -> None:
         """The attempt is over; if it told nothing of what it tried, the next one goes first."""
@@ -235,8 +240,12 @@ class Pool:
             if mark is not None:
                 self._lift(mark, tell=False)
             return
-        now = time.monotonic()
-        until = None if hold.lasts is None else now + hold.lasts
+        now, known = time.monotonic(), self.marks.get(hold.subject)
+        until = None if hold.lasts is None else now + hold.lasts + self.behind
+        if until is not None and known is not None and hold.lasts is not None and hold.lasts <= PATIENCE:
+            if known.until is not None and known.trier is None:  # somebody tries: that is no news but to wait for
+                known.until = max(known.until, until)
+            return
         rested = hold.age + (hold.lasts or 0.0)
         self._put(Mark(hold.state, hold.reason, until, now - hold.age, hold.subject, rested, until is None))
 

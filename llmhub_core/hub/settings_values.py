@@ -27,8 +27,8 @@ _MODEL = re.compile(r"[^\s\x00-\x1f\x7f#]{1,200}")
 _HASH = re.compile(r"(?:hmac-)?sha256:[0-9a-f]{64}")
 
 NANO = 10**9
-LARGEST_BUDGET = 10**9 * NANO
-"""10⁻⁹ USD; larger sums would not fit the 64 bits of the stores."""
+LARGEST_BUDGET = 9_000_000 * NANO
+"""10⁻⁹ USD; quota stores count exactly up to 2⁵³."""
 
 
 class Moment(float):
@@ -104,7 +104,7 @@ def a_budget(value: Any) -> Budget:
         raise ValueError(f"has no period {quoted(found[2])}{nearest(found[2], _PERIODS)}")
     amount = Decimal(found[1]) * NANO
     if amount != int(amount) or not 0 < amount <= LARGEST_BUDGET:
-        raise ValueError("must be between 0.000000001 and 1000000000 USD, with nine decimals at most")
+        raise ValueError("must be between 0.000000001 and 9000000 USD, with nine decimals at most")
     return Budget(int(amount), window)
 
 

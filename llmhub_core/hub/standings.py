@@ -165,8 +165,7 @@ def set_prices(catalog: Catalog, pricing: Pricing) -> None:
 
 def _quotas(stats: CandidateStats) -> tuple[Limit, ...]:
     """Its limits, learned ones included."""
-    limits: tuple[Limit, ...] = stats.limits  # type: ignore[attr-defined]  # as all in a catalog
-    return tuple(limit for limit in limits if limit.kind != "concurrency" and limit.amount < BOUNDLESS)
+    return tuple(limit for limit in stats.limits if limit.kind != "concurrency" and limit.amount < BOUNDLESS)
 
 
 def _accounts(catalog: Catalog) -> list[_Account]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -30,7 +30,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 
 
 class Clock:
-    """Both clocks in one: a monotonic one from 0, and the wall, which began at `started`."""
+    """Both clocks in one: a monotonic one from 0, and the wall, which began at `started` and may be set."""
 
     def __init__(self, started: float = NOON) -> None:
         self.now = 0.0
@@ -42,14 +42,19 @@ class Clock:
     def wall(self) -> float:
         return self.started + self.now
 
+    def true(self) -> float:
+        """The time of day of those whose clock nobody sets."""
+        return NOON + self.now
+
 
 @dataclass
 class Use:
-    """One use as a book would keep it: when, how much, and of which limit."""
+    """One use as a book would keep it: when, how much, of which limit, and on which day in `ZONE`."""
 
     limit: str
     at: float
     amount: int
+    day: date
 
 
 @dataclass(eq=False)
@@ -61,10 +66,11 @@ class Open:
     uses: dict[str, Use] = field(default_factory=dict)
 
 
+ZONE = ZoneInfo("Pacific/Auckland")
 LIMITS = (
     Limit("rpm", "requests", 4, 60),
     Limit("tpm", "tokens", 100, 60),
-    Limit("tpd", "tokens", 150, DAY, "Pacific/Auckland"),
+    Limit("tpd", "tokens", 150, DAY, ZONE.key),
     Limit("usd", "money", 90, 600),
     Limit("gate", "concurrency", 3, 0),
 )
@@ -120,15 +126,21 @@ class QuotaMachine(RuleBasedStateMachine):
         if limit.kind == "concurrency":
             return sum(limit in one.left for one in (*self.held, *self.orphans))
         if limit.zone:
-            zone = ZoneInfo(limit.zone)
-            today = datetime.fromtimestamp(self.clock.wall(), zone).date()
-            return sum(
-                use.amount
-                for use in self.uses
-                if use.limit == limit.id and datetime.fromtimestamp(self.clock.started + use.at, zone).date() == today
-            )
+            today = self.today()
+            return sum(use.amount for use in self.uses if use.limit == limit.id and use.day == today)
         since = self.clock.now - limit.window - slack
         return sum(use.amount for use in self.uses if use.limit == limit.id and use.at > since)
+
+    def today(self) -> date:
+        """In the zone of the limit that has days."""
+        return datetime.fromtimestamp(self.time_of_day(), ZONE).date()
+
+    def time_of_day(self) -> float:
+        """By the clock that says when the store's days begin."""
+        return self.clock.wall()
+
+    def use(self, limit: Limit, amount: int) -> Use:
+        return Use(limit.id, self.clock.now, amount, self.today())
 
     def expire(self) -> None:
         for book in (self.held, self.orphans):
@@ -152,6 +164,14 @@ class QuotaMachine(RuleBasedStateMachine):
         self.look = look
         self.expire()
 
+    @rule(seconds=st.sampled_from((-3600.0, 3600.0)))
+    def the_clock_on_the_wall_is_set(self, seconds: float) -> None:
+        """Within a day: when the next one begins is for that clock to say."""
+        before = self.today()
+        self.clock.started += seconds
+        if self.today() != before:
+            self.clock.started -= seconds
+
     @rule(limits=some_limits, amount=some_amount, lease=leases, look=st.booleans())
     def reserve(self, limits: list[Limit], amount: Amount, lease: float, look: bool) -> None:
         before = self.run(self.store.levels(LIMITS)) if look else None
@@ -165,7 +185,7 @@ class QuotaMachine(RuleBasedStateMachine):
         one = Open(self.run(self.store.reserve(limits, amount, lease)), list(limits))
         for limit in limits:
             if limit.kind != "concurrency":
-                one.uses[limit.id] = Use(limit.id, self.clock.now, needed(limit, amount))
+                one.uses[limit.id] = self.use(limit, needed(limit, amount))
         self.uses += one.uses.values()
         self.held.append(one)
         for limit in limits:
@@ -215,7 +235,7 @@ class QuotaMachine(RuleBasedStateMachine):
             if limit.kind != "concurrency":
                 use, used = one.uses[limit.id], needed(limit, actual)
                 if used > use.amount:
-                    self.uses.append(Use(limit.id, self.clock.now, used - use.amount))
+                    self.uses.append(self.use(limit, used - use.amount))
                 use.amount = min(used, use.amount)
 
     @rule(data=st.data(), actual=some_amount)
@@ -230,7 +250,7 @@ class QuotaMachine(RuleBasedStateMachine):
             assert self.run(self.store.levels(LIMITS)) == before
         for limit in late:
             if limit.kind != "concurrency":
-                self.uses.append(Use(limit.id, self.clock.now, needed(limit, actual)))
+                self.uses.append(self.use(limit, needed(limit, actual)))
 
     @rule(lease=leases)
     def the_holder_lives(self, lease: float) -> None:

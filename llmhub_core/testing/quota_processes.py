@@ -21,7 +21,7 @@ from pathlib import Path
 from llmhub_core.contracts import Amount, HubError, Limit, LimitReached, QuotaStore
 
 CALLERS = 25
-"""In each process, at the same time."""
+"""In each process, at the same time, unless the race says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Task:
     lease: float
     log: Path
     seed: int
+    callers: int
 
 
 class Race:
@@ -54,6 +55,7 @@ class Race:
         kills: int,
         lease: float,
         seed: int = 0,
+        callers: int = CALLERS,
     ) -> None:
         self.store = store
         self.lease = lease
@@ -62,10 +64,11 @@ class Race:
         name = uuid.uuid4().hex
         limits = tuple(Limit(f"race:{name}:{amount}", "requests", amount, 86_400) for amount in amounts)
         # Tighter than what all callers together ask for, so that places that leak would end the race.
-        gate = Limit(f"race:{name}:gate", "concurrency", processes * CALLERS // 2, 0)
-        self.task = Task(type(store), store.settings, limits, gate, lease, folder / "settled", seed)
+        gate = Limit(f"race:{name}:gate", "concurrency", processes * callers // 2, 0)
+        self.task = Task(type(store), store.settings, limits, gate, lease, folder / "settled", seed, callers)
         self.running: list[subprocess.Popen[bytes]] = []
         self.started = 0
+        self.began = time.monotonic()
         for _ in range(processes):
             self._spawn()
 
@@ -123,12 +126,16 @@ class Race:
         for level in await self.store.levels([*self.task.limits, self.task.gate]):
             assert level.reserved == 0, "leaked"
             assert level.used == (0 if level.limit == self.task.gate else level.limit.amount)
-        settled = self._settled()
-        for place, limit in enumerate(self.task.limits):
+        task, settled = self.task, self._settled()
+        for place, limit in enumerate(task.limits):
             noted = settled.count(place)
             assert noted <= limit.amount, "overspent"
             # Who is killed between settling and noting it has no time to note it.
-            assert noted >= limit.amount - (killed + len(self.running)) * CALLERS
+            assert noted >= limit.amount - (killed + len(self.running)) * task.callers
+        used = sum(limit.amount for limit in task.limits)
+        took = time.monotonic() - self.began
+        print(f"{len(self.running)} processes of {task.callers} callers, {killed} killed: {used} of {used} used, "
+              f"{len(settled)} settled and noted, none too many, none left reserved, in {took:.0f} s")  # fmt: skip
 
 
 async def _take(store: QuotaStore, task: Task, log: int, left: set[int], random: random.Random) -> None:
@@ -156,7 +163,7 @@ async def _work(task: Task) -> None:
     await store.start()
     log = os.open(task.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     left, chance = set(range(len(task.limits))), random.Random(task.seed)  # noqa: S311
-    await asyncio.gather(*(_take(store, task, log, left, chance) for _ in range(CALLERS)))
+    await asyncio.gather(*(_take(store, task, log, left, chance) for _ in range(task.callers)))
     await asyncio.sleep(3600)  # until the race is over
 
 

@@ -26,6 +26,9 @@ from llmhub_core.testing.quota_processes import Race
 
 LEASE = 600.0
 
+MANY = 1100
+"""So many times the largest number that stores count in (2⁵³ − 1) is more than 64 bits hold."""
+
 
 def a_limit(kind: Any = "requests", amount: int = 3, window: int = 60, zone: str | None = None) -> Limit:
     """A limit with an id of its own, so that a store that remembers is no trouble."""
@@ -166,6 +169,24 @@ class QuotaStoreSuite(PluginSuite):
         reservation = await store.reserve(limits, Amount(1, 50), LEASE)
         await store.settle(reservation, Amount(0, 0, 0))
         assert [await self.standing(store, limit) for limit in limits] == [(0, 0)] * 3
+
+    async def test_numbers_beyond_all_measure_break_nothing(self, store: QuotaStore) -> None:
+        tokens, money = a_limit("tokens", 2**53 - 1), a_limit("money", 10**15)
+        held = [await store.reserve([tokens], Amount(1, 1), LEASE) for _ in range(MANY)]
+        last = await store.reserve([tokens], Amount(1, 2**53 - 1 - MANY), LEASE)
+        assert await self.standing(store, tokens) == (0, 2**53 - 1)
+        await asyncio.gather(*(store.settle(each, Amount(1, 2**62)) for each in held))
+        level = await self.level(store, tokens)
+        assert (level.left, level.used >= 0) == (0, True)
+        await self.refused(store, [tokens], Amount(1, 1))
+        await store.settle(last, Amount(1, 2**62))
+        level = await self.level(store, tokens)
+        assert (level.left, level.reserved) == (0, 0)
+        assert level.used >= 2**53 - 1
+        await self.refused(store, [tokens], Amount(1, 1))
+        reservation = await store.reserve([money], Amount(1, 0, 5), LEASE)
+        await store.settle(reservation, Amount(1, -7, -(10**18)))
+        assert await self.standing(store, money) == (0, 0)
 
     # settling a part
 

@@ -62,6 +62,9 @@ _STATUS_CODES = {
 }
 
 _KEY_REASON = re.compile(r"API_KEY_|SERVICE_DISABLED|CONSUMER_INVALID|ACCESS_TOKEN_")
+_PROJECT_REASONS = frozenset({"CONSUMER_SUSPENDED", "SERVICE_DISABLED"})
+"""What is wrong with a project is wrong with all of its keys."""
+
 _KEY_MESSAGE = re.compile(r"(?i)\bAPI key (?:not valid|expired|not found)")
 _NOT_THE_KEYS_FAULT = re.compile(r"(?i)\b(?:file|cached ?content|tuned model)\b")
 """A 403 about one of these is about what the caller named; the key is as good as before."""
@@ -122,7 +125,7 @@ def _kind(status: int, message: str, reason: str) -> UpstreamError:
         return denied
     if status == 403 and (reason == "BILLING_DISABLED" or _NO_BILLING.search(message)):
         return upstream_error(402, message)
-    if isinstance(base, UpstreamDenied) and reason == "CONSUMER_SUSPENDED":
+    if isinstance(base, UpstreamDenied) and reason in _PROJECT_REASONS:
         base.scope = "group"
     if status == 400 and (_KEY_REASON.match(reason) or _KEY_MESSAGE.search(message)):
         return upstream_error(401, message)

@@ -13,6 +13,8 @@ from llmhub_core.contracts import Amount, Limit, Reservation
 
 DAY = 86_400
 BUCKETS = 60
+LARGEST = 2**53 - 1
+"""More than that in a bucket is written down as that: no number is too large for the journal."""
 
 Clock = Callable[[], float]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
-from llmhub_plugins.stores.memory.counters import GATE, Bucket, Clock, Counter, counter_for
+from llmhub_plugins.stores.memory.counters import GATE, LARGEST, Bucket, Clock, Counter, counter_for
 from llmhub_plugins.stores.memory.holds import HoldNote
 
 from llmhub_core.contracts import Limit
@@ -65,7 +65,7 @@ def note_of(counter: Counter, everything: bool = False) -> CounterNote | None:
     for bucket in counter.buckets:
         if everything or bucket.taken != bucket.noted or bucket.leaves != bucket.noted_leaves:
             bucket.noted, bucket.noted_leaves = bucket.taken, bucket.leaves
-            buckets.append((bucket.opened, bucket.leaves, bucket.taken))
+            buckets.append((bucket.opened, bucket.leaves, min(bucket.taken, LARGEST)))
     limit = counter.limit
     return CounterNote(limit.id, limit.kind, limit.amount, limit.window, limit.zone, buckets) if buckets else None
 

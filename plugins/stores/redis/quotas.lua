@@ -14,6 +14,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local SIXTIETHS, FOREVER, DAY = 60, 2 ^ 53, 86400000
+local LARGEST = 2 ^ 53 - 1 -- a bucket has no more: whatever a provider reported, sums stay whole numbers
 local SILENCE, PARDON = 8000, 15000 -- beats come every two seconds, and each hub renews its leases every ten
 local question, n = ARGV[1], tonumber(ARGV[2])
 local tail = 2 + 5 * n
@@ -75,7 +76,12 @@ end
 local function add(c, bucket, amount)
     if amount <= 0 then return true end
     local field = int(bucket)
-    local fresh = redis.call('HINCRBY', c.key, field, int(amount)) == amount
+    local taken = redis.call('HINCRBY', c.key, field, int(amount))
+    local fresh = taken == amount
+    if taken > LARGEST then
+        redis.call('HSET', c.key, field, int(LARGEST))
+        amount = amount - (taken - LARGEST)
+    end
     if c.kind == 's' then
         redis.call('HINCRBY', c.key, 't', int(amount))
         local first = fresh and redis.call('HGET', c.key, 'r')
@@ -92,7 +98,9 @@ end
 
 local function reduce(c, bucket, amount)
     local field = int(bucket)
-    if amount > 0 and redis.call('HEXISTS', c.key, field) == 1 then
+    local taken = amount > 0 and redis.call('HGET', c.key, field)
+    if taken then
+        amount = math.min(amount, taken)
         redis.call('HINCRBY', c.key, field, int(-amount))
         if c.kind == 's' then redis.call('HINCRBY', c.key, 't', int(-amount)) end
     end

@@ -23,8 +23,8 @@ Clock = Callable[[], float]
 DAY = 86_400
 BUCKETS = 60
 NEVER = 2**62
-LARGEST = 2**53
-"""More than that of anything is counted as that."""
+LARGEST = 2**53 - 1
+"""More than that of anything, and in any bucket, is counted as that: whatever a provider reported, sums fit."""
 ROUNDING = 1e-4
 """Seconds added to a wait, so that a difference of floats never says a hair too little."""
 SWEEP = 60_000
@@ -54,9 +54,9 @@ EXPIRED = "SELECT lease, counter, bucket, amount FROM quota_held WHERE expires <
 HELD_OF = "SELECT expires, bucket, amount FROM quota_held WHERE counter = ?"
 ADD = (
     "INSERT INTO quota_uses VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (counter, bucket) DO UPDATE SET taken = taken + excluded.taken"
+    "ON CONFLICT (counter, bucket) DO UPDATE SET taken = min(taken + excluded.taken, 9007199254740991)"  # LARGEST
 )
-REDUCE = "UPDATE quota_uses SET taken = taken - ? WHERE counter = ? AND bucket = ?"
+REDUCE = "UPDATE quota_uses SET taken = max(taken - ?, 0) WHERE counter = ? AND bucket = ?"
 TAKEN_IN = "SELECT coalesce(sum(taken), 0) FROM quota_uses WHERE counter = ? AND bucket = ?"
 TAKEN_SINCE = "SELECT coalesce(sum(taken), 0) FROM quota_uses WHERE counter = ? AND leaves > ?"
 BUCKETS_SINCE = "SELECT leaves, taken FROM quota_uses WHERE counter = ? AND leaves > ? AND taken > 0 ORDER BY leaves"

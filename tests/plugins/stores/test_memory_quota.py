@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -385,6 +387,48 @@ async def test_what_a_killed_process_held_comes_back_when_its_leases_expire(
     clock.now = 900.0
     assert [(one.used, one.reserved) for one in await store.levels(limits)] == [(70, 0), (1, 0), (0, 0)]
     kill(store)
+
+
+async def test_two_hundred_callers_use_all_and_no_more_through_kills(tmp_path: Path) -> None:
+    """With the real clock. What a kill takes from the journal, its last second, the ledger knows."""
+    limits = [requests(amount, 3600, id=f"hour-{amount}") for amount in (1, 2, 5, 17, 100, 333, 1000)]
+    gate, lease, chance = Limit("gate", "concurrency", 60, 0), 0.4, random.Random(7)
+    settled: Counter[str] = Counter()
+
+    async def caller(store: MemoryQuotaStore) -> None:
+        left = [*limits]
+        while left:
+            limit = chance.choice(left)
+            try:
+                held = await store.reserve((limit, gate), Amount(), lease)
+            except LimitReached as reached:
+                if reached.limit == limit and (reached.retry_after or 0) > 10 * lease:
+                    left.remove(limit)
+                await asyncio.sleep(chance.random() * 0.01)
+                continue
+            await asyncio.sleep(chance.random() * 0.02)
+            used = chance.random() > 0.1
+            await store.settle(held, Amount(int(used)))
+            settled[limit.id] += used
+
+    for life in range(6):
+        store = MemoryQuotaStore(MemorySettings(folder=str(tmp_path)))
+        await store.start()
+        callers = [asyncio.create_task(caller(store)) for _ in range(200)]
+        _, running = await asyncio.wait(callers, timeout=0.15 if life < 5 else 20.0)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        assert store._journal is not None
+        await store._write(store._journal)
+        kill(store)
+    assert not running
+    again = MemoryQuotaStore(MemorySettings(folder=str(tmp_path)))
+    await again.start()
+    assert [(one.used, one.reserved) for one in await again.levels(limits)] == [(limit.amount, 0) for limit in limits]
+    assert {limit.id: settled[limit.id] for limit in limits} == {limit.id: limit.amount for limit in limits}
+    assert await level(again, gate) == Level(gate, 0, 0, 0.0)
+    await again.stop()
 
 
 async def test_a_line_cut_short_costs_only_itself(kept: MemoryQuotaStore, tmp_path: Path, clock: Clock) -> None:

@@ -93,10 +93,12 @@ class TestRedis(QuotaStoreSuite):
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(5))
-def test_many_processes_and_many_kills(server: Server, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "callers"), [*((seed, 25) for seed in range(5)), (5, 200)])
+def test_many_processes_and_many_kills(server: Server, tmp_path: Path, seed: int, callers: int) -> None:
     amounts = (1, 2, 5, 17, 100, 333, 1000, 20_000)
-    Race(at(server), tmp_path, processes=8, amounts=amounts, kills=40, lease=6.0, seed=seed).run(within=500.0)
+    Race(at(server), tmp_path, processes=8, amounts=amounts, kills=40, lease=6.0, seed=seed, callers=callers).run(
+        within=500.0
+    )
 
 
 # --- every order of events
@@ -123,7 +125,7 @@ class RedisMachine(QuotaMachine):
         self.run(store._holds.stop())  # which has nothing to tell
 
     def run(self, work: Any) -> Any:
-        now = self.clock.wall()
+        now = self.clock.true()
         seconds, rest = int(now), int((now % 1) * 1_000_000)
         words = ("HSET", "test-clock", "s", str(seconds), "us", str(rest))
         self.cold.sendall(counters.command(len(words), counters.packed(*words)))
@@ -131,7 +133,10 @@ class RedisMachine(QuotaMachine):
         return super().run(work)
 
     def expires_by(self) -> float:
-        return self.clock.wall()
+        return self.clock.true()
+
+    def time_of_day(self) -> float:
+        return self.clock.true()
 
     def teardown(self) -> None:
         super().teardown()
@@ -355,14 +360,20 @@ async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) 
     opened = time.monotonic()
     await asyncio.sleep(60)
     own.signal(signal.SIGCONT)
-    assert await until(lambda: not any(is_away(store) for store in hubs)) < 5.0
+    back = await until(lambda: not any(is_away(store) for store in hubs))
+    assert back < 5.0
     thawed = time.monotonic()
     await asyncio.sleep(3)
     ending = True
     await asyncio.gather(*callers)
     without = sorted(seconds for began, seconds in took if opened < began < thawed)
+    p99 = without[int(len(without) * 0.99)]
+    print(
+        f"noticed after {(opened - frozen) * 1000:.0f} ms, slowest {max(each for _, each in took) * 1000:.0f} ms; "
+        f"without Redis {len(without)} reservations, p99 {p99 * 1000:.2f} ms; exact {back * 1000:.0f} ms after"
+    )
     assert opened - frozen <= 0.4
-    assert without[int(len(without) * 0.99)] <= 0.05
+    assert p99 <= 0.05
     assert max(seconds for _, seconds in took) <= 0.3
     assert (await standing(hubs[0], *limits))[1:] == [(tokens, 1000), (0, 10)]
     await asyncio.sleep(20)

@@ -1,0 +1,92 @@
+"""What is held against keys, accounts and deployments: told to the other processes of this hub, and heard from them.
+
+The quota store carries it, to all processes that count in the same place, and keeps what rests over a restart. Only
+that a provider cannot be reached stays on the machine, for others may have another way there; its workers tell each
+other.
+
+Whoever was refused is the first to try again, and says so; the others let it go first. So one request tries, and not
+one of each process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from llmhub_core.contracts.quota_store import Hold, QuotaStore
+from llmhub_core.hub.catalog import Catalog
+from llmhub_core.hub.health import BREAKER, Health
+from llmhub_core.hub.pool import Pool, provider_of
+from llmhub_core.hub.siblings import Siblings
+
+STEP = 0.15
+"""Seconds between the moments at which processes that heard of a rest try whether it is over: news take 0.1 at most."""
+
+ELSEWHERE = 5
+"""Processes of other machines have no order: each waits up to so many steps."""
+
+_chance = random.Random()  # noqa: S311
+
+
+class Holder(Protocol):
+    """The hub, as far as it is needed here."""
+
+    catalog: Catalog
+    pool: Pool
+    health: Health
+    quota: QuotaStore
+    siblings: Siblings
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+class SharedHolds:
+    """`start` when the quota store is up. `number` is this worker's, from 1; 0 where there is no other."""
+
+    def __init__(self, hub: Holder, number: int) -> None:
+        self._hub = hub
+        hub.pool.behind = hub.health.behind = STEP * (number or _chance.uniform(1.0, ELSEWHERE))
+        hub.pool.share = self._tell
+        hub.health.share = self._tell_of_breaker
+        hub.quota.watch(self._heard)
+        hub.siblings.answer("hold", self._heard_nearby)
+        self._up = False
+
+    async def start(self) -> None:
+        """Take over what earlier runs and other processes hold."""
+        self._up = True
+        for hold in await self._hub.quota.holds():
+            self._heard(hold)
+        for mark in self._hub.pool.invalid():
+            self._hub.pool.may_be_tried(mark)  # somebody may have put a good key in its place
+
+    def stop(self) -> None:
+        self._up = False
+
+    def _tell(self, hold: Hold) -> None:
+        if self._up:
+            self._hub.in_background(self._hub.quota.hold(hold))
+
+    def _tell_of_breaker(self, hold: Hold, nearby: bool) -> None:
+        """A hub that is alone tells nobody, and forgets its breakers when it ends."""
+        if nearby or hold.state == "active":
+            self._hub.siblings.tell("hold", msgspec.to_builtins(hold))
+        if self._hub.quota.waits and not nearby:
+            self._tell(hold)
+
+    def _heard_nearby(self, told: Any) -> None:
+        self._heard(msgspec.convert(told, Hold))
+
+    def _heard(self, hold: Hold) -> None:
+        """Of providers and keys that this hub knows; others may share the store and not the configuration."""
+        hub, subject = self._hub, hold.subject
+        place = hub.catalog.places.get(provider_of(subject))
+        if place is None or (subject.startswith("key:") and subject not in {f"key:{key.id}" for key in place.keys}):
+            return
+        if subject.startswith(BREAKER):
+            hub.health.adopt(hold)
+        else:
+            hub.pool.adopt(hold)
