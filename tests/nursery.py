@@ -7,6 +7,7 @@ A line is a JSON list of arguments for ``llm-hub serve``; the answer is the hub'
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
@@ -69,10 +70,16 @@ def nursery(log: Path) -> Iterator[Nursery]:
 
 async def _live_once(folder: Path) -> None:
     """Whatever is imported or worked out at a start, or with the first request, is there for all that are forked."""
+    from houses import one_provider
+
     from llmhub_core.testing.house import House
 
+    with contextlib.suppress(ImportError):
+        import asyncpg  # noqa: F401
+        import sqlalchemy.dialects.postgresql.asyncpg  # noqa: F401
+
     async with (
-        House("", folder=folder) as house,
+        House(one_provider("http://127.0.0.1:9"), folder=folder) as house,
         aiohttp.ClientSession() as client,
         client.get(house.url + "/readyz") as ready,
     ):

@@ -106,9 +106,12 @@ def test_references_are_taken_on_the_host(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_many_keys_are_imported(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"{SECRET}\nsk-file-0123456789abcdef-WXYZ\n")
-    lines = told("key", "import", "echo", str(tmp_path / "keys"))
-    assert [each["result"] for each in lines] == ["added", "duplicate"]
-    assert SECRET not in json.dumps(lines)
+    dry = told("key", "import", "echo", str(tmp_path / "keys"), "--dry-run")
+    assert (dry["dry_run"], dry["added"]) == (True, 1)
+    done = told("key", "import", "echo", str(tmp_path / "keys"))
+    assert [each["result"] for each in done.pop("items")] == ["added", "duplicate"]
+    assert done == {"added": 1, "duplicates": 1, "refused": 0, "dry_run": False}
+    assert SECRET not in json.dumps([dry, done])
     bad = run("key", "import", "echo", text="name,secret\na b,sk-x\n")
     assert (bad.exit_code, "refused" in bad.stdout) == (1, True)
 

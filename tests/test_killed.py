@@ -8,6 +8,8 @@ import random
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +20,7 @@ from nursery import Nursery, nursery
 from llmhub_core.contracts import Record
 from llmhub_core.hub.tokens import digest, mint
 from llmhub_core.testing.house import House
+from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
 CALLERS = 8
@@ -85,14 +88,22 @@ class Load:
         return began, time.time()
 
 
-async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
+async def killed(kills: int, hubs: Nursery, folder: Path, database: str) -> None:
+    """One hub after the other on one `database`, "" for the one that a hub makes."""
+    folder.mkdir()
+    async with FakeUpstream() as upstream:
+        await _killed(kills, hubs, folder, database, upstream)
+
+
+async def _killed(kills: int, hubs: Nursery, folder: Path, database: str, upstream: FakeUpstream) -> None:
     token = mint()
     limits = "{ concurrency = 100, tpm = 100000000, budget = '1000 USD/day' }"
     rest = f'[[tokens]]\nname = "t"\nhash = "{digest(token)}"\nlimits = {limits}\n'
+    storage = f'[storage]\nmetadata = "{database}"\n' if database else ""
 
     def config(life: int) -> str:
         place = 'kind = "openai_compatible"\n'
-        return one_provider(upstream.url).replace(place, f'{place}headers = {{ {LIFE} = "{life}" }}\n') + rest
+        return storage + one_provider(upstream.url).replace(place, f'{place}headers = {{ {LIFE} = "{life}" }}\n') + rest
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -101,11 +112,10 @@ async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
         load = Load(client, upstream, token)
         load.url = f"http://127.0.0.1:{port}"
         callers = [asyncio.create_task(load.caller()) for _ in range(CALLERS)]
-        with nursery(folder / "said") as hubs:
-            lives = []
-            for life in range(kills):
-                (folder / "config.toml").write_text(config(life))
-                lives.append(await load.live(hubs, arguments))
+        lives = []
+        for life in range(kills):
+            (folder / "config.toml").write_text(config(life))
+            lives.append(await load.live(hubs, arguments))
         for task in callers:
             task.cancel()
         for ended in await asyncio.gather(*callers, return_exceptions=True):
@@ -120,7 +130,8 @@ async def killed(kills: int, folder: Path, upstream: FakeUpstream) -> None:
         assert (gate.used, gate.reserved) == (0, 0)
     assert_once(load, records, lives)
     unknown = sum(record.outcome == "unknown" for record in records)
-    print(f"{kills} kills, {len(load.answered)} requests to the provider, {unknown} recorded as unknown")
+    kind = database.partition(":")[0] or "sqlite"
+    print(f"{kills} kills over {kind}, {len(load.answered)} requests to the provider, {unknown} recorded as unknown")
 
 
 def assert_once(load: Load, records: list[Record], lives: list[tuple[float, float]]) -> None:
@@ -138,13 +149,31 @@ def assert_once(load: Load, records: list[Record], lives: list[tuple[float, floa
     assert len({record.id for record in records if not record.client_request_id}) <= CALLERS * len(lives)
 
 
+@pytest.fixture
+def databases() -> Iterator[tuple[str, str]]:
+    """One of each kind, or two SQLite files where there is no PostgreSQL."""
+    if Postgres.programs() is None or find_spec("asyncpg") is None:
+        yield "", ""
+        return
+    with Postgres.running() as server:
+        yield "", server.new_database()
+
+
+async def killed_in_both(kills: int, folder: Path, databases: tuple[str, str]) -> None:
+    """Side by side, for a hub that starts waits for many things."""
+    with nursery(folder / "said") as hubs:
+        async with asyncio.TaskGroup() as lanes:
+            for number, database in enumerate(databases):
+                lanes.create_task(killed(kills // 2, hubs, folder / f"{number}", database))
+
+
 @pytest.mark.timeout(240)
-async def test_fifty_kills_under_load(upstream: FakeUpstream, tmp_path: Path) -> None:
-    await killed(50, tmp_path, upstream)
+async def test_fifty_kills_under_load(tmp_path: Path, databases: tuple[str, str]) -> None:
+    await killed_in_both(50, tmp_path, databases)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-async def test_a_thousand_kills_under_load(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """pytest -m soak tests/test_killed.py -s"""
-    await killed(1000, tmp_path, upstream)
+async def test_a_thousand_kills_under_load(tmp_path: Path, databases: tuple[str, str]) -> None:
+    """pytest -m soak tests/test_killed.py -s: half of them over each database, a quarter of an hour."""
+    await killed_in_both(1000, tmp_path, databases)

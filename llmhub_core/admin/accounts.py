@@ -117,29 +117,30 @@ class Accounts:
         await self.note(user.name, address, "session.begin", user.name)
         return user
 
-    async def change_password(self, user: User, password: str, new: str, address: str) -> None:
-        """One's own, by somebody who knows the one that holds: an open screen is not enough. Guesses are counted."""
+    async def change_password(self, user: User, password: str, new: str, address: str) -> User:
+        """One's own, by somebody who knows the one that holds: an open screen is not enough. Guesses are counted. No
+        session that was begun with the one before stays."""
         await throttle.admit(self.people, user.name, address, self._names)
         known = await self.people.find_user(user.name)
         fits = len(password.encode("utf-8", "surrogatepass")) <= passwords.LONGEST_BYTES
-        if not await self._passwords.matches(password if fits else "", known.verifier if known and fits else None):
-            await self.note(user.name, address, "password.change", user.name, "refused")
-            raise Denied(
-                403, "wrong_password", "The password that you have now is another one.",
-                "Try again; an owner can give you a new one.", field="old",
-            )  # fmt: skip
+        verifier = known.verifier if known is not None and fits else None
+        if not await self._passwords.matches(password if fits else "", verifier) or known is None:
+            raise await self._wrong_password(user, address)
         await throttle.forgive(self.people, user.name, address, key=self._names)
         passwords.check(new, user.name)
-        await self._replace(user, await self._passwords.verifier(new))
+        changed = replace(known, verifier=await self._passwords.verifier(new))
+        # Whoever knows an old password must not undo what an owner does about it at the same moment.
+        if not await self.people.replace_verifier(known.id, known.verifier, changed.verifier):
+            raise await self._wrong_password(user, address)
         await self.note(user.name, address, "password.change", user.name)
+        return changed
 
-    async def _replace(self, user: User, verifier: str, **more: Any) -> User:
-        """Another password: no session that was begun with the one before stays."""
-        now = await self.people.change_user(replace(user, verifier=verifier, **more), user)
-        if now is None:
-            raise gone(user.name)
-        await self.people.end_sessions(user.id)
-        return now
+    async def _wrong_password(self, user: User, address: str) -> Denied:
+        await self.note(user.name, address, "password.change", user.name, "refused")
+        return Denied(
+            403, "wrong_password", "The password that you have now is another one.",
+            "Try again; an owner can give you a new one.", field="old",
+        )  # fmt: skip
 
     # by owners, and on the host
 
@@ -186,7 +187,11 @@ class Accounts:
         """A new password, no session left, and no wait for earlier failures."""
         user = await self.named(name)
         passwords.check(password, name)
-        now = await self._replace(user, await self._passwords.verifier(password), disabled=False)
+        verifier = await self._passwords.verifier(password)
+        now = await self.people.change_user(replace(user, verifier=verifier, disabled=False), user)
+        if now is None:
+            raise gone(name)
+        await self.people.end_sessions(user.id)
         await throttle.forgive(self.people, name, key=self._names)
         await self.note(actor, address, "user.reset", name)
         return now

@@ -19,7 +19,6 @@ from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.admin.scripts import seconds
 from llmhub_core.admin.views import (
     Done,
-    ImportedKey,
     ImportView,
     KeyEntryView,
     MadeToken,
@@ -175,11 +174,4 @@ async def import_keys(visit: Visit, sent: KeysImport) -> ImportView:
     )
     if not sent.dry_run:
         await _counts(visit)
-    results = [each.result for each in told]
-    return ImportView(
-        added=results.count("added"),
-        duplicates=results.count("duplicate"),
-        refused=results.count("refused"),
-        dry_run=sent.dry_run,
-        items=[ImportedKey(**{name: getattr(each, name) for name in ImportedKey.__struct_fields__}) for each in told],
-    )
+    return key_import.view(told, sent.dry_run)

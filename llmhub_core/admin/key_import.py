@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llmhub_core.admin.entries import By, Entries
 from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.shelf import mask
+from llmhub_core.admin.views import ImportedKey, ImportView
 from llmhub_core.contracts.configuration import ABSENT, Entry
 from llmhub_core.hub.vault import Secret
 
@@ -189,6 +191,18 @@ async def take(
     if stored and not dry_run:
         await entries.note(by, "key.import", provider, None, {"keys": stored})
     return told
+
+
+def view(told: Sequence[Imported], dry_run: bool) -> ImportView:
+    """As it is told by the admin API and by the command."""
+    results = Counter(each.result for each in told)
+    return ImportView(
+        added=results["added"],
+        duplicates=results["duplicate"],
+        refused=results["refused"],
+        dry_run=dry_run,
+        items=[ImportedKey(**{name: getattr(each, name) for name in ImportedKey.__struct_fields__}) for each in told],
+    )
 
 
 def _free(prefix: str, names: set[str]) -> str:

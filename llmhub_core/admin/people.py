@@ -110,8 +110,7 @@ async def set_up(visit: Visit, asked: Nothing) -> SessionView:
 
 async def change_password(visit: Visit, sent: NewPassword) -> SessionView:
     """Every session of this user ends, and a new one begins here."""
-    user = visit.person()
-    await visit.control.accounts.change_password(user, sent.password, sent.new, visit.address)
+    user = await visit.control.accounts.change_password(visit.person(), sent.password, sent.new, visit.address)
     return await begin_session(visit, user)
 
 

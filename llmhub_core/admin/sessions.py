@@ -102,6 +102,7 @@ class Sessions(AbstractStorage):
         session.set_new_identity(secrets.token_urlsafe(32))
         session["csrf"] = secrets.token_urlsafe(32)
         session["user"] = user.id
+        session["verifier"] = user.verifier
         await self._people.forget_sessions(time.time() - ABSOLUTE, time.time() - IDLE)
         return session
 
@@ -123,7 +124,14 @@ class Sessions(AbstractStorage):
             return
         now = time.time()
         data = json.dumps({"csrf": session["csrf"]})
-        await self._people.keep_session(SignedIn(digest_of(str(session.identity)), session["user"], data, now, now))
+        kept = SignedIn(digest_of(str(session.identity)), session["user"], data, now, now)
+        await self._people.keep_session(kept)
+        # A new password ends the sessions that are there; one that was proved by the old password meanwhile, and comes
+        # to be there only now, ends itself.
+        found = await self._people.find_session(kept.digest)
+        if found is None or found[1].verifier != session["verifier"]:
+            await self._people.end_session(kept.digest)
+            return
         response.set_cookie(self.cookie_name, str(session.identity), **_attributes(self.cookie_params))
 
 

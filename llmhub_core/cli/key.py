@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
+import msgspec
 
 from llmhub_core.admin.entries import Entries
 from llmhub_core.cli.common import fail, print_json
@@ -93,8 +94,7 @@ def import_keys(
 
     told = run(work, config, data_dir)
     if as_json:
-        own = ("line", "name", "hint", "result", "why")
-        print_json([{name: getattr(each, name) for name in own} for each in told])
+        print_json(msgspec.to_builtins(key_import.view(told, dry_run)))
     else:
         for each in told:
             why = f": {each.why}" if each.why else ""

@@ -150,6 +150,11 @@ class PeopleStore(ABC):
         user or the new name is taken. LastOwner if it was the last owner who may sign in, and would be that no more."""
 
     @abstractmethod
+    async def replace_verifier(self, id: str, was: str, verifier: str) -> bool:
+        """Another password in the place of the one that `was`: False if that one does not count any more (somebody gave
+        the user another one meanwhile) or the user is gone or disabled. All sessions of the user end with it."""
+
+    @abstractmethod
     async def remove_user(self, id: str) -> bool:
         """With all sessions and admin tokens; False if there is none. LastOwner as in `change_user`."""
 

@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Literal
 
 from llmhub_core.contracts.alerts import Alert, Mute, Notice
-from llmhub_core.contracts.candidate import Candidate, Deployment
 from llmhub_core.contracts.exchange import Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import Observer
 from llmhub_core.contracts.quota_store import Level
+from llmhub_core.hub.alert_proofs import Key, Proofs
 from llmhub_core.hub.alert_rules import Finding, Sight, Watched, findings, watched_limits
 from llmhub_core.hub.courier import Courier
 from llmhub_core.hub.forecast import Trend
@@ -28,9 +28,6 @@ from llmhub_core.hub.recent_errors import Counted, RecentErrors, Told
 from llmhub_core.hub.settings import AlertSettings
 
 log = logging.getLogger("llmhub.alerts")
-
-FORGOTTEN = ("key_invalid", "key_exhausted", "provider_down")
-"""Rules about what the hub forgets when it stops: such an alert of an earlier run is over only when it is proven so."""
 
 COUNTED = ("quota_low", "budget_low", "budget_spent")
 """Rules about what the quota store counts."""
@@ -42,9 +39,6 @@ SHARE_OF_TIME = 0.05
 LONGEST_PAUSE = 1.0
 
 SWEEP_EVERY = 3600.0
-
-Key = tuple[str, str]
-"""(rule, subject)"""
 
 
 class Alerts:
@@ -77,8 +71,7 @@ class Alerts:
         self.open: dict[Key, Alert] = {}
         self.mutes: list[Mute] = []
         self._since: dict[Key, float] = {}  # monotonic: since when a finding is held
-        self._unproven: set[Key] = set()
-        self._proofs: set[str] = set()
+        self._proofs = Proofs(hub)
         self._sent: dict[str, float] = {}
         self._unkept: dict[str, Alert] = {}  # the store has these otherwise, or not yet
         self._recent: dict[str, Counted] = {}
@@ -103,8 +96,7 @@ class Alerts:
                     self._send("recovered", alert)
                     continue
                 self.open[alert.rule, alert.subject] = alert
-                if alert.rule in FORGOTTEN:
-                    self._unproven.add((alert.rule, alert.subject))
+                self._proofs.await_for((alert.rule, alert.subject))
         self._task = asyncio.create_task(self._keep_looking(), name="alerts")
 
     async def stop(self) -> None:
@@ -125,24 +117,12 @@ class Alerts:
     def shipped(self, batch: Sequence[Record]) -> None:
         """Count finished requests for the error rate; called once a batch, when it is in the store."""
         self._errors.count(batch, self._hub.catalog.routes)
-        if self._unproven:
-            self._look_for_proof(batch)
+        if self._proofs.look_for(batch):
+            self._wake.set()
 
     def recent_errors(self) -> Told:
         """For another process that looks."""
         return self._errors.told()
-
-    def _look_for_proof(self, batch: Sequence[Record]) -> None:
-        places = self._hub.catalog.places
-        for record in batch:
-            for attempt in record.attempts:
-                place = places.get(attempt.provider)
-                key = next((key for key in place.keys if key.name == attempt.key), None) if place else None
-                if attempt.reason == "ok" and key is not None:
-                    self._proofs.update(Candidate(Deployment(attempt.provider, attempt.model), key).subjects)
-                    self._proofs.update((attempt.provider, f"{attempt.provider}/{attempt.model}"))
-        if any(subject in self._proofs for _, subject in self._unproven):
-            self._wake.set()
 
     # looking
 
@@ -173,7 +153,7 @@ class Alerts:
         found = {(each.rule, each.subject): each for each in findings(self._sight())}
         now = time.monotonic()
         self._since = {key: self._since.get(key, now) for key in found}
-        self._unproven -= found.keys()
+        self._proofs.found_again(found)
         for key, finding in found.items():
             if key not in self.open and now - self._since[key] >= finding.after:
                 await self._open(key, finding)
@@ -245,23 +225,7 @@ class Alerts:
             if counted is None:
                 return time.monotonic() - self._started >= self._settings.error_window
             return counted.failed < counted.requests * self._settings.error_rate
-        if key not in self._unproven:
-            return True
-        if subject in self._proofs or not self._exists(subject):
-            self._unproven.discard(key)
-            if not self._unproven:
-                self._proofs.clear()
-            return True
-        return False
-
-    def _exists(self, subject: str) -> bool:
-        places = self._hub.catalog.places.values()
-        known = {place.name for place in places}
-        known.update(each for place in places for key in place.keys for each in Candidate(_ANY, key).subjects)
-        kind, _, rest = subject.partition(":")
-        if kind == "model":
-            return any(rest.startswith(f"{each}/") for each in known)
-        return subject in known or subject.partition("/")[0] in known
+        return self._proofs.is_over(key)
 
     # opening, closing, telling
 
@@ -415,6 +379,3 @@ def _nobody_else() -> None:
 
 async def _nobody_tells() -> Sequence[Told]:
     return ()
-
-
-_ANY = Deployment("", "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llmhub_core.contracts.candidate import Limit, ProviderKey
+from llmhub_core.contracts.candidate import ProviderKey
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.exchange import Exchange, Record
@@ -17,7 +17,7 @@ from llmhub_core.contracts.interceptor import Interceptor
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import HealthChange, Observer
 from llmhub_core.contracts.plugin import Plugin
-from llmhub_core.contracts.quota_store import Amount, QuotaStore, Reservation
+from llmhub_core.contracts.quota_store import QuotaStore
 from llmhub_core.hub import moved
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
@@ -35,6 +35,7 @@ from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.folder import Claims, counting_place
 from llmhub_core.hub.health import Health
+from llmhub_core.hub.joined_limits import JoinedLimits
 from llmhub_core.hub.learning import Learning
 from llmhub_core.hub.leases import Leases
 from llmhub_core.hub.ledger import Ledger
@@ -48,6 +49,7 @@ from llmhub_core.hub.retries import Retries
 from llmhub_core.hub.running import Running
 from llmhub_core.hub.settings import Loaded, Settings, scheme_of
 from llmhub_core.hub.settings_entries import Merged
+from llmhub_core.hub.settling import Settling
 from llmhub_core.hub.shared_holds import SharedHolds
 from llmhub_core.hub.siblings import ALONE, Siblings, Worker
 from llmhub_core.hub.standings import Standings
@@ -61,8 +63,6 @@ from llmhub_core.hub.waiting import Waiting
 log = logging.getLogger("llmhub.hub")
 
 M = TypeVar("M")
-
-MOST_JOINED = 10_000
 
 GATHER_EVERY = 10.0
 """Seconds between two looks for journals whose process is gone."""
@@ -118,9 +118,11 @@ class Hub:
         ]
         self.store: MetadataStore = build_store("metadata_stores", settings.storage.metadata, settings, registry, data)
         self.quota: QuotaStore = build_store("quota_stores", settings.storage.quota, settings, registry, data)
+        self._settling = Settling(self.quota, self.waiting)
+        self.settle = self._settling.settle
         dead_are_free = self._count_again if worker.is_chief and self.quota.waits else None
         self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling), dead_are_free)
-        self.shared_holds = SharedHolds(self, worker.number)
+        self.shared_holds = SharedHolds(self, worker.number, self._settling.spawn)
         self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
         self.alerts = Alerts(
             settings.alerts, self, self.store, self.observers, settings.server.public_url, follows=not worker.is_chief
@@ -151,12 +153,12 @@ class Hub:
         self._eras = [self.under_way]
         self._retiring: set[asyncio.Task[None]] = set()
         self._running = Running()
-        self._settling: set[asyncio.Task[None]] = set()
         self._claims = Claims(data)
         self._roster: Roster | None = None
         self._gathering: asyncio.Task[None] | None = None
         self._memos: dict[str, Any] = {}
-        self._joined: dict[tuple[int, int], tuple[tuple[Limit, ...], tuple[Limit, ...], tuple[Limit, ...]]] = {}
+        self._joined = JoinedLimits()
+        self.joined = self._joined.joined
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
         """Something that a room above keeps for as long as the hub lives."""
@@ -338,45 +340,9 @@ class Hub:
             await era.over()
         await self._running.stop(gone)
 
-    # settling: never in the caller's task if it could have to wait, for callers leave at any moment
-
-    def settle(self, reservation: Reservation, actual: Amount, limits: tuple[Limit, ...] | None = None) -> None:
-        settling = self.quota.settle(reservation, actual, limits)
-        if self.quota.waits:
-            self.in_background(settling)
-        else:
-            _run_through(settling)
-            if self.waiting.lines:
-                self.waiting.call()
-
-    def joined(self, own: tuple[Limit, ...], limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
-        """Both in one tuple, the same one each time: quota stores know it again by its identity."""
-        if not limits:
-            return own
-        key = (id(own), id(limits))
-        known = self._joined.get(key)
-        if known is None:
-            if len(self._joined) >= MOST_JOINED:
-                self._joined.clear()
-            known = self._joined[key] = (own, limits, own + limits)
-        return known[2]
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Off the caller's way; `settled` waits for it."""
-        task = asyncio.create_task(work)
-        self._settling.add(task)
-        task.add_done_callback(self._spawned)
-
-    def _spawned(self, task: asyncio.Task[None]) -> None:
-        self._settling.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("work behind a request failed: %s", type(task.exception()).__name__)
-        self.waiting.call()
-
     async def settled(self) -> None:
         """Until every reservation of finished requests is settled."""
-        while self._settling:
-            await asyncio.wait(self._settling)
+        await self._settling.all()
 
     @property
     def in_flight(self) -> int:
@@ -425,13 +391,3 @@ class Hub:
         """Of a configured key: what the configuration says of it, else what the providers said."""
         out = self.catalog.places[key.provider].out.get(key.name)
         return self.pool.state(key) if out is None else Mark(*out, None)
-
-
-def _run_through(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that promised not to suspend."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    work.close()
-    raise RuntimeError("a quota store that says waits = False suspended")

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 import pluggy
@@ -171,15 +171,16 @@ class Registry:
             report.reason = str(error) if isinstance(error, PluginError) else _on_one_line(error)
 
     def _offers(self, plugin: Any, name: str) -> Iterable[tuple[str, list[Any]]]:
-        marked = [hook for hook in dir(plugin) if self._manager.parse_hookimpl_opts(plugin, hook) is not None]
+        names = [hook for hook in dir(plugin) if self._manager.parse_hookimpl_opts(plugin, hook) is not None]
+        marked = {hook: getattr(plugin, hook) for hook in names}
         known = {f"register_{door}" for door in DOORS}
         for hook in marked:
             if hook not in known:
                 near = difflib.get_close_matches(hook, known, 1)
                 raise PluginError(f"there is no hook {hook}" + (f"; did you mean {near[0]}?" if near else ""))
-        self._manager.register(plugin, name)
-        for hook in marked:
-            yield hook.removeprefix("register_"), list(getattr(plugin, hook)() or ())
+        self._manager.register(SimpleNamespace(**marked), name)  # which looks at all of it once more
+        for hook, offer in marked.items():
+            yield hook.removeprefix("register_"), list(offer() or ())
 
     def _remember_missing(self, report: PluginReport) -> None:
         # Entry points are named folder.file; the file's name is what the config would say.

@@ -11,7 +11,7 @@ one of each process.
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -40,14 +40,14 @@ class Holder(Protocol):
     quota: QuotaStore
     siblings: Siblings
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None: ...
-
 
 class SharedHolds:
-    """`start` when the quota store is up. `number` is this worker's, from 1; 0 where there is no other."""
+    """`start` when the quota store is up. `number` is this worker's, from 1; 0 where there is no other. `spawn` does
+    something off the caller's way."""
 
-    def __init__(self, hub: Holder, number: int) -> None:
+    def __init__(self, hub: Holder, number: int, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._hub = hub
+        self._spawn = spawn
         hub.pool.behind = hub.health.behind = STEP * (number or _chance.uniform(1.0, ELSEWHERE))
         hub.pool.share = self._tell
         hub.health.share = self._tell_of_breaker
@@ -68,7 +68,7 @@ class SharedHolds:
 
     def _tell(self, hold: Hold) -> None:
         if self._up:
-            self._hub.in_background(self._hub.quota.hold(hold))
+            self._spawn(self._hub.quota.hold(hold))
 
     def _tell_of_breaker(self, hold: Hold, nearby: bool) -> None:
         """A hub that is alone tells nobody, and forgets its breakers when it ends."""

@@ -164,9 +164,12 @@ class Reader:
                 yield file  # type: ignore[misc]
 
     def batches(self, *kinds: str) -> Iterator[tuple[str, list[Any]]]:
-        """Things of one kind after the other; records as `Record`, all others as mappings."""
+        """Things of one kind after the other; records as `Record`, all others as mappings. Nothing behind the last of
+        them is read: requests come last, and may be very many."""
         batch: list[Any] = []
-        now = ""
+        now, left = "", sum(self.counts[kind] for kind in kinds)
+        if not left:
+            return
         with self._open() as lines:
             for line in lines:
                 ((kind, value),) = list(_lines.decode(line).items())[:1]
@@ -177,5 +180,8 @@ class Reader:
                         yield now, batch
                     now, batch = kind, []
                 batch.append(_records.decode(value) if kind == "record" else msgspec.json.decode(value))
+                left -= 1
+                if not left:
+                    break
         if batch:
             yield now, batch

@@ -9,9 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from browsers import PASSWORD, Browser, MakeBrowser, people_of
 
+from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.api import ROOT
+from llmhub_core.admin.refusals import Denied
+from llmhub_core.admin.sessions import Sessions
 from llmhub_core.testing.house import House
 
 
@@ -130,6 +135,39 @@ async def test_one_changes_ones_own_password(house: House, browser: MakeBrowser)
     assert (await elsewhere.sign_in("viewer")).status == 401
     assert (await elsewhere.sign_in("viewer", "another four words")).status == 200
     assert (await last_entry(house))[1] == "session.begin"
+
+
+async def test_a_reset_is_not_undone_by_who_knows_the_old_password(house: House, browser: MakeBrowser) -> None:
+    """It comes while the old password is being compared, which takes half a second in life."""
+    people, given = people_of(house), "another four words"
+    owners, accounts = Accounts(people), Accounts(people)
+    matches = accounts._passwords.matches
+
+    async def reset_meanwhile(password: str, verifier: str | None) -> bool:
+        found = await matches(password, verifier)
+        await owners.reset("viewer", given)
+        return found
+
+    accounts._passwords.matches = reset_meanwhile  # type: ignore[method-assign]
+    viewer = await people.find_user("viewer")
+    assert viewer is not None
+    with pytest.raises(Denied) as denied:
+        await accounts.change_password(viewer, PASSWORD, "words of somebody else", "::1")
+    assert denied.value.code == "wrong_password"
+    assert (await last_entry(house))[1:4] == ("password.change", "viewer", "refused")
+
+    await owners.reset("viewer", PASSWORD)
+    signed_in = await accounts.sign_in("viewer", PASSWORD, "::1")
+    store, answer = Sessions(people, secure=False), web.Response()
+    session = await store.begin(signed_in)
+    await store.save_session(make_mocked_request("GET", "/"), answer, session)
+    assert await store.find(str(session.identity)) is None
+    assert not answer.cookies
+    for each in (owners, accounts):
+        each.close()
+    stranger = await browser()
+    assert (await stranger.sign_in("viewer")).status == 401
+    assert (await stranger.sign_in("viewer", given)).status == 200
 
 
 async def test_guessing_ones_own_password_is_slowed_down_too(house: House, browser: MakeBrowser) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from databases import Store
-from hubs import HEADER, PASSWORD, SECRET, WORDS, Place, fill, place
+from places import HEADER, PASSWORD, SECRET, WORDS, Place, fill, place
 
 from llmhub_core.admin.passwords import matches
 from llmhub_core.cli.database import open_hub, open_vault_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hubs import place
+from places import place
 from test_cli import run
 
 from llmhub_core.contracts.errors import StartError

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from databases import Store
-from hubs import Place, fill, place
+from places import Place, fill, place
 from test_cli import OURS, Served, serving
 
 from llmhub_core.testing.postgres import Postgres

@@ -27,16 +27,19 @@ from llmhub_core.contracts import (
     NoSettings,
     ProviderKey,
     Strategy,
+    Timeouts,
     UpstreamOverloaded,
 )
-from llmhub_core.hub.catalog import Catalog, Route
+from llmhub_core.hub.catalog import NO_SECRET, Catalog, Place, Route, Standing
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.pricing import Pricing
+from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.standings import Standings
 from llmhub_core.testing.strategy import a_candidate
 
 SEEDS = [1, 2, 3]
+ECHO = Registry().discover().providers.get("echo")
 ATTEMPTS = 3
 NEVER = UpstreamOverloaded("no")
 
@@ -71,19 +74,19 @@ class Answer:
     fails: bool = False
 
 
-Place = Callable[[float, random.Random], Answer]
+Conduct = Callable[[float, random.Random], Answer]
 """An answer, from the seconds since the beginning and a source of chance."""
 
 
-def steady(first: float, total: float = 2.0) -> Place:
+def steady(first: float, total: float = 2.0) -> Conduct:
     return lambda now, chance: Answer(first * chance.uniform(0.8, 1.2), first + total * chance.uniform(0.5, 1.5))
 
 
-def failing(after: float) -> Place:
+def failing(after: float) -> Conduct:
     return lambda now, chance: Answer(after, after, fails=True)
 
 
-def changing(*phases: tuple[float, Place]) -> Place:
+def changing(*phases: tuple[float, Conduct]) -> Conduct:
     """Each place from its second on."""
 
     def place(now: float, chance: random.Random) -> Answer:
@@ -102,7 +105,7 @@ class Attempted:
 class World:
     """A route under Poisson traffic. `log` has every attempt; `lost` the times of requests that nobody answered."""
 
-    def __init__(self, strategy: Strategy, places: dict[str, Place], standing: list[CandidateStats], clock: Clock):
+    def __init__(self, strategy: Strategy, places: dict[str, Conduct], standing: list[CandidateStats], clock: Clock):
         self.strategy, self.places, self.standing, self.clock = strategy, places, standing, clock
         self.health = Health(5, 10.0)
         self.log: list[Attempted] = []
@@ -157,11 +160,11 @@ class World:
         return {name: found[name] / max(1, found.total()) for name in self.places}
 
 
-def world(strategy: Strategy, clock: Clock, places: dict[str, Place]) -> World:
+def world(strategy: Strategy, clock: Clock, places: dict[str, Conduct]) -> World:
     return World(strategy, places, [a_candidate(name) for name in places], clock)
 
 
-def weighted_world(clock: Clock, places: dict[str, Place], weights: Sequence[int]) -> World:
+def weighted_world(clock: Clock, places: dict[str, Conduct], weights: Sequence[int]) -> World:
     standing = [a_candidate(name, weight=weight) for name, weight in zip(places, weights, strict=True)]
     return World(LeastBusy(NoSettings()), places, standing, clock)
 
@@ -269,7 +272,10 @@ class Quotas:
         self.clock = clock
         self.strategy = MostQuotaLeft(NoSettings())
         self.store = MemoryQuotaStore(NoSettings(), clock=clock.monotonic, wall=clock.monotonic)
-        self.standing = [CandidateStats(Candidate(Deployment("p", "m"), key), limits=key.limits) for key in keys]
+        place = Place("p", "p", ECHO(ECHO.Settings()), tuple(keys), Timeouts())
+        self.standing = [
+            Standing(Candidate(Deployment("p", "m"), key), place=place, secret=NO_SECRET) for key in place.keys
+        ]
         catalog = Catalog([], self.strategy)
         catalog.add(Route("fast", self.strategy, self.standing))
         self.pool, self.health = Pool(10, 600, lambda change: None), Health(5, 10.0)

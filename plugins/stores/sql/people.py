@@ -69,6 +69,14 @@ class SqlPeople(PeopleStore):
         except IntegrityError:  # another has that name
             return None
 
+    async def replace_verifier(self, id: str, was: str, verifier: str) -> bool:
+        as_it_was = (users.c.id == id, users.c.verifier == was, ~users.c.disabled)
+        async with writing(self._engine) as connection:
+            changed = (await connection.execute(users.update().where(*as_it_was).values(verifier=verifier))).rowcount
+            if changed:
+                await connection.execute(delete(sessions).where(sessions.c.user_id == id))
+            return bool(changed)
+
     async def remove_user(self, id: str) -> bool:
         async with writing(self._engine, ONE_AT_A_TIME) as connection:
             await _keep_an_owner(connection, id)
