@@ -209,6 +209,10 @@ max_cooldown = 0
 breaker_failures = 1000
 [secrets]
 keys = ["env:ROOT_NEW", "file:{folder / "old.key"}"]
+[bodies]
+store = "all"
+largest = "1 MiB"
+media = true
 
 [[providers]]
 name = "main"
@@ -388,6 +392,7 @@ async def test_forty_canaries_in_every_channel(
 
     assert len(canaries) >= 40
     assert {"stdout", "stderr", "answers", "admin API", "pages", "metrics", "dump", "commands"} <= set(channels.said)
+    assert channels.said["bodies"].count(b"[redacted]") > 20
     assert b'"level": "info"' in channels.said["stderr"]
     assert b'"sealed"' not in channels.said["admin API"]
     asked = b"".join(each.path.encode() + each.body for each in (*upstream.requests, *other.requests))
@@ -484,6 +489,10 @@ async def call_with_anything(caller: Caller, canaries: Canaries) -> None:
     ):
         status, *_ = await caller.ask("POST", chat, json=wrong, headers=known)
         assert status == 400
+    for words in (canaries["provider key, literal"], known["authorization"], f"Bearer {inside}", json.dumps([inside])):
+        said = {**body, "messages": [{"role": "user", "content": f"Is this one still good? {words}"}], "user": words}
+        await caller.ask("POST", chat, json=said, headers=known)
+        await caller.ask("POST", chat, json={**said, "model": "main/cut", "stream": True}, headers=known)
     await caller.ask("POST", chat, data=f'{{"api_key": "{inside}"', headers={**known, "content-type": inside})
     await caller.ask("POST", chat, data=f'{{"api_key": "{inside}"', headers={**known, "content-type": JSON})
 
@@ -530,6 +539,10 @@ async def look_around(caller: Caller, canaries: Canaries) -> None:
                 await caller.ask("GET", path, "admin API", headers=headers)
     for id in ids:
         await caller.ask("GET", f"/admin/api/requests/{id}", "admin API", headers=script)
+        await caller.ask("GET", f"/admin/api/requests/{id}/body", "bodies", headers=script)
+        shown = {"cookie": signed_in["cookie"], "origin": caller.url}
+        form = {"csrf": signed_in["x-csrf-token"]}
+        await caller.ask("POST", f"/requests/{id}/body", "bodies", headers=shown, data=form)
     status, settings, _ = await caller.ask("GET", "/admin/api/settings", "admin API", headers=script)
     assert status == 200
     assert b"providers[main]" in settings

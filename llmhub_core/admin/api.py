@@ -20,6 +20,7 @@ from llmhub_core.admin import (
     again,
     alerts,
     audit,
+    bodies,
     configuration,
     entry_calls,
     events,
@@ -127,6 +128,7 @@ ENDPOINTS = (
     Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
     Endpoint("GET", "/requests", "viewer", requests, RequestPage, "Requests, newest first.", past.RequestsAsked),
     Endpoint("GET", "/requests/{id}", "viewer", request, RequestView, "One request with its attempts."),
+    *bodies.ENDPOINTS,
     Endpoint("GET", "/explain", "viewer", explain, ExplainView, "Where a request would go.", setting.ExplainAsked),
     Endpoint(
         "POST", "/explain", "viewer", dry_run, ExplainView,

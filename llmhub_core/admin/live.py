@@ -271,6 +271,13 @@ def _hub_problems(hub: Hub, standing: Standing) -> Iterable[Problem]:
             severity="warning", what=f"{standing.waiting:,} records wait for the database.",
             advice="See whether the database is up; nothing is lost meanwhile.", page="health",
         )  # fmt: skip
+    if standing.bodies_lost:
+        yield Problem(
+            severity="note",
+            what=f"The bodies of {standing.bodies_lost:,} requests were not kept since the start: {standing.why_lost}.",
+            advice="The requests themselves are recorded. Choose fewer in [bodies], or see to the database.",
+            page="health",
+        )
     if hub.draining:
         yield Problem(
             severity="note", what="The hub is stopping.", advice="Running requests are finished first.", page="health"

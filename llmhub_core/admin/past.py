@@ -148,18 +148,25 @@ async def requests(control: Control, asked: RequestsAsked) -> RequestPage:
     )
 
 
-async def request(control: Control, id: str) -> RequestView:
+async def known(control: Control, id: str) -> Record:
+    """The record of that id; Denied if there is none."""
     record = await control.hub.store.find_record(id)
     if record is None:
         kept = await control.hub.store.kept_since()
         day = f"{datetime.fromtimestamp(kept, UTC):%Y-%m-%d %H:%M} UTC"
         raise not_found("request of that id", f"Requests from before {day} are no longer kept." if kept else "")
+    return record
+
+
+async def request(control: Control, id: str) -> RequestView:
+    record, bodies = await known(control, id), control.hub.store.bodies
     own = set(RequestView.__struct_fields__) - set(RequestLine.__struct_fields__)
-    plain = own - {"tags", "tried", "left_out", "decisions"}
+    plain = own - {"tags", "tried", "left_out", "decisions", "body_kept"}
     return RequestView(
         **_facts(record),
         **{name: getattr(record, name) for name in plain},
         tags=dict(record.tags),
+        body_kept=bodies is not None and await bodies.has_body(id),
         tried=[
             AttemptView(**{name: getattr(attempt, name) for name in AttemptView.__struct_fields__})
             for attempt in record.attempts

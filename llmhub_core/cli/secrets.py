@@ -26,13 +26,14 @@ from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.errors import StartError
 
 if TYPE_CHECKING:
+    from llmhub_core.contracts.bodies import BodyStore
     from llmhub_core.hub.vault import RootKey, Vault
     from llmhub_core.hub.vault.roster import Present
     from llmhub_core.hub.vault.rotation import Rotation
 
 T = TypeVar("T")
 
-Work = Callable[["list[RootKey]", "Vault", ConfigurationStore], Awaitable[T]]
+Work = Callable[["list[RootKey]", "Vault", ConfigurationStore, "BodyStore | None"], Awaitable[T]]
 
 
 @click.group("secrets")
@@ -71,8 +72,8 @@ def status(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Show the root keys, how many secrets each of them seals, and what none of them opens."""
     from llmhub_core.hub.vault.rotation import take_stock
 
-    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore) -> None:
-        stock = await take_stock(vault, store)
+    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore, bodies: BodyStore | None) -> None:
+        stock = await take_stock(vault, store, bodies)
         rows = [(key.id, key.origin or "the configuration itself", stock.by_key.pop(key.id, 0)) for key in keys]
         rows += [(id, "", count) for id, count in stock.by_key.items()]
         if as_json:
@@ -108,14 +109,14 @@ def rotate(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     from llmhub_core.hub.vault.rotation import NotKnown, begin
     from llmhub_core.hub.vault.rotation import rotate as rotate_all
 
-    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore) -> Rotation:
+    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore, bodies: BodyStore | None) -> Rotation:
         if vault.closed:
             raise StartError(f"The vault is closed. {vault.closed}")
         try:
             await begin(vault, store)
         except NotKnown as error:
             raise StartError(_told_of(error.hubs, vault.keys[0].id)) from None
-        return await rotate_all(vault, store, _Progress(as_json))
+        return await rotate_all(vault, store, _Progress(as_json), bodies)
 
     state = _run(work, config, data_dir)
     if as_json:
@@ -138,7 +139,7 @@ def abandon(yes: bool, config: Path | None, data_dir: Path | None) -> None:
     """
     from llmhub_core.hub.vault.opening import start_anew
 
-    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore) -> bool:
+    async def work(keys: list[RootKey], vault: Vault, store: ConfigurationStore, bodies: BodyStore | None) -> bool:
         if not vault.closed:
             return False
         if not keys:
@@ -218,6 +219,6 @@ async def _with_vault(work: Work[T], config: Path | None, folder: Path | None) -
             raise StartError("The metadata store of this hub keeps no secrets; take sqlite or postgresql.")
         keys = given_keys(loaded.settings.secrets.keys, os.environ, hub.base, hub.data)
         vault = await open_vault(keys, store, hub.data)
-        return await work(keys or list(vault.keys), vault, store)
+        return await work(keys or list(vault.keys), vault, store, hub.store.bodies)
     finally:
         await hub.store.stop()

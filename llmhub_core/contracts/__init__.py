@@ -13,6 +13,8 @@ from llmhub_core.contracts.archive import Intake as Intake
 from llmhub_core.contracts.archive import Part as Part
 from llmhub_core.contracts.archive import Row as Row
 from llmhub_core.contracts.archive import Snapshot as Snapshot
+from llmhub_core.contracts.bodies import BodyStore as BodyStore
+from llmhub_core.contracts.bodies import SealedBody as SealedBody
 from llmhub_core.contracts.candidate import Candidate as Candidate
 from llmhub_core.contracts.candidate import CandidateStats as CandidateStats
 from llmhub_core.contracts.candidate import Deployment as Deployment
@@ -69,6 +71,7 @@ from llmhub_core.contracts.configuration import ENTRY_KINDS as ENTRY_KINDS
 from llmhub_core.contracts.configuration import ConfigurationStore as ConfigurationStore
 from llmhub_core.contracts.configuration import Entry as Entry
 from llmhub_core.contracts.configuration import EntryKind as EntryKind
+from llmhub_core.contracts.credentials import API_KEY as API_KEY
 from llmhub_core.contracts.dialect import Dialect as Dialect
 from llmhub_core.contracts.dialect import EncodedRequest as EncodedRequest
 from llmhub_core.contracts.dialect import FrameInfo as FrameInfo

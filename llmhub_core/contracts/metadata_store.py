@@ -9,6 +9,7 @@ from typing import Literal
 
 from llmhub_core.contracts.alerts import AlertStore
 from llmhub_core.contracts.archive import Archive
+from llmhub_core.contracts.bodies import BodyStore
 from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.exchange import Outcome, Record
 from llmhub_core.contracts.people import PeopleStore
@@ -88,11 +89,13 @@ class MetadataStore(Plugin):
     `people` is where users, sessions and the audit rest, once started; a store that keeps none has None there, and
     the hub no dashboard to sign in to. `configuration` is what was configured beside the file; with None there the
     file is all there is. `alerts` is where alerts and mutes rest; without it a restart forgets them. `archive` reads
-    and writes all of it row by row; without it nothing can be exported, imported and moved.
+    and writes all of it row by row; without it nothing can be exported, imported and moved. `bodies` is where the words
+    of requests and answers rest, for whoever wants them kept; without it nobody can.
     """
 
     alerts: AlertStore | None = None
     archive: Archive | None = None
+    bodies: BodyStore | None = None
     people: PeopleStore | None = None
     configuration: ConfigurationStore | None = None
 

@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin import api, live, past
+from llmhub_core.admin import api, bodies, live, past
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.views import UsageLine
+from llmhub_core.admin.views import BodyView, UsageLine
 from llmhub_core.dashboard import charts
-from llmhub_core.dashboard.page import Page
+from llmhub_core.dashboard.page import Page, go
 from llmhub_core.dashboard.render import render
 
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -89,8 +89,28 @@ async def requests(visit: Visit) -> web.Response:
 
 
 async def request(visit: Visit) -> web.Response:
-    found = await past.request(visit.control, visit.request.match_info["id"])
-    return render(visit, "request.html", {"request": found, "spans": charts.waterfall(found)})
+    return await _request(visit, None)
+
+
+async def show_body(visit: Visit) -> web.Response:
+    """By an act of its own, for each look is noted."""
+    return await _request(visit, await bodies.body(visit, api.Nothing()))
+
+
+async def forget_body(visit: Visit) -> web.Response:
+    await bodies.forget(visit, api.Nothing())
+    return go(f"/requests/{quote(visit.part('id'), safe='')}")
+
+
+async def _request(visit: Visit, body: BodyView | None) -> web.Response:
+    found = await past.request(visit.control, visit.part("id"))
+    facts = {
+        "request": found,
+        "spans": charts.waterfall(found),
+        "body": body,
+        "keeping": visit.control.hub.bodies is not None,
+    }
+    return render(visit, "request.html", facts)
 
 
 class UsagePageAsked(past.UsageAsked, kw_only=True):
@@ -145,5 +165,7 @@ async def _usage_chart(
 PAGES = (
     Page("GET", "/requests", "viewer", requests),
     Page("GET", "/requests/{id}", "viewer", request),
+    Page("POST", "/requests/{id}/body", "owner", show_body),
+    Page("POST", "/requests/{id}/body/forget", "owner", forget_body),
     Page("GET", "/usage", "viewer", usage),
 )

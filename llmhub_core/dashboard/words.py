@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -151,6 +152,19 @@ def setting(value: Any, unit: str) -> Any:
     return show_seconds(value) if unit == "seconds" else show_size(int(value)) if unit == "bytes" else value
 
 
+def size(value: float) -> str:
+    """1,234 bytes, 56 kB."""
+    return f"{value:,.0f} bytes" if value < 10_000 else f"{value / 1000:,.0f} kB"
+
+
+def laid_out(text: str) -> str:
+    """JSON as people read it; anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
 def part(name: str) -> str:
     """As one part of a path: slashes are of the name."""
     return quote(name, safe="")
@@ -170,6 +184,8 @@ _SAID = (
     filled,
     pairs,
     part,
+    size,
+    laid_out,
     tone,
     said,
     number,

@@ -13,6 +13,7 @@ from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
 from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.gateway.meter import estimate
+from llmhub_core.gateway.noting import NotedReply
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.leases import LEASE
@@ -64,6 +65,10 @@ class _Entrant(Reply):
     def _write(self, data: bytes) -> None:
         self._race.claim(self)
         super()._write(data)
+
+
+class _NotedEntrant(_Entrant, NotedReply):
+    """Whose answer is kept, if it is the one."""
 
 
 class Race:
@@ -122,7 +127,7 @@ class Race:
         self._judge(one, two, failures)
 
     def _enter(self, stats: CandidateStats) -> _Entrant:
-        entrant = _Entrant(self._reply, self)
+        entrant = (_NotedEntrant if isinstance(self._reply, NotedReply) else _Entrant)(self._reply, self)
         own = self._copies[entrant] = copy.copy(self._exchange)
         self._running[entrant] = asyncio.ensure_future(self._attempt(own, stats, entrant))
         return entrant

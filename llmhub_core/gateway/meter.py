@@ -158,4 +158,6 @@ def note_refusal(exchange: Exchange, hub: Hub, error: Exception) -> None:
     if admitted or not isinstance(error, HubError) or not hasattr(exchange, "head"):
         return
     exchange.ended("refused", error.status, error.code, error.source)
+    if hub.bodies is not None and not (hub.sees_requests and not hasattr(exchange, "plan")):
+        hub.bodies.begin(exchange)  # what interceptors have not seen yet might be what they take out
     hub.finish(exchange)

@@ -65,6 +65,8 @@ async def refuse(request: Incoming, request_id: str, dialect: Dialect[Any], erro
     headers = error_headers(error, request_id, dialect)
     if (exchange := getattr(request, "exchange", None)) is not None and exchange.fault:
         headers[FAULT] = exchange.fault
+    if request.hub.bodies is not None:
+        request.hub.bodies.refused(request_id, "application/json", body)
     await reply.send(error.status, "application/json", body, headers)
     return reply
 

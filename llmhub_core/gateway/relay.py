@@ -35,6 +35,7 @@ from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.lanes import encode_whole
 from llmhub_core.gateway.losses import lossless_first
 from llmhub_core.gateway.meter import give_back, reserve, soon
+from llmhub_core.gateway.noting import noted
 from llmhub_core.gateway.reply import CallerGone, Reply
 from llmhub_core.gateway.route import extend_plan, leave_out
 from llmhub_core.gateway.upstream import Upstream
@@ -59,7 +60,8 @@ _OTHERS_MAY = {"unsupported_content", "unsupported_parameter", "adaptation_refus
 
 async def relay(request: Incoming) -> Reply:
     """The answer of the first candidate that gives one; a HubError if none does."""
-    exchange, hub, upstream, reply = request.exchange, request.hub, request.upstream, Reply(request)
+    exchange, hub, upstream = request.exchange, request.hub, request.upstream
+    reply = Reply(request) if hub.bodies is None else noted(request, hub.bodies)
     if exchange.ready is not None:
         return await _send_ready(exchange, hub, reply)
     if exchange.head.operation == COUNT_TOKENS:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llmhub_core.contracts.candidate import ProviderKey
 from llmhub_core.contracts.dialect import Dialect
@@ -21,6 +21,7 @@ from llmhub_core.contracts.quota_store import QuotaStore
 from llmhub_core.hub import moved
 from llmhub_core.hub.affinity import Affinity
 from llmhub_core.hub.alerts import Alerts
+from llmhub_core.hub.bodies import BodyKeeper
 from llmhub_core.hub.build import (
     Sources,
     build_catalog,
@@ -66,6 +67,15 @@ M = TypeVar("M")
 
 GATHER_EVERY = 10.0
 """Seconds between two looks for journals whose process is gone."""
+
+
+class Hears(Protocol):
+    """Who is told of each exchange that is over."""
+
+    @property
+    def name(self) -> str: ...
+
+    def finished(self, record: Record) -> None: ...
 
 
 class Hub:
@@ -130,7 +140,10 @@ class Hub:
         self.ledger = Ledger(
             data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
         )
-        self.retention = Retention(self.store, settings.storage.keep)
+        self.retention = Retention(self.store, settings.storage.keep, lambda: self.settings.bodies.keep)
+        self.body_keeper = BodyKeeper(settings.bodies, self)
+        self.bodies: BodyKeeper | None = None
+        """The same, while any are kept: the one thing that an ordinary request looks at."""
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
         self.learning = Learning(
             self.catalog,
@@ -159,6 +172,7 @@ class Hub:
         self._memos: dict[str, Any] = {}
         self._joined = JoinedLimits()
         self.joined = self._joined.joined
+        self._hear: list[Hears] = [*self.observers]
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
         """Something that a room above keeps for as long as the hub lives."""
@@ -224,6 +238,8 @@ class Hub:
         await self.standings.start()
         await self.learning.start()
         await self.alerts.start()
+        self.body_keeper.start()
+        self._turn_bodies()
         self.ready = True
         self.configuration.watch()
 
@@ -265,6 +281,7 @@ class Hub:
             task.cancel()
         self.fault_lab.stop_all()
         await self.settled()
+        await self.body_keeper.stop()
         await self.learning.stop()
         await self.leases.stop()
         await self.retention.stop()
@@ -313,6 +330,8 @@ class Hub:
         self.standings.turn_to(catalog)
         self.learning.turn_to(catalog)
         self._joined.clear()
+        if self.ready:
+            self._turn_bodies()
         self._stir()
         kept = {place.provider for place in catalog.places.values()}
         gone = [place.provider for place in before.places.values() if place.provider not in kept]
@@ -362,7 +381,7 @@ class Hub:
         record = exchange.record()
         self.pricing.price((record,))
         self.ledger.close(record)
-        for observer in self.observers:
+        for observer in self._hear:
             try:
                 observer.finished(record)
             except Exception:
@@ -383,6 +402,12 @@ class Hub:
         self.alerts.wake()
         for tell in self.watchers:
             tell()
+
+    def _turn_bodies(self) -> None:
+        """Nothing of an ordinary request is held while nobody wants to keep any."""
+        self.body_keeper.turn_to(self.settings.bodies)
+        self.bodies = self.body_keeper if self.body_keeper.wanted else None
+        self._hear = [*self.observers] if self.bodies is None else [*self.observers, self.bodies]
 
     def _switch_faults(self, active: bool) -> None:
         self.faults = self.fault_lab if active else None

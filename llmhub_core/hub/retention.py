@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from llmhub_core.contracts.metadata_store import MetadataStore
 
@@ -18,11 +19,13 @@ REST = 3.0
 
 
 class Retention:
-    """`keep` is for how many seconds records are kept; 0 keeps all of them."""
+    """`keep` is for how many seconds records are kept; 0 keeps all of them. `keep_bodies` says it of their bodies,
+    afresh each time."""
 
-    def __init__(self, store: MetadataStore, keep: float) -> None:
+    def __init__(self, store: MetadataStore, keep: float, keep_bodies: Callable[[], float] = lambda: 0.0) -> None:
         self._store = store
         self._keep = keep
+        self._keep_bodies = keep_bodies
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -35,9 +38,15 @@ class Retention:
 
     async def prune(self) -> None:
         """Everything that is due."""
+        await self._step_by_step(lambda: self._store.prune(time.time() - self._keep if self._keep else 0.0))
+        bodies, keep = self._store.bodies, self._keep_bodies()
+        if bodies is not None and keep:
+            await self._step_by_step(lambda: bodies.prune_bodies(time.time() - keep))
+
+    async def _step_by_step(self, step: Callable[[], Awaitable[bool]]) -> None:
         while True:
             began = time.monotonic()
-            if not await self._store.prune(time.time() - self._keep if self._keep else 0.0):
+            if not await step():
                 return
             await asyncio.sleep(max(PAUSE, REST * (time.monotonic() - began)))
 

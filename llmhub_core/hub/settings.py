@@ -18,7 +18,7 @@ from typing import Any, Literal
 from llmhub_core.hub.networks import a_network
 from llmhub_core.hub.settings_field import MOST, setting
 from llmhub_core.hub.settings_of_entries import ProviderSettings, RouteSettings, TokenSettings
-from llmhub_core.hub.settings_values import a_web_address, a_word_of
+from llmhub_core.hub.settings_values import a_chosen_name, a_web_address, a_word_of
 from llmhub_core.hub.settings_words import KeyPath
 
 DOORS = ("dialects", "strategies", "interceptors", "observers", "metadata_stores", "quota_stores")
@@ -80,6 +80,38 @@ class StorageSettings:
         unit="seconds",
         minimum=0,
         maximum=100 * 365 * 86_400,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BodySettings:
+    """What was asked and answered, word for word, redacted and sealed."""
+
+    store: Literal["none", "failed", "all"] = setting(
+        "none", "Whether it is kept: of no request, of those that were not served, or of all."
+    )
+    tokens: tuple[str, ...] = setting(
+        ("*",),
+        "Of which client tokens, by name: game-* for all that begin so, !name to leave one out.",
+        parse=a_chosen_name,
+    )
+    models: tuple[str, ...] = setting(("*",), "Of which public models, likewise.", parse=a_chosen_name)
+    largest: int = setting(
+        64 * 1024,
+        "How much of a request's text is kept, and as much of its answer's; the rest is cut off.",
+        unit="bytes",
+        minimum=1024,
+        maximum=4 * 1024**2,
+    )
+    keep: float = setting(
+        3 * 86_400.0,
+        "How long it is kept, if not storage.keep ends before.",
+        unit="seconds",
+        minimum=3600,
+        maximum=366 * 86_400,
+    )
+    media: bool = setting(
+        False, "Whether images and other base64 in JSON are kept too; otherwise a note of their size and type is."
     )
 
 
@@ -190,6 +222,7 @@ class Settings:
 
     server: ServerSettings = setting(ServerSettings(), "Where the hub listens and how it runs.")
     storage: StorageSettings = setting(StorageSettings(), "Where things rest.")
+    bodies: BodySettings = setting(BodySettings(), "What is kept of the words that pass.")
     auth: AuthSettings = setting(AuthSettings(), "Who may call.")
     secrets: SecretsSettings = setting(SecretsSettings(), "What seals the secrets in the database.")
     routing: RoutingSettings = setting(RoutingSettings(), "What happens when a provider fails.")

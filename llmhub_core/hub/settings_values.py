@@ -126,6 +126,12 @@ def a_pattern(value: str) -> str:
     return value
 
 
+def a_chosen_name(value: str) -> str:
+    if not value.removeprefix("!").strip() or "*" in value[:-1]:
+        raise ValueError('must be a name, "game-*" for all that begin so, or "!name" to leave one out')
+    return value
+
+
 def a_hash(value: str) -> str:
     if not _HASH.fullmatch(value):
         raise ValueError("must be sha256: and 64 hexadecimal digits in lower case; `llm-hub token add` prints it")

@@ -62,11 +62,13 @@ class Outage:
 class Standing:
     """What the workers know together. `tallies` are of candidates that were ever tried, `outages` by provider and model
     ("" for the provider as a whole), `struck` by a fault's id, `affinity` by route; `broken` is why a journal
-    cannot be written."""
+    cannot be written; `bodies_lost` counts requests whose bodies could not be kept, and `why_lost` is why the last."""
 
     in_flight: int = 0
     waiting: int = 0
     broken: str | None = None
+    bodies_lost: int = 0
+    why_lost: str = ""
     tallies: dict[Identity, Tally] = field(default_factory=dict)
     outages: dict[tuple[str, str], Outage] = field(default_factory=dict)
     struck: dict[str, int] = field(default_factory=dict)
@@ -78,6 +80,8 @@ class Standing:
         self.in_flight += told["in_flight"]
         self.waiting += told["waiting"]
         self.broken = self.broken or told["broken"]
+        self.bodies_lost += told["bodies_lost"]
+        self.why_lost = told["why_lost"] or self.why_lost
         for provider, model, key, *numbers in told["tallies"]:
             self.tallies.setdefault((provider, model, key), Tally()).add(*numbers)
         for provider, model, until, since, reason in told["outages"]:
@@ -131,6 +135,8 @@ class Workers:
             "in_flight": hub.in_flight,
             "waiting": hub.ledger.backlog,
             "broken": hub.ledger.broken,
+            "bodies_lost": hub.body_keeper.lost,
+            "why_lost": hub.body_keeper.why,
             "tallies": [
                 (*identity(stats.candidate), stats.in_flight, stats.picks, stats.failures, stats.first_token)
                 for stats in hub.catalog.stats

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmhub_core.contracts import (
+    API_KEY,
     ChatRequest,
     ContentPart,
     Exchange,
@@ -31,14 +32,6 @@ from llmhub_core.contracts import (
 # are read once and not once a character.
 
 EMAIL = r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}"
-
-API_KEY = (
-    r"(?<![A-Za-z0-9_-])"
-    r"(?:(?:sk|pk|rk|xai|pplx|lh[ak]?|glpat|xox[abeprs])-|(?:sk|pk|rk)_(?:live|test)_"
-    r"|(?:gsk|hf|r8|gh[opsur]|github_pat)_|AIza|ya29\.|AKIA|ASIA)"
-    r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}"
-)
-"""Prefixes of the best-known services; a digit is asked for, so that words with dashes stay."""
 
 CARD_NUMBER = (
     r"(?<![0-9])(?<![0-9]\.)"

@@ -21,6 +21,8 @@ from llmhub_core.admin.views.entries import (
 )
 from llmhub_core.admin.views.past import (
     AttemptView,
+    BodyTextView,
+    BodyView,
     DecisionView,
     LeftOut,
     RequestLine,
@@ -61,6 +63,8 @@ __all__ = [
     "AuditBreak",
     "AuditCheck",
     "AuditView",
+    "BodyTextView",
+    "BodyView",
     "CandidateView",
     "DecisionView",
     "DeploymentView",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from llmhub_core.admin.views.base import View
 
 
@@ -96,6 +98,8 @@ class DecisionView(View):
 
 
 class RequestView(RequestLine):
+    """`body_kept`: what was asked and answered is kept too, for owners."""
+
     dialect: str
     operation: str
     route: str
@@ -111,3 +115,25 @@ class RequestView(RequestLine):
     tried: list[AttemptView]
     left_out: list[LeftOut]
     decisions: list[DecisionView]
+    body_kept: bool
+
+
+class BodyTextView(View):
+    """`form` is json, text, joined (what a stream said), events (a stream as it came) or none (nothing but a note).
+    `media_type` and `size` (bytes) are of what passed; `cut` tells that `text` is only the beginning of it."""
+
+    text: str
+    form: Literal["json", "text", "joined", "events", "none"]
+    media_type: str
+    size: int
+    cut: bool
+
+
+class BodyView(View):
+    """What is kept of one request. `why` tells why nothing is, where nothing is; `answer` is None too where the caller
+    left before there was any."""
+
+    id: str
+    request: BodyTextView | None = None
+    answer: BodyTextView | None = None
+    why: str = ""

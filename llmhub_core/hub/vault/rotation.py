@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
+from llmhub_core.contracts.bodies import BodyStore, SealedBody
 from llmhub_core.contracts.configuration import ConfigurationStore, Entry
 from llmhub_core.hub.vault.opening import BEGUN, CANARY, FACT, STABLE
 from llmhub_core.hub.vault.roster import Present, present
-from llmhub_core.hub.vault.sealing import CannotOpen, Vault, key_of
+from llmhub_core.hub.vault.sealing import BODY, CannotOpen, Vault, key_of
 
 BATCH = 100
 MOST_ROUNDS = 20
@@ -45,8 +46,8 @@ class Sealed:
     lost: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-async def take_stock(vault: Vault, store: ConfigurationStore) -> Sealed:
-    """Opens everything."""
+async def take_stock(vault: Vault, store: ConfigurationStore, bodies: BodyStore | None = None) -> Sealed:
+    """Opens everything but bodies, which are many: of these it looks at the keys alone."""
     found = Sealed()
     texts: list[tuple[str, str, str]] = [(each.kind, each.name, each.sealed) for each in await _sealed(store)]
     texts += [(FACT, name, await store.fact(name)) for name in (STABLE, CANARY)]
@@ -57,6 +58,11 @@ async def take_stock(vault: Vault, store: ConfigurationStore) -> Sealed:
             vault.open(kind, name, sealed)
         except CannotOpen as error:
             found.lost[kind, name] = str(error)
+    known = {key.id for key in vault.keys}
+    for id, count in (await bodies.bodies_by_key()).items() if bodies is not None else ():
+        found.by_key[id] = found.by_key.get(id, 0) + count
+        if id not in known:
+            found.lost["bodies", f"of {count:,} requests"] = f"was sealed with the root key {id}, which is not given"
     return found
 
 
@@ -87,7 +93,12 @@ async def begin(vault: Vault, store: ConfigurationStore) -> None:
         raise NotKnown(behind)
 
 
-async def rotate(vault: Vault, store: ConfigurationStore, report: Callable[[Rotation], None]) -> Rotation:
+async def rotate(
+    vault: Vault,
+    store: ConfigurationStore,
+    report: Callable[[Rotation], None],
+    bodies: BodyStore | None = None,
+) -> Rotation:
     """Until nothing is left that another root key sealed; `report` is called after each batch. After `begin`."""
     state = Rotation()
     for _ in range(MOST_ROUNDS):
@@ -102,11 +113,45 @@ async def rotate(vault: Vault, store: ConfigurationStore, report: Callable[[Rota
                 await _renew(entry, vault, store, state)
             report(state)
             await asyncio.sleep(0)
+    if bodies is not None:
+        await _renew_bodies(vault, bodies, state, report)
     for name in (STABLE, CANARY):
         was = await store.fact(name)
         if not vault.is_current(was):
             await store.keep_fact(name, vault.reseal(FACT, name, was), was)
     return state
+
+
+async def _renew_bodies(vault: Vault, store: BodyStore, state: Rotation, report: Callable[[Rotation], None]) -> None:
+    """In one walk: ids rise with time, so those that come meanwhile are met too."""
+    key = vault.keys[0].id
+    counts = await store.bodies_by_key()
+    state.total += sum(counts.values())
+    state.current += counts.get(key, 0)
+    after, lost, why = "", 0, ""
+    while page := await store.bodies_of_others(key, BATCH, after):
+        after = page[-1].id
+        was, now, errors = await asyncio.to_thread(_resealed, vault, page)
+        state.resealed += await store.replace_bodies(was, now)
+        lost += len(errors)
+        why = errors[-1] if errors else why
+        report(state)
+    if lost:
+        state.lost["bodies", f"of {lost:,} requests"] = why
+
+
+def _resealed(vault: Vault, page: Sequence[SealedBody]) -> tuple[list[SealedBody], list[SealedBody], list[str]]:
+    """Those that could be opened, the same by the first root key, and why the others could not."""
+    was, now, errors = [], [], []
+    for each in page:
+        try:
+            text = vault.reseal(BODY, each.id, each.sealed, BODY)
+        except CannotOpen as error:
+            errors.append(str(error))
+            continue
+        was.append(each)
+        now.append(replace(each, key=vault.keys[0].id, sealed=text))
+    return was, now, errors
 
 
 async def _renew(entry: Entry, vault: Vault, store: ConfigurationStore, state: Rotation) -> None:

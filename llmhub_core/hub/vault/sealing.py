@@ -30,6 +30,10 @@ NEEDED = "needed"
 """Stands in the place of a sealed text that did not come along when its entry was carried here."""
 
 
+BODY = "body"
+"""Kind and field of what is kept of the words of a request, whose id is the name."""
+
+
 class CannotOpen(Exception):
     """Its text is half a sentence about why, for the operator; it holds nothing of the secret."""
 
@@ -85,19 +89,27 @@ class Vault:
 
     def seal(self, kind: str, name: str, secret: Secret | str, field: str = "secret") -> str:
         """`secret` as it may rest; only the same kind, name and field open it again. VaultClosed if it cannot be."""
+        text = secret.reveal() if isinstance(secret, Secret) else secret
+        return self.seal_data(kind, name, text.encode("utf-8", "surrogatepass"), field)
+
+    def seal_data(self, kind: str, name: str, data: bytes, field: str) -> str:
+        """The same for what is no text."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         if not self.keys:
             raise VaultClosed(self.closed)
         key = self.keys[0]
-        text = secret.reveal() if isinstance(secret, Secret) else secret
         salt, nonce = os.urandom(SALT), os.urandom(NONCE)
         cipher = AESGCM(key.of_text(salt))
-        box = cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), _what(key.id, kind, name, field))
+        box = cipher.encrypt(nonce, data, _what(key.id, kind, name, field))
         return f"{FORMAT}.{key.id}.{base64.urlsafe_b64encode(salt + nonce + box).decode().rstrip('=')}"
 
     def open(self, kind: str, name: str, sealed: str, field: str = "secret") -> Secret:
         """CannotOpen if none of the root keys fits, or if it was changed, cut, or sealed for another place."""
+        return Secret(self.open_data(kind, name, sealed, field).decode("utf-8", "surrogatepass"))
+
+    def open_data(self, kind: str, name: str, sealed: str, field: str) -> bytes:
+        """The same for what `seal_data` sealed."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -108,10 +120,9 @@ class Vault:
             raise CannotOpen(f"was sealed with the root key {id}, and {given}")
         salt, nonce, box = data[:SALT], data[SALT : SALT + NONCE], data[SALT + NONCE :]
         try:
-            text = AESGCM(key.of_text(salt)).decrypt(nonce, box, _what(id, kind, name, field))
+            return AESGCM(key.of_text(salt)).decrypt(nonce, box, _what(id, kind, name, field))
         except InvalidTag:
             raise CannotOpen("was changed, or belongs to another entry") from None
-        return Secret(text.decode("utf-8", "surrogatepass"))
 
     def is_current(self, sealed: str) -> bool:
         """Whether the first root key sealed it."""
@@ -119,7 +130,7 @@ class Vault:
 
     def reseal(self, kind: str, name: str, sealed: str, field: str = "secret") -> str:
         """The same secret by the first root key; CannotOpen as for `open`."""
-        return self.seal(kind, name, self.open(kind, name, sealed, field), field)
+        return self.seal_data(kind, name, self.open_data(kind, name, sealed, field), field)
 
     def lasting(self, purpose: str) -> Vault:
         """A vault for what need not be sealed anew when root keys change: its one key is derived (see `derive`)."""

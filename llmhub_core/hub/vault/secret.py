@@ -40,11 +40,14 @@ class Secret:
     def hidden_in(self, data: bytes) -> bytes:
         """`data` with stars wherever the secret stands, or one of the longer parts that it consists of (an account's
         key pair, a file of credentials)."""
-        parts = {self._value, *(part for part in _BETWEEN.split(self._value) if len(part) >= 16)}
-        for part in sorted(parts, key=len, reverse=True):
-            if len(part) >= 8:
-                data = data.replace(part.encode("utf-8", "surrogatepass"), _SHOWN.encode())
+        for part in self.parts():
+            data = data.replace(part.encode("utf-8", "surrogatepass"), _SHOWN.encode())
         return data
+
+    def parts(self) -> list[str]:
+        """The whole of it, and those longer parts, longest first; nothing that is shorter than 8 characters."""
+        parts = {self._value, *(part for part in _BETWEEN.split(self._value) if len(part) >= 16)}
+        return sorted((part for part in parts if len(part) >= 8), key=len, reverse=True)
 
     @property
     def hint(self) -> str:

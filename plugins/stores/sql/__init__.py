@@ -3,9 +3,9 @@
 Rooms: `tables` (the schema), `rows` (records to rows and back), `sums` (what a batch adds up to), `usage_query`
 (questions to the sums), `request_query` (the list of requests), `people_tables` and `people` (users, sessions, the
 audit), `configuration_tables` and `configuration` (what was configured beside the file), `alert_tables` and `alerts`
-(what is not well), `archive` (all of it row by row, for copies and moves), `retention` (how old records go), `writing`
-(how what is rare is written), `database` (what both databases share), `sqlite` and `postgres` (what they do not),
-`migrations` (how a schema becomes the next).
+(what is not well), `body_tables` and `bodies` (what was asked and answered), `archive` (all of it row by row, for
+copies and moves), `retention` (how old records go), `writing` (how what is rare is written), `database` (what both
+databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
 when a database really has to be migrated. This room imports neither.
@@ -130,6 +130,7 @@ class SqliteStore(_SqlStore):
         self._database = await SqliteDatabase.open(self.settings)
         self.alerts = self._database.alerts
         self.archive = self._database.archive
+        self.bodies = self._database.bodies
         self.people = self._database.people
         self.configuration = self._database.configuration
 
@@ -146,6 +147,7 @@ class PostgresStore(_SqlStore):
         self._database = await PostgresDatabase.open(self.settings)
         self.alerts = self._database.alerts
         self.archive = self._database.archive
+        self.bodies = self._database.bodies
         self.people = self._database.people
         self.configuration = self._database.configuration
 

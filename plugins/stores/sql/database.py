@@ -11,6 +11,7 @@ from typing import Any
 
 from llmhub_plugins.stores.sql.alerts import SqlAlerts
 from llmhub_plugins.stores.sql.archive import SqlArchive
+from llmhub_plugins.stores.sql.bodies import SqlBodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
@@ -51,6 +52,7 @@ class Database(ABC):
         self.people = SqlPeople(engine)
         self.configuration = SqlConfiguration(engine)
         self.retention = Retention(engine, self.configuration)
+        self.bodies = SqlBodies(engine, self.retention)
 
     async def close(self) -> None:
         await self._engine.dispose()

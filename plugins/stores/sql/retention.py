@@ -10,6 +10,7 @@ import time
 from secrets import token_hex
 from typing import Any
 
+from llmhub_plugins.stores.sql.body_tables import bodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.configuration_tables import facts
 from llmhub_plugins.stores.sql.request_query import Read
@@ -36,7 +37,7 @@ class Retention:
 
     async def prune(self, before: float) -> bool:
         """One step; False if there is nothing more to do, or another process does it."""
-        if not await self._is_ours(time.time()):
+        if not await self.is_ours(time.time()):
             return False
         if await self._prune_minutes(int(time.time()) - MINUTES_KEPT):
             return True
@@ -50,10 +51,14 @@ class Retention:
             await self._facts.keep_fact(_MARK, str(before), known)
             return True
         old = select(records.c.id).where(records.c.arrived_at < before).order_by(records.c.arrived_at).limit(STEP)
-        await self._delete(delete(records).where(records.c.id.in_(old)))
+        async with writing(self._engine) as connection:
+            gone = (await connection.execute(old)).scalars().all()
+            await connection.execute(delete(bodies).where(bodies.c.id.in_(gone)))
+            await connection.execute(delete(records).where(records.c.id.in_(gone)))
         return True
 
-    async def _is_ours(self, now: float) -> bool:
+    async def is_ours(self, now: float) -> bool:
+        """Whether this process is the one that lets things go."""
         known = await self._facts.fact(_HOLDER)
         holder, _, until = known.partition(" ")
         if holder and holder != self._name and float(until) > now:
