@@ -7,11 +7,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.tokens import ADMIN_PREFIX, PURPOSE, digest, keyed_digest, mint
 from llmhub_core.hub.vault import RootKey, Secret
 from llmhub_core.hub.vault.opening import new_key, open_vault
+from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
 __all__ = ["clean"]
@@ -173,11 +175,23 @@ class Hub:
         assert await self._process.wait() == 0, self._channels.said["stderr"].decode()[-3000:]
 
 
-async def stored(folder: Path, roots: list[RootKey], entries: Mapping[str, str], token: str) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
+def server(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
+    """None where the database is a file."""
+    if request.param == "sqlite":
+        yield None
+        return
+    pytest.importorskip("asyncpg")
+    if Postgres.programs() is None:
+        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    with Postgres.running() as server:
+        yield server
+
+
+async def stored(folder: Path, url: str, roots: list[RootKey], entries: Mapping[str, str], token: str) -> None:
     """Provider keys and a client token in the database, as the admin API puts them there."""
-    cls = Registry().discover().metadata_stores.get("sqlite")
-    (folder / "data").mkdir()
-    store = cls(cls.Settings(url=f"sqlite:///{folder / 'data' / 'llm-hub.db'}"))
+    cls = Registry().discover().metadata_stores.get(url.partition(":")[0])
+    store = cls(cls.Settings(url=url))
     await store.start()
     await store.migrate()
     kept = store.configuration
@@ -191,7 +205,20 @@ async def stored(folder: Path, roots: list[RootKey], entries: Mapping[str, str],
     await store.stop()
 
 
-def the_config(canaries: Canaries, url: str, other: str, tokens: Mapping[str, str], folder: Path) -> str:
+def dumped(folder: Path, server: Postgres | None) -> str:
+    """All that rests in the database, as its own tools write it out; and what can be read in a server's files."""
+    if server is None:
+        with sqlite3.connect(folder / "data" / "llm-hub.db") as database:
+            text = "\n".join(database.iterdump())
+        database.close()
+        return text
+    server.sql("hub", "CHECKPOINT")
+    files = [path for path in (server.folder / "data").rglob("*") if path.is_file()]
+    words = (word.decode() for path in files for word in re.findall(rb"[ -~]{8,}", path.read_bytes()))
+    return "\n".join((server.dump("hub"), *words))
+
+
+def the_config(canaries: Canaries, database: str, url: str, other: str, tokens: Mapping[str, str], folder: Path) -> str:
     refused = "".join(
         f'[[providers]]\nname = "no-{case}"\nkind = "openai_compatible"\nbase_url = "{url}/v1"\n'
         f'keys = [{{ name = "k", secret = "file:{folder / "main.key"}" }}]\n'
@@ -203,6 +230,8 @@ log_level = "debug"
 log_format = "json"
 [auth]
 api = "token"
+[storage]
+metadata = "{database}"
 [routing]
 cooldown = 0
 max_cooldown = 0
@@ -334,8 +363,15 @@ async def other() -> AsyncIterator[FakeUpstream]:
 
 @pytest.mark.timeout(180)
 async def test_forty_canaries_in_every_channel(
-    tmp_path: Path, upstream: FakeUpstream, other: FakeUpstream, client: aiohttp.ClientSession
+    tmp_path: Path,
+    upstream: FakeUpstream,
+    other: FakeUpstream,
+    client: aiohttp.ClientSession,
+    server: Postgres | None,
 ) -> None:
+    """pytest -m soak tests/test_canaries.py: over PostgreSQL"""
+    (tmp_path / "data").mkdir()
+    url = f"sqlite:///{tmp_path / 'data' / 'llm-hub.db'}" if server is None else server.new_database("hub")
     canaries, channels = Canaries(), Channels()
     plant = canaries.plant
     plant("provider key from the environment", prefix="sk-proj-")
@@ -355,6 +391,7 @@ async def test_forty_canaries_in_every_channel(
     plant("root key from a file", new_key())
     plant("password of the owner")
     plant("password of a user")
+    plant("passphrase of an export")
 
     (tmp_path / "old.key").write_text(canaries["root key from a file"])
     (tmp_path / "main.key").write_text(canaries["provider key from a file"])
@@ -363,10 +400,10 @@ async def test_forty_canaries_in_every_channel(
         "main/stored": canaries["stored provider key"],
         "main/bare": canaries["stored provider key without a mark"],
     }
-    await stored(tmp_path, roots, kept, tokens["stored"])
+    await stored(tmp_path, url, roots, kept, tokens["stored"])
     upstream.on(lambda request: echo_everything(canaries, request))
     other.on(lambda request: echo_everything(canaries, request))
-    config = the_config(canaries, upstream.url, other.url, tokens, tmp_path)
+    config = the_config(canaries, url, upstream.url, other.url, tokens, tmp_path)
     environ = {
         "ROOT_NEW": canaries["root key from the environment"],
         "MAIN_KEY": canaries["provider key from the environment"],
@@ -385,13 +422,14 @@ async def test_forty_canaries_in_every_channel(
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             channels.note(f"file {path.name}", path.read_bytes())
-    with sqlite3.connect(tmp_path / "data" / "llm-hub.db") as database:
-        channels.note("dump", "\n".join(database.iterdump()))
-    database.close()
+    channels.note("dump", await asyncio.to_thread(dumped, tmp_path, server))
+    environ["WORDS"] = canaries["passphrase of an export"]
     await asyncio.to_thread(command_line, channels, tmp_path, environ)
 
     assert len(canaries) >= 40
-    assert {"stdout", "stderr", "answers", "admin API", "pages", "metrics", "dump", "commands"} <= set(channels.said)
+    assert {"stdout", "stderr", "answers", "admin API", "pages", "metrics", "dump", "exports", "commands"} <= set(
+        channels.said
+    )
     assert channels.said["bodies"].count(b"[redacted]") > 20
     assert b'"level": "info"' in channels.said["stderr"]
     assert b'"sealed"' not in channels.said["admin API"]
@@ -413,6 +451,8 @@ async def test_forty_canaries_in_every_channel(
 def digested(where: str) -> list[str]:
     """What rests as a plain digest, and may be seen so in the database and nowhere else: random ids, and the names
     under which failed sign-ins are counted."""
+    if where == "exports":
+        return ["admin token"]
     database = where == "dump" or where.startswith("file llm-hub.db")
     return ["session id", "admin token", "password as name"] if database else []
 
@@ -563,8 +603,9 @@ async def look_around(caller: Caller, canaries: Canaries) -> None:
 
 
 def command_line(channels: Channels, folder: Path, environ: Mapping[str, str]) -> None:
-    """Every command that only looks."""
+    """Every command that only looks, or writes what others shall read."""
     config, data = folder / "config.toml", folder / "data"
+    plain, sealed = (folder / f"{name}.export" for name in ("plain", "sealed"))
     for command in (
         ("check",),
         ("check", "--json"),
@@ -575,12 +616,22 @@ def command_line(channels: Channels, folder: Path, environ: Mapping[str, str]) -
         ("secrets", "status"),
         ("secrets", "status", "--json"),
         ("secrets", "rotate"),
+        ("provider", "list", "--json"),
+        ("key", "list", "--json"),
+        ("token", "list", "--json"),
+        ("admin-token", "list", "--json"),
+        ("export", plain, "--records"),
+        ("export", sealed, "--records", "--passphrase-from", "env:WORDS"),
+        ("import", plain, "--dry-run"),
+        ("import", sealed, "--dry-run", "--passphrase-from", "env:WORDS"),
     ):
         known = ["--config", config] if command[0] != "plugins" else []
-        known += ["--data-dir", data] if command[0] in ("usage", "user", "secrets") else []
+        known += ["--data-dir", data] if command[0] not in ("check", "plugins", "explain") else []
         said = run(*command, *known, **environ)
         assert said.exit_code == 0, (command, said.output)
         channels.note("commands", said.stdout + said.stderr)
+    for path in (plain, sealed):
+        channels.note("exports", path.read_bytes())
 
 
 CANNOT_BE_READ = [

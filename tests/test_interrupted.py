@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 from houses import CHAT, COMPLETION, STREAM, ask, one_provider
 
 from llmhub_core.hub.journal import read_entries
 from llmhub_core.hub.tokens import digest, mint
 from llmhub_core.testing.house import House
-from llmhub_core.testing.upstream import Answer, FakeUpstream, json_answer, sse_answer
+from llmhub_core.testing.upstream import Answer, FakeUpstream, ReceivedRequest, json_answer, sse_answer
 
 
 async def gone_within(upstream: FakeUpstream, seconds: float) -> None:
@@ -84,6 +86,28 @@ async def test_a_provider_that_dies_mid_sentence_is_no_success(
                 assert response.status in (502, 503)
             (record,) = await house.records()
             assert record.outcome == "failed"
+
+
+@pytest.mark.parametrize("end", ["\n\n", ""])
+async def test_a_providers_error_in_the_middle_of_a_stream_goes_on_without_the_key_that_it_repeats(
+    upstream: FakeUpstream, client: aiohttp.ClientSession, end: str
+) -> None:
+    def answer(request: ReceivedRequest) -> Answer:
+        error = {"message": f"The key {request.headers['authorization']} is out of credit", "code": "out_of_credit"}
+        return sse_answer([*STREAM[:3], f"data: {json.dumps({'error': error})}{end}"], delay=0.05)
+
+    upstream.on(answer)
+    async with House(one_provider(upstream.url)) as house:
+        response = await client.post(house.url + "/v1/chat/completions", json=CHAT | {"stream": True})
+        assert response.status == 200
+        said = b""
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            async for piece in response.content.iter_any():
+                said += piece
+        assert b"is out of credit" in said
+        assert upstream.requests[0].headers["authorization"].removeprefix("Bearer ").encode() not in said
+        (record,) = await house.records()
+        assert record.outcome == "failed"
 
 
 async def test_a_slow_reader_does_not_fill_the_memory(upstream: FakeUpstream) -> None:

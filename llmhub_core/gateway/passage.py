@@ -248,9 +248,11 @@ class Passage:
             if envelope is not None:
                 data = envelope.feed(data)
             out = feed(data)
-            if lane.failed is not None and not (reply.started and lane.error_shown):
-                passed = out
-                return False
+            if lane.failed is not None:
+                if not (reply.started and lane.error_shown):
+                    passed = out
+                    return False
+                out = self._hidden(out)  # a provider's own error event goes to the caller, and may repeat the key
             if reply.started:
                 return put(out)
             return self._hold(answer, lane, out, reply, headers)
@@ -319,7 +321,7 @@ class Passage:
         assert lane.failed is not None  # noqa: S101 — the caller looked
         if reply.started:
             if passed:
-                await reply.write(passed)
+                await reply.write(self._hidden(passed))
             self._exchange.error_passed_on = lane.error_shown
         raise lane.failed
 

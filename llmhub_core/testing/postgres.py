@@ -96,7 +96,7 @@ class Postgres:
             [*self._as_user, str(self._programs / program), *arguments],
             check=True,
             cwd=self.folder,
-            stdout=subprocess.PIPE if program == "psql" else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if program in ("psql", "pg_dump") else subprocess.DEVNULL,
             timeout=120,
             text=True,
         )
@@ -119,6 +119,10 @@ class Postgres:
 
     def has(self, name: str) -> bool:
         return name in self.sql("postgres", "SELECT datname FROM pg_database").split()
+
+    def dump(self, database: str) -> str:
+        """As pg_dump writes it: SQL."""
+        return self._run("pg_dump", "-h", str(self.folder), "-U", "postgres", "--no-owner", database)
 
     def sql(self, database: str, *statements: str) -> str:
         """What psql prints, one row a line."""
