@@ -211,6 +211,19 @@ async def test_two_workers_are_one_hub(hub: Workers, config: Path, client: aioht
     assert Counter(await asyncio.gather(*(once() for _ in range(30)))) == {401: 30}
 
 
+async def test_a_place_that_one_worker_cannot_reach_all_leave_alone(
+    config: Path, tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    text = re.sub(r'base_url = ".*"', 'base_url = "http://127.0.0.1:9/v1"', config.read_text())
+    config.write_text(text + "[routing]\nbreaker_failures = 2\n", encoding="utf-8")
+    async with Workers(config, tmp_path / "data") as hub:
+        for number in range(2):
+            body = {**CHAT, "user": str(number)}
+            assert (await ask(client, hub.url, body, headers=BEARER)).status == 502
+        await hub.says("main/small failed 2 times in a row")
+        await hub.says("main/small is left alone for 10 s, as another process found")
+
+
 async def test_a_rolling_restart_refuses_nobody(hub: Workers) -> None:
     before = hub.pids()
     load = Load(hub.url)

@@ -51,6 +51,8 @@ class Account:
     outages: tuple[tuple[float, float, int], ...] = ()
     noise: float = 0.0
     truth: TRUTH = "exact"
+    tells: bool = False
+    """Whether answers have headers with the limit of requests."""
 
     running: int = 0
     uses: deque[tuple[float, int]] = field(default_factory=deque)
@@ -90,6 +92,13 @@ class Account:
         self.day += 1
         self.running += 1
         return use
+
+    def headers(self, now: float) -> Mapping[str, str]:
+        if not self.tells:
+            return {}
+        reset = self.uses[0][0] + 60.0 - now if self.uses else 0.0
+        told = {"limit": self.rpm, "remaining": max(0, self.rpm - len(self.uses)), "reset": max(0.0, reset)}
+        return {f"x-ratelimit-{name}-requests-minute": f"{value:g}" for name, value in told.items()}
 
     def settle(self, use: tuple[float, int], tokens: int) -> None:
         for place, known in enumerate(self.uses):
@@ -134,11 +143,11 @@ def failure(status: int) -> Answer:
     return Answer(status, {}, b'{"error":{"message":"Internal error"}}')
 
 
-def completion(inputs: int, total: int) -> Answer:
+def completion(inputs: int, total: int, headers: Mapping[str, str]) -> Answer:
     usage = f'{{"prompt_tokens":{inputs},"completion_tokens":{total - inputs},"total_tokens":{total}}}'
     said = '{"index":0,"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop"}'
     body = f'{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{said}],"usage":{usage}}}'
-    return Answer(200, {}, body.encode())
+    return Answer(200, headers, body.encode())
 
 
 class Network:
@@ -182,4 +191,4 @@ class Network:
         finally:
             account.running -= 1
         account.said[200] += 1
-        return completion(inputs, total)
+        return completion(inputs, total, account.headers(loop.time()))

@@ -1,4 +1,5 @@
-"""Limits that nobody tells are known within a tenth, and once they are, few requests are refused and all are served."""
+"""Limits that nobody declared are known within a tenth: hardly anything is refused where headers tell them, and once
+they are known where nothing does."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from random import Random
 
 import pytest
 from accounts import TRUTH, Account
-from playing import Run
+from playing import Result, Run
 from scenario import Request, Scenario
 from virtual_time import virtual_time
 
@@ -26,10 +27,14 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def half_an_hour(seed: int, limits: list[int], truth: TRUTH, load: float) -> Scenario:
-    """Accounts with hidden limits of requests a minute, and `load` times as many requests as all of them take."""
+def half_an_hour(seed: int, limits: list[int], truth: TRUTH, load: float, tells: bool = False) -> Scenario:
+    """Accounts with limits of requests a minute that the hub does not know, and `load` times as many requests as all of
+    them take."""
     chance = Random(seed)
-    accounts = [[Account(f"a{number}", rpm=rpm, truth=truth, seconds=(0.3, 2.0))] for number, rpm in enumerate(limits)]
+    accounts = [
+        [Account(f"a{number}", rpm=rpm, truth=truth, seconds=(0.3, 2.0), tells=tells)]
+        for number, rpm in enumerate(limits)
+    ]
     at, requests = 0.0, list[Request]()
     rate = load * sum(limits) / 60
     while (at := at + chance.expovariate(rate)) < HALF_AN_HOUR:
@@ -42,10 +47,8 @@ def half_an_hour(seed: int, limits: list[int], truth: TRUTH, load: float) -> Sce
     )
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(("limits", "truth"), [([30], "exact"), ([20, 45], "whole"), ([15, 40], "none")])
-def test_hidden_limits_are_learned_by_the_whole_hub(limits: list[int], truth: TRUTH) -> None:
-    scenario = half_an_hour(1, limits, truth, 1.3)
+def learned(scenario: Scenario) -> tuple[dict[str, int], list[float], Result]:
+    """What the hub knows at the end, by account; when requests were refused, in seconds; and all that came of them."""
     with virtual_time() as clock:
         run = Run(scenario, clock)
         began = clock.now
@@ -53,8 +56,25 @@ def test_hidden_limits_are_learned_by_the_whole_hub(limits: list[int], truth: TR
         known = {each.account: each.limit.amount for each in run.hub.learning.known()}
     refusals = [at - began for account in run.accounts.values() for at in account.refused_at]
     late = sum(at > LEARNING for at in refusals)
-    print(f"{limits}: learned {[*known.values()]}, {len(refusals)} of {result.upstream.total()} refused, {late} later")
+    print(f"learned {[*known.values()]}, {len(refusals)} of {result.upstream.total()} refused, {late} later")
+    return known, refusals, result
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("limits", "truth"), [([30], "exact"), ([20, 45], "whole"), ([15, 40], "none")])
+def test_hidden_limits_are_learned_by_the_whole_hub(limits: list[int], truth: TRUTH) -> None:
+    known, refusals, result = learned(half_an_hour(1, limits, truth, 1.3))
+    late = sum(at > LEARNING for at in refusals)
     assert late < 0.02 * sum(limits) * (HALF_AN_HOUR - LEARNING) / 60
     for number, limit in enumerate(limits):
         assert known[f"group:p{number}/a{number}"] == pytest.approx(limit, rel=0.1)
     assert len(result.served) >= 0.96 * sum(limits) * 31
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("limits", [[30], [20, 45]])
+def test_limits_that_headers_tell_are_kept_to_from_the_beginning(limits: list[int]) -> None:
+    known, refusals, result = learned(half_an_hour(1, limits, "exact", 1.3, tells=True))
+    assert len(refusals) < 0.02 * result.upstream.total()
+    assert [known[f"group:p{number}/a{number}"] for number, _ in enumerate(limits)] == limits
+    assert len(result.served) >= 0.98 * sum(limits) * 30
