@@ -53,6 +53,8 @@ def _check(config: Path | None, folder: Path | None, as_json: bool) -> None:
 
 async def _with_stored(hub: Hub) -> tuple[Settings, list[str]]:
     """The settings with what is stored beside the file, and what is to be said of that. Makes no database."""
+    from llmhub_core.hub import moved
+
     url = getattr(hub.store.settings, "url", "")
     if url.startswith("sqlite:///") and not await asyncio.to_thread(Path(url.removeprefix("sqlite:///")).exists):
         return hub.settings, []
@@ -64,6 +66,10 @@ async def _with_stored(hub: Hub) -> tuple[Settings, list[str]]:
         state = await hub.store.schema()
         if not state.is_current:
             return hub.settings, ["what is stored beside the file was not looked at: run llm-hub migrate first"]
+        try:
+            await moved.mind(hub.store.configuration)
+        except StartError as error:
+            return hub.settings, [f"what is stored beside the file was not looked at: {error}"]
         configured = await hub.configuration.look()
         return configured.settings, [str(out) for out in configured.merged.left_out]
     finally:

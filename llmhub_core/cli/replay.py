@@ -56,6 +56,7 @@ def command(since: float, model: str | None, config: Path | None, data_dir: Path
 async def _replay(since: float, model: str | None, config: Path | None, folder: Path | None) -> Replay:
     from llmhub_core.contracts.metadata_store import RecordFilter
     from llmhub_core.gateway.replay import Replay
+    from llmhub_core.hub import moved
     from llmhub_core.hub.build import Sources, build_catalog, own_prices
     from llmhub_core.hub.configuration import base_of
     from llmhub_core.hub.hub import Hub
@@ -71,6 +72,7 @@ async def _replay(since: float, model: str | None, config: Path | None, folder: 
     try:
         if not (await hub.store.schema()).is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
+        await moved.mind(hub.store.configuration)
         settings = (await hub.configuration.look()).settings
         # What is stored beside the file counts too; nobody is called, so no secret has to be opened.
         unopened = {f"{place.name}/{key.name}": Secret("") for place in settings.providers for key in place.keys}

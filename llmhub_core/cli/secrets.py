@@ -201,6 +201,7 @@ def _run(work: Work[T], config: Path | None, folder: Path | None) -> T:
 
 
 async def _with_vault(work: Work[T], config: Path | None, folder: Path | None) -> T:
+    from llmhub_core.hub import moved
     from llmhub_core.hub.hub import Hub
     from llmhub_core.hub.vault.opening import given_keys, open_vault
 
@@ -215,6 +216,7 @@ async def _with_vault(work: Work[T], config: Path | None, folder: Path | None) -
         elif not state.is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
         store = hub.store.configuration
+        await moved.mind(store)
         if store is None:
             raise StartError("The metadata store of this hub keeps no secrets; take sqlite or postgresql.")
         keys = given_keys(loaded.settings.secrets.keys, os.environ, hub.base, hub.data)

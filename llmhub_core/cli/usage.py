@@ -76,6 +76,7 @@ def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: P
 
 async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None) -> tuple[Sequence[UsageRow], float]:
     """The rows, and from when on single records are kept."""
+    from llmhub_core.hub import moved
     from llmhub_core.hub.hub import Hub
 
     loaded, registry = load_settings(config)
@@ -86,6 +87,7 @@ async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None
     try:
         if not (await hub.store.schema()).is_current:
             raise StartError("The database has no schema of this version; run: llm-hub migrate")
+        await moved.mind(hub.store.configuration)
         return await hub.store.usage(question), await hub.store.kept_since()
     finally:
         await hub.store.stop()

@@ -160,7 +160,10 @@ def test_a_hub_under_load_moves_and_nothing_is_lost(postgres: Postgres, tmp_path
     assert not state(target)
 
     (hub.folder / "hub.toml").write_text((hub.folder / "hub.toml").read_text().replace(address, hub.url))
-    assert "was moved to" in hub.run("provider", "list").stderr
+    for command in (("provider", "list"), ("usage",), ("replay",), ("secrets", "status"), ("secrets", "rotate")):
+        refused = hub.run(*command)
+        assert refused.exit_code == 1, command
+        assert "was moved to" in refused.stderr, command
     assert subprocess.run(
         [sys.executable, "-m", "llmhub_core", "serve", *hub.options, "--port", "0"], capture_output=True, check=False
     ).returncode == 1  # fmt: skip
