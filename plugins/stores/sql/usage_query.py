@@ -50,6 +50,8 @@ def usage_statement(question: UsageQuestion, now: float, kept_since: float) -> S
     since, until = max(question.since, 0.0), min(question.until, END_OF_TIME)
     if not since < until:
         return None
+    if until >= now:  # nothing arrived after it, so the span in which it lies need not be taken apart
+        until = min(-(-until // LONG) * LONG, END_OF_TIME)
     if since < kept_since:
         since = since // HOUR * HOUR
     if until < kept_since:

@@ -31,6 +31,7 @@ from llmhub_plugins.stores.sql.rows import COLUMNS
 from llmhub_plugins.stores.sql.sqlite_insert import PLAIN, TOGETHER
 from llmhub_plugins.stores.sql.tables import metadata, records, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
+from llmhub_plugins.stores.sql.usage_query import usage_statement
 from sqlalchemy import Connection, select, text
 
 from llmhub_core.contracts import (
@@ -364,12 +365,29 @@ async def test_sums_by_the_minute_are_of_the_latest_days(
 @pytest.mark.parametrize(
     "by", [("model",), ("day",), ("caller",), ("caller", "model"), ("key", "caller"), ("day", "key")]
 )
-async def test_sums_of_many_days_are_exact(store: Store, by: tuple[UsageGroup, ...]) -> None:
+async def test_sums_of_many_days_are_exact(
+    store: Store, by: tuple[UsageGroup, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: TEN + 21 * 24 * HOUR)
     batch = some_records(400, span=20 * 24 * HOUR)
     for begin in range(0, 400, 37):
         await store.append(batch[begin : begin + 37])
     await assert_usage(store, batch, UsageQuestion(0.0, float("inf"), by))
     await assert_usage(store, batch, UsageQuestion(TEN + 2.5 * 24 * HOUR, TEN + 17 * 24 * HOUR + 11, by))
+
+
+async def test_sums_until_now_need_no_narrow_ones_at_their_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = TEN + 20 * 24 * HOUR + 0.7 * HOUR
+    monkeypatch.setattr(time, "time", lambda: now)
+    batch = some_records(400, span=now - TEN)
+    await store.append(batch)
+    for by in (("caller", "model"), ("model",), ("hour",), ("minute",), ("key", "caller"), ()):
+        for until in (now, now + 0.3 * HOUR, now + 1):
+            await assert_usage(store, batch, UsageQuestion(TEN + 1.5 * HOUR, until, by))  # type: ignore[arg-type]
+        await assert_usage(store, batch, UsageQuestion(TEN, now - 0.5 * HOUR, by))  # type: ignore[arg-type]
+    every = usage_statement(UsageQuestion(0.0, now, ("caller", "model")), now, 0.0)
+    assert "usage_hours" not in str(every)
+    assert " records" not in str(every)
 
 
 async def test_sums_come_in_order(store: Store) -> None:
