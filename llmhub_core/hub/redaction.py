@@ -19,8 +19,20 @@ from llmhub_core.hub.vault import Secret
 
 REDACTED = "[redacted]"
 
-_SHAPES = re.compile("|".join((PRIVATE_KEY, WEB_TOKEN, API_KEY, BEARER, PASSWORD_IN_ADDRESS)))
-_NAMED = re.compile(NAMED_SECRET)
+_SHAPES = tuple(
+    (tuple(hints.split()), re.compile(pattern))
+    for hints, pattern in (
+        ("-----begin", PRIVATE_KEY),
+        ("eyj", WEB_TOKEN),
+        ("sk- pk- rk- xai- pplx- lh- lha- lhk- glpat- xox sk_ pk_ rk_ gsk_ hf_ r8_ ghp_ gho_ ghs_ ghu_ ghr_ github_pat_ "
+         "aiza ya29 akia asia", API_KEY),
+        ("bearer basic", BEARER),
+        ("://", PASSWORD_IN_ADDRESS),
+        ("key secret passw passphrase authorization token credential", NAMED_SECRET),
+    )
+)  # fmt: skip
+"""Each with what is in a text, all in small letters, that has one: a plain search is a hundred times as fast."""
+
 _NAME = re.compile(FIELD_NAME, re.IGNORECASE)
 
 _WORDS = re.compile(r"\S{8,}")
@@ -60,8 +72,11 @@ class Redaction:
             text = self._without_known(text)
         for part in self._more:
             text = text.replace(part, REDACTED)
-        text = _SHAPES.sub(REDACTED, text)
-        return _NAMED.sub(_without_its_secret, text)
+        small = text.lower()
+        for hints, shape in _SHAPES:
+            if any(hint in small for hint in hints):
+                text = shape.sub(_redacted, text)
+        return text
 
     def _without_known(self, text: str) -> str:
         known, kept, since = self._known, [], 0
@@ -88,6 +103,7 @@ def _length(text: str, at: int, parts: Iterable[str]) -> int:
     return 0
 
 
-def _without_its_secret(found: re.Match[str]) -> str:
-    start = found.start("secret") - found.start()
-    return found[0][:start] + REDACTED
+def _redacted(found: re.Match[str]) -> str:
+    """The group `secret` alone goes, where a shape has one."""
+    secret = found.groupdict().get("secret")
+    return REDACTED if secret is None else found[0][: found.start("secret") - found.start()] + REDACTED
