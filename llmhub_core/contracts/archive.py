@@ -97,6 +97,11 @@ class Archive(ABC):
         them. LookupError if the store cannot tell, or if its marks have been made anew since."""
 
     @abstractmethod
+    async def hold(self, seconds: float) -> None:
+        """For so long no record is let go, in no process: what follows by `newer` misses none then. Whoever follows for
+        longer says it again in time."""
+
+    @abstractmethod
     async def sums(self) -> Mapping[str, int]:
         """What two stores with the same contents agree on: ``usage …``, sums over all usage by hour, and the number of
         records and of the rows of each part."""

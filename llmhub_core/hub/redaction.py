@@ -24,8 +24,8 @@ _SHAPES = tuple(
     for hints, pattern in (
         ("-----begin", PRIVATE_KEY),
         ("eyj", WEB_TOKEN),
-        ("sk- pk- rk- xai- pplx- lh- lha- lhk- glpat- xox sk_ pk_ rk_ gsk_ hf_ r8_ ghp_ gho_ ghs_ ghu_ ghr_ github_pat_ "
-         "aiza ya29 akia asia", API_KEY),
+        ("sk- pk- rk- xai- pplx- lh- lha- lhk- glpat- xox sk_ pk_ rk_ gsk_ hf_ r8_ ghp_ gho_ ghs_ ghu_ ghr_ "
+         "github_pat_ aiza ya29 akia asia", API_KEY),
         ("bearer basic", BEARER),
         ("://", PASSWORD_IN_ADDRESS),
         ("key secret passw passphrase authorization token credential", NAMED_SECRET),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,10 @@ PASSING = ("facts", "usage_totals")
 
 WATCH_EVERY = 0.25
 """Seconds between two looks for new records, and whether a hub still runs on the source."""
+
+HOLD = 300.0
+"""Seconds for which no record of the source is let go, said again in half of that: the number of the newest is given
+again once that one is gone, and what bears it then would be missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,12 @@ class Mover:
     caught_up: Callable[[], None] = lambda: None
     followed: int = 0
     _state: dict[str, Any] = field(default_factory=dict)
+    _held_until: float = 0.0
 
     async def run(self) -> Mapping[str, int]:
         """What is there at the end, counted on both sides. StartError if it cannot go on."""
-        await self._begin()
         try:
+            await self._begin()
             if "to" not in await moved.state(self.source.facts):
                 await self._copy_sums()
                 await self._copy_old()
@@ -102,8 +108,22 @@ class Mover:
             there = {"from": self.source.shown}
             await moved.note(self.target.facts, there)
         self._state = there
+        await self._hold()
+        newest = there.get("newest", 0)
+        if newest and await self._id_of(newest) != there["id"]:
+            raise LookupError("the newest record that was copied is gone, and its number may be another's")
 
-    async def _note(self, **more: int) -> None:
+    async def _hold(self) -> None:
+        now = time.monotonic()
+        if now >= self._held_until - HOLD / 2:
+            await self.source.archive.hold(HOLD)
+            self._held_until = now + HOLD
+
+    async def _id_of(self, number: int) -> str:
+        _, found = await self.source.archive.newer(number - 1, 1, number)
+        return found[0].id if found else ""
+
+    async def _note(self, **more: int | str) -> None:
         self._state |= more
         await moved.note(self.target.facts, self._state)
 
@@ -123,7 +143,7 @@ class Mover:
                     async for rows in snapshot.rows(part):
                         done += await intake.add(part, rows)
                         self.tell("sums of usage", done, total)
-            await self._note(mark=snapshot.mark, at=0)
+            await self._note(mark=snapshot.mark, at=0, newest=snapshot.mark, id=await self._id_of(snapshot.mark))
 
     async def _copy_old(self) -> None:
         at, mark = self._state["at"], self._state["mark"]
@@ -133,6 +153,7 @@ class Mover:
                 await intake.add_records(records)
             at = last if records else mark
             await self._note(at=at)
+            await self._hold()
             self.tell("requests", at, mark)
 
     async def _follow(self) -> int:
@@ -151,10 +172,11 @@ class Mover:
 
     async def _step(self) -> bool:
         """A batch of what came later; False if there is nothing."""
+        await self._hold()
         at, records = await self.source.archive.newer(self._state["at"], ARCHIVE_BATCH)
         if records:
             await self.target.store.append(records)
-            await self._note(at=at)
+            await self._note(at=at, newest=at, id=records[-1].id)
             self.followed += len(records)
         return bool(records)
 

@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import Store
+from databases import Store, opened, store_of
 from places import Place, fill, place
 from test_cli import OURS, Served, serving
 
+from llmhub_core.contracts import StartError
+from llmhub_core.moving import live
+from llmhub_core.moving.live import side
 from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.records import NOON, a_record
 
@@ -202,3 +205,22 @@ def test_what_cannot_be_moved_is_told(postgres: Postgres, postgresql_template: s
     assert "holds something already (records, usage_hours)" in hub.run("move", "--to", filled).stderr
     there = place(tmp_path / "c", filled)
     assert "names no SQLite file any more" in there.run("move", "--to", filled).stderr
+
+
+async def test_a_number_that_was_given_again_is_noticed(tmp_path: Path) -> None:
+    """Only where the newest record was let go while nobody followed; then what bears its number would be missed."""
+    addresses = [f"sqlite:///{tmp_path / name}.db" for name in ("source", "target")]
+    async with opened(store_of(addresses[0])) as source, opened(store_of(addresses[1])) as target:
+        await source.append([a_record("late", arrived_at=NOON)])
+        sides = [side(store, address) for store, address in zip((source, target), addresses, strict=True)]
+        first = live.Mover(*sides, addresses[0])
+        await first._begin()
+        await first._copy_sums()
+        await first._copy_old()
+        assert not await source.prune(NOON + 9 * 3600), "it follows"
+        await sides[0].archive.hold(0.0)
+        while await source.prune(NOON + 9 * 3600):
+            pass
+        await source.append([a_record("another", arrived_at=NOON + 99 * 3600)])
+        with pytest.raises(StartError, match="Begin anew"):
+            await live.Mover(*sides, addresses[0]).run()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import time
 from typing import Any, Literal
 
-from llmhub_plugins.stores.sql.configuration import next_revision
+from llmhub_plugins.stores.sql.configuration import SqlConfiguration, next_revision
+from llmhub_plugins.stores.sql.retention import HOLDER
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.tables import SUMS, metadata, records, usage_hours
 from llmhub_plugins.stores.sql.writing import writing
@@ -53,6 +55,9 @@ class SqlArchive(Archive):
             if not rows and await _newest(connection) < mark:
                 raise LookupError("its records were numbered anew, by VACUUM or because all were gone")
         return (rows[-1][0] if rows else mark), [record_of(row[1:]) for row in rows]
+
+    async def hold(self, seconds: float) -> None:
+        await SqlConfiguration(self._engine).keep_fact(HOLDER, f"held {time() + seconds}")
 
     async def sums(self) -> Mapping[str, int]:
         async with self._engine.connect() as connection:

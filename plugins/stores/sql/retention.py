@@ -26,7 +26,10 @@ STEP = 500
 LEASE = 120.0
 """Seconds after which another process may go on where one stopped."""
 
-_MARK, _HOLDER = "records_kept_since", "records_pruned_by"
+HOLDER = "records_pruned_by"
+"""The fact of who lets records go, and until when nobody else does: a name and a time."""
+
+_MARK = "records_kept_since"
 
 
 class Retention:
@@ -52,6 +55,9 @@ class Retention:
             return True
         old = select(records.c.id).where(records.c.arrived_at < before).order_by(records.c.arrived_at).limit(STEP)
         async with writing(self._engine) as connection:
+            holder = (await connection.execute(select(facts.c.text).where(facts.c.name == HOLDER))).scalar() or ""
+            if not holder.startswith(self._name):
+                return False  # since a moment ago somebody holds all of them
             gone = (await connection.execute(old)).scalars().all()
             await connection.execute(delete(bodies).where(bodies.c.id.in_(gone)))
             await connection.execute(delete(records).where(records.c.id.in_(gone)))
@@ -59,13 +65,13 @@ class Retention:
 
     async def is_ours(self, now: float) -> bool:
         """Whether this process is the one that lets things go."""
-        known = await self._facts.fact(_HOLDER)
+        known = await self._facts.fact(HOLDER)
         holder, _, until = known.partition(" ")
         if holder and holder != self._name and float(until) > now:
             return False
         if holder == self._name and float(until) > now + LEASE / 2:
             return True
-        return await self._facts.keep_fact(_HOLDER, f"{self._name} {now + LEASE}", known)
+        return await self._facts.keep_fact(HOLDER, f"{self._name} {now + LEASE}", known)
 
     async def _prune_minutes(self, before: int) -> bool:
         """An hour of them."""

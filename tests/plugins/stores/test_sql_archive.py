@@ -140,6 +140,19 @@ async def test_what_came_later_is_told_in_the_order_of_storing(tmp_path: Path) -
             await archive_of(store).newer(mark, 10)
 
 
+async def test_nothing_goes_while_somebody_follows(store: Store) -> None:
+    await store.append([a_record("a", arrived_at=NOON), a_record("b", arrived_at=NOON + 9 * 3600)])
+    assert await store.prune(NOON + 5 * 3600), "a mark first"
+    await archive_of(store).hold(60.0)
+    assert not await store.prune(NOON + 5 * 3600)
+    assert await store.find_record("a") is not None
+    await archive_of(store).hold(0.0)
+    while await store.prune(NOON + 5 * 3600):
+        pass
+    assert await store.find_record("a") is None
+    assert await store.find_record("b") is not None
+
+
 async def test_postgres_does_not_tell_what_came_later(postgres: Postgres, postgresql_template: str) -> None:
     async with opened(store_of(postgres.new_database(template=postgresql_template))) as store:
         async with archive_of(store).snapshot() as snapshot:
