@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import httpx2
 import pytest
 from clusters import Cluster, Ground, OpenHouse, migrate, nursery
 from redis_server import needs_redis
@@ -28,6 +30,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marks = [] if marked("everywhere") else [pytest.mark.cluster]
         cluster = [] if marked("alone") else [pytest.param("cluster", marks=marks)]
         metafunc.parametrize("kind_of_house", ["alone", *cluster])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """Each client of an SDK reads all of them when it is made, which takes longer than most tests; none needs any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx2._transports.default, "create_ssl_context", functools.cache(httpx2.create_ssl_context))
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ holds an address, a header value or a key. The wire itself is wire_http's.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import ssl
 from collections import deque
@@ -59,6 +60,12 @@ class _Target:
     line: str
 
 
+@functools.cache
+def _trusting_as_the_system() -> ssl.SSLContext:
+    """Made once: all certificates of the system are read for it."""
+    return ssl.create_default_context()
+
+
 class Upstream:
     """The pool of connections to all providers. Belongs to one event loop.
 
@@ -82,7 +89,7 @@ class Upstream:
         self.networks = networks
         self.idle = idle
         self.max_header = max_header
-        self.tls = tls or ssl.create_default_context()
+        self.tls = tls or _trusting_as_the_system()
         self.tls.set_alpn_protocols(["http/1.1"])
         self.stopped = False
         self.standing: set[Connection] = set()

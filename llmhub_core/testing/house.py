@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -17,6 +18,12 @@ from llmhub_core.hub.configuration import Source
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
 from llmhub_core.hub.settings_file import load
+
+
+@functools.cache
+def _installed() -> Registry:
+    """Looked up once: a hub changes nothing in it."""
+    return Registry().discover()
 
 
 class House:
@@ -48,7 +55,7 @@ class House:
         folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="llmhub-")))
         path = folder / "config.toml"
         path.write_text(self._config, encoding="utf-8")
-        registry = self._registry or Registry().discover()
+        registry = self._registry or _installed()
         loaded = load(path, self._environ, known(registry))
         source = Source(path, self._environ, known(registry))
         self.hub = Hub(loaded.settings, registry, folder / "data", folder, source, loaded)

@@ -7,6 +7,7 @@ that were made at start.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sqlite3
 import time
@@ -40,6 +41,7 @@ CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
 
 
+@functools.cache
 def _add_sums(table: Table) -> str:
     """Add to the sums in a row, or make it."""
     add = sqlite.insert(table)
