@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Awaitable, Callable
+from functools import cache
 from keyword import iskeyword
 from typing import Any
 
@@ -37,6 +38,7 @@ from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
 from llmhub_core.admin.people import begin_session, sign_out
 from llmhub_core.admin.refusals import Denied, not_found, unusable
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
     ExplainView,
     HealthView,
@@ -101,10 +103,15 @@ async def plugins(visit: Visit, asked: ListAsked) -> Page[PluginView]:
 
 
 async def settings(visit: Visit, asked: ListAsked) -> Page[SettingView]:
-    return Page(setting.settings(visit.control))
+    return Page([line async for line in unhurried(setting.settings(visit.control))])
 
 
 async def openapi(visit: Visit, asked: Nothing) -> dict[str, Any]:
+    return _described()
+
+
+@cache
+def _described() -> dict[str, Any]:
     from llmhub_core.admin.openapi import document
 
     return document(ENDPOINTS, ROOT)
@@ -179,7 +186,7 @@ def _handler(endpoint: Endpoint) -> Callable[[Visit], Awaitable[web.StreamRespon
             return answer
         wanted = getattr(asked, "format", "json")
         if wanted == "csv":
-            return as_csv(answer)
+            return await as_csv(answer)
         if wanted != "json":
             raise unusable("There is no format of that name.", "Choose json or csv.")
         response = as_json(answer)
@@ -208,15 +215,15 @@ def as_json(answer: Any) -> web.Response:
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json", charset="utf-8")
 
 
-def as_csv(answer: Any) -> web.Response:
+async def as_csv(answer: Any) -> web.Response:
     """The items of a list, one a line. What a spreadsheet would take for a formula is kept from being one."""
-    items = [msgspec.to_builtins(item) for item in answer.items]
+    items = [msgspec.to_builtins(item) async for item in unhurried(answer.items)]
     text = io.StringIO()
     writer = csv.writer(text)
     groups = list(getattr(answer, "by", ()))
     names = [name for name in (items[0] if items else {}) if name != "group"]
     writer.writerow([*groups, *names])
-    for item in items:
+    async for item in unhurried(items):
         writer.writerow([_cell(value) for value in (*item.get("group", ()), *(item[name] for name in names))])
     headers = {"content-disposition": 'attachment; filename="llm-hub.csv"'}
     if getattr(answer, "next", None):
@@ -231,7 +238,7 @@ def _cell(value: Any) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
-def refuse(visit: Visit, denied: Denied) -> web.Response:
+async def refuse(visit: Visit, denied: Denied) -> web.Response:
     body = {"error": {"code": denied.code, "message": denied.message, "advice": denied.advice, "source": "gateway"}}
     response = web.Response(
         status=denied.status, body=msgspec.json.encode(body), content_type="application/json", charset="utf-8"

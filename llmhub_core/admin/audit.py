@@ -13,6 +13,7 @@ from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.past import Span, page_limit, span_or_all
 from llmhub_core.admin.refusals import unusable
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import AuditBreak, AuditCheck, AuditView, Page
 from llmhub_core.contracts.people import GENESIS, AuditEntry, AuditFilter, PeopleStore
 
@@ -53,7 +54,7 @@ async def audit(control: Control, asked: AuditAsked) -> Page[AuditView]:
             **{name: getattr(entry, name) for name in AuditView.__struct_fields__ if name != "sound"},
             sound=entry.digest == entry.proof() and linked,
         )
-        for entry, linked in zip(found, links, strict=True)
+        async for entry, linked in unhurried(zip(found, links, strict=True))
     ][:limit]
     return Page(shown, str(shown[-1].number) if len(found) > limit else None)
 

@@ -111,7 +111,7 @@ class Visit:
 
 
 Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
-Refuse = Callable[[Visit, Denied], web.Response]
+Refuse = Callable[[Visit, Denied], Awaitable[web.Response]]
 
 
 def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) -> Any:
@@ -123,9 +123,11 @@ def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) 
             await _examine(visit, policy)
             response = await handler(visit)
         except Denied as denied:
-            response = refuse(visit, denied)
+            response = await refuse(visit, denied)
         except HubError as error:
-            response = refuse(visit, Denied(error.status, error.code, error.message, retry_after=error.retry_after))
+            response = await refuse(
+                visit, Denied(error.status, error.code, error.message, retry_after=error.retry_after)
+            )
         except web.HTTPException:
             raise
         except Exception as error:
@@ -133,7 +135,7 @@ def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) 
             log.error("%s %s failed: %s", request.method, request.match_info.route.name, type(error).__name__)  # noqa: TRY400
             log.debug("in detail", exc_info=error)
             advice = "Try again; if it stays so, the database may be away: see the log of the hub."
-            response = refuse(visit, Denied(500, "failed", "This could not be done at the moment.", advice))
+            response = await refuse(visit, Denied(500, "failed", "This could not be done at the moment.", advice))
         if not response.prepared:
             response.headers.update({name: value for name, value in HEADERS.items() if name not in response.headers})
             if visit.session._changed:
@@ -196,7 +198,7 @@ async def _permit(visit: Visit, policy: Policy) -> None:
     if policy.idle:
         return
     if visit.who.token is None:
-        await sessions.used(str(visit.session.identity))
+        await sessions.used(visit.who, str(visit.session.identity))
     else:
         await sessions.token_used(visit.who.token)
 

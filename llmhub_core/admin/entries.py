@@ -89,6 +89,8 @@ class Entries:
         body = {key: value for key, value in table.items() if value is not None}
         if kind == "key":
             self._mind_twin(shelf, name, body.get("secret"))
+        if kind == "provider":  # keys may lie there of one that the file had before
+            self._mind_keys(shelf, name, {}, body, by)
         entry = self.sealed(shelf, Entry(kind, name, ""), body, by)
         return await self.put(shelf, entry, ABSENT, by, "add", None)
 
@@ -190,12 +192,14 @@ class Entries:
             raise Denied(
                 403, "keys_at_stake",
                 f"{name} has keys, which would be sent elsewhere with another {', '.join(other)}.",
-                "An owner may do that; or add another provider, and its keys with it.",
+                "An owner may do that; or add a provider of another name, and its keys with it.",
             )  # fmt: skip
 
     def sealed(self, shelf: Shelf, entry: Entry, body: Mapping[str, Any], by: By) -> Entry:
         """The entry with `body`, in which a key's secret rests sealed."""
         table = {key: value for key, value in body.items() if key != NAMES[entry.kind] or value != entry.name}
+        if entry.kind == "key":
+            self._mind_machine(shelf, entry, table.get("secret"), by)
         if entry.kind == "key" and "secret" in table:
             secret = table["secret"]
             if not isinstance(secret, str):
@@ -213,6 +217,22 @@ class Entries:
                     "secret",
                 )
         return replace(entry, body=dumped(table))
+
+    def _mind_machine(self, shelf: Shelf, entry: Entry, secret: object, by: By) -> None:
+        """A key that is what the machine has would lend that to whoever is at the provider's address."""
+        if by.host or by.owner or (secret is None and entry.revision):
+            return
+        item = shelf.item("provider", entry.name.partition("/")[0])
+        kind = "" if item is None else str(item.table.get("kind", ""))
+        secret = secret.strip() if isinstance(secret, str) else ""
+        before = shelf.entries.get((entry.kind, entry.name))
+        if before is not None and not before.sealed and body_of(before).get("secret", "") == secret:
+            return
+        if kind in self.registry.providers and self.registry.providers.get(kind).lends_machine(secret):
+            raise Denied(
+                403, "keys_at_stake", f"The key {entry.name} would call with what the machine of the hub has.",
+                "An owner may add such a key; or send a secret of its own.", field="secret",
+            )  # fmt: skip
 
     def _seal(self, name: str, text: str) -> str:
         text = text.strip()

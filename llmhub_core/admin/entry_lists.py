@@ -11,6 +11,7 @@ from llmhub_core.admin import limits, live
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import Denied, not_found
 from llmhub_core.admin.shelf import Item, Shelf
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import AffinityView, KeyEntryView, ProviderEntryView, RouteEntryView, TokenEntryView
 from llmhub_core.contracts.configuration import EntryKind
 from llmhub_core.hub.affinity import Measured
@@ -40,10 +41,10 @@ def _facts(item: Item) -> dict[str, Any]:
 
 async def providers(control: Control) -> list[ProviderEntryView]:
     shelf = shelf_of(control)
-    keys = [item.name for item in shelf.items("key")]
+    keys = shelf.names("key")
     places = control.hub.catalog.places
     found = []
-    for item in shelf.items("provider"):
+    async for item in unhurried(shelf.items("provider")):
         place = places.get(item.name)
         own = [name for name in keys if name.startswith(f"{item.name}/")]
         models = sorted({*place.models, *(place.listed or ())}) if place is not None else []
@@ -55,7 +56,7 @@ async def keys(control: Control) -> list[KeyEntryView]:
     """All that are configured, also those that cannot be used."""
     running = {key.id: key for key in await live.keys(control)}
     found = []
-    for item in shelf_of(control).items("key"):
+    async for item in unhurried(shelf_of(control).items("key")):
         key = running.pop(item.name, None)
         facts = _facts(item) | {"name": item.name.partition("/")[2]}
         if key is not None:
@@ -75,7 +76,10 @@ def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
         hint="",
         state="invalid",
         reason=item.problem,
+        since=None,
         until=None,
+        next_try=None,
+        holds=[],
         priority=table.get("priority", 1),
         weight=table.get("weight", 1),
         group=table.get("group", ""),
@@ -90,7 +94,7 @@ async def routes(control: Control) -> list[RouteEntryView]:
     running = control.hub.catalog.routes
     measured = (await control.workers.standing()).affinity
     found = []
-    for item in shelf_of(control).items("route"):
+    async for item in unhurried(shelf_of(control).items("route")):
         route = running.get(item.name)
         candidates = [] if route is None else [stats.candidate.label for stats in route.standing]
         strategy = str(item.table.get("strategy", "priority"))
@@ -114,7 +118,7 @@ def affinity_view(measured: Measured | None) -> AffinityView:
 async def tokens(control: Control) -> list[TokenEntryView]:
     levels = await limits.quotas(control)
     found = []
-    for item in shelf_of(control).items("token"):
+    async for item in unhurried(shelf_of(control).items("token")):
         facts = _facts(item)
         hint = str(facts["settings"].pop("hint", ""))
         own = [level for level in levels if level.owner == f"token {item.name}"]

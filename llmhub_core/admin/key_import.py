@@ -151,7 +151,7 @@ async def take(
     if shelf.item("provider", provider) is None:
         raise not_found(f"provider {provider}")
     known = {secret: id for id, secret in entries.secrets(shelf, provider)}
-    names = {item.name.partition("/")[2] for item in shelf.items("key") if item.name.startswith(f"{provider}/")}
+    names = {name.partition("/")[2] for name in shelf.names("key") if name.startswith(f"{provider}/")}
     told: list[Imported] = []
     new: dict[int, Entry] = {}
     for row in found:

@@ -10,6 +10,7 @@ from llmhub_core import __version__
 from llmhub_core.admin import configuration, limits
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
 from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
 from llmhub_core.contracts.metadata_store import UsageQuestion
@@ -49,7 +50,10 @@ async def _all_keys(hub: Hub, standing: Standing) -> list[KeyView]:
     tallies: dict[str, Tally] = {}
     for (provider, _, name), tally in standing.tallies.items():
         tallies.setdefault(f"{provider}/{name}", Tally()).add(tally.in_flight, tally.picks, 0, None)
-    return [_key(hub, key, levels, learned.get(key.account, []), tallies.get(key.id, UNTRIED)) for key in _keys(hub)]
+    return [
+        _key(hub, key, levels, learned.get(key.account, []), tallies.get(key.id, UNTRIED))
+        async for key in unhurried(_keys(hub))
+    ]
 
 
 def find_key(hub: Hub, provider: str, name: str) -> ProviderKey:
@@ -115,7 +119,7 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
     recent = await hub.store.usage(UsageQuestion(hour - HOUR, hour + HOUR, ("provider",)))
     asked = Counter({row.group[0]: row.requests for row in recent})
     failed = Counter({row.group[0]: row.failed for row in recent})
-    of_key, of_place = _by_provider(all_keys), _deployments(hub, standing)
+    of_key, of_place = _by_provider(all_keys), await _deployments(hub, standing)
     providers = [
         _provider(place, of_key[place.name], of_place[place.name], standing, asked[place.name], failed[place.name])
         for place in hub.catalog.places.values()
@@ -135,7 +139,7 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
                 *_fault_problems(hub),
                 *_hub_problems(hub, standing),
                 *_alert_problems(hub, standing),
-                *_key_problems(all_keys),
+                *[problem async for key in unhurried(all_keys) for problem in _key_problems(key)],
                 *_provider_problems(providers),
             ),
             key=lambda problem: SEVEREST.index(problem.severity),
@@ -152,7 +156,7 @@ def _by_provider(all_keys: list[KeyView]) -> dict[str, list[KeyView]]:
     return found
 
 
-def _deployments(hub: Hub, standing: Standing) -> dict[str, list[DeploymentView]]:
+async def _deployments(hub: Hub, standing: Standing) -> dict[str, list[DeploymentView]]:
     """By provider. Of models that no route names each worker knows those that its own callers asked for."""
     candidates = {identity(stats.candidate): stats.candidate for stats in hub.catalog.stats}
     for provider, model, name in standing.tallies.keys() - candidates.keys():
@@ -161,7 +165,7 @@ def _deployments(hub: Hub, standing: Standing) -> dict[str, list[DeploymentView]
         if key is not None:
             candidates[provider, model, name] = Candidate(Deployment(provider, model), key)
     found: dict[str, list[DeploymentView]] = defaultdict(list)
-    for candidate in candidates.values():
+    async for candidate in unhurried(candidates.values()):
         found[candidate.key.provider].append(_deployment(hub, candidate, standing))
     return found
 
@@ -291,39 +295,38 @@ def _hub_problems(hub: Hub, standing: Standing) -> Iterable[Problem]:
             )  # fmt: skip
 
 
-def _key_problems(all_keys: list[KeyView]) -> Iterable[Problem]:
-    for key in all_keys:
-        if key.state == "invalid" and key.reason.startswith("cannot be opened"):
+def _key_problems(key: KeyView) -> Iterable[Problem]:
+    if key.state == "invalid" and key.reason.startswith("cannot be opened"):
+        yield Problem(
+            severity="error", what=f"The secret of the key {key.id} {key.reason}.",
+            advice="Give the hub the root key that it was sealed with, or enter the secret again.", page="keys",
+        )  # fmt: skip
+    elif key.state == "invalid":
+        yield Problem(
+            severity="error", what=f"{key.provider} refuses the key {key.name} ({key.reason}).",
+            advice="Put a good key in its place, or reset it if it works after all.",
+            page="keys",
+        )  # fmt: skip
+    elif key.state == "exhausted":
+        yield Problem(
+            severity="warning", what=f"The key {key.id} has used up its quota ({key.reason}).",
+            advice="Wait, add credit at the provider, or add another key.", page="keys",
+        )  # fmt: skip
+    elif key.state == "cooling":
+        yield Problem(
+            severity="note", what=f"The key {key.id} rests for a moment ({key.reason}).",
+            advice="It comes back by itself; another key would spread the load.", page="keys",
+        )  # fmt: skip
+    for level in key.levels:
+        if (
+            level.learned is None
+            and level.kind != "concurrency"
+            and level.used + level.reserved >= level.amount * NEARLY
+        ):
             yield Problem(
-                severity="error", what=f"The secret of the key {key.id} {key.reason}.",
-                advice="Give the hub the root key that it was sealed with, or enter the secret again.", page="keys",
+                severity="note", what=f"The {level.owner} has little left of its {level.kind}: {level.left:,}.",
+                advice="It comes back with time; a higher limit or another key helps at once.", page="keys",
             )  # fmt: skip
-        elif key.state == "invalid":
-            yield Problem(
-                severity="error", what=f"{key.provider} refuses the key {key.name} ({key.reason}).",
-                advice="Put a good key in its place, or reset it if it works after all.",
-                page="keys",
-            )  # fmt: skip
-        elif key.state == "exhausted":
-            yield Problem(
-                severity="warning", what=f"The key {key.id} has used up its quota ({key.reason}).",
-                advice="Wait, add credit at the provider, or add another key.", page="keys",
-            )  # fmt: skip
-        elif key.state == "cooling":
-            yield Problem(
-                severity="note", what=f"The key {key.id} rests for a moment ({key.reason}).",
-                advice="It comes back by itself; another key would spread the load.", page="keys",
-            )  # fmt: skip
-        for level in key.levels:
-            if (
-                level.learned is None
-                and level.kind != "concurrency"
-                and level.used + level.reserved >= level.amount * NEARLY
-            ):
-                yield Problem(
-                    severity="note", what=f"The {level.owner} has little left of its {level.kind}: {level.left:,}.",
-                    advice="It comes back with time; a higher limit or another key helps at once.", page="keys",
-                )  # fmt: skip
 
 
 def _provider_problems(providers: list[ProviderView]) -> Iterable[Problem]:

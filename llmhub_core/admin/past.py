@@ -8,12 +8,14 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found, unusable
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
     AttemptView,
     DecisionView,
@@ -109,19 +111,21 @@ async def usage(control: Control, asked: UsageAsked) -> UsageView:
     rows = await control.hub.store.usage(UsageQuestion(since, until, tuple(groups)))
     if len(rows) > MOST_ROWS:
         raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
-    lines = [_line(row) for row in rows]
+    lines = [_line(row) async for row in unhurried(rows)]
     kept = await control.hub.store.kept_since()
     return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
 
 
 def _line(row: UsageRow) -> UsageLine:
-    facts = {name: getattr(row, name) for name in UsageLine.__struct_fields__ if name != "group"}
-    return UsageLine(group=list(row.group), **facts)
+    return UsageLine(list(row.group), *_sums(row))
 
 
 def total(lines: Sequence[UsageLine]) -> UsageLine:
-    names = [name for name in UsageLine.__struct_fields__ if name != "group"]
-    return UsageLine(group=[], **{name: sum(getattr(line, name) for line in lines) for name in names})
+    return UsageLine([], *(sum(map(attrgetter(name), lines)) for name in _SUMS))
+
+
+_SUMS = UsageLine.__struct_fields__[1:]
+_sums = attrgetter(*_SUMS)
 
 
 # requests
@@ -142,7 +146,7 @@ async def requests(control: Control, asked: RequestsAsked) -> RequestPage:
     shown = found[:limit]
     more = len(found) > limit
     return RequestPage(
-        items=[_request_line(record) for record in shown],
+        items=[_request_line(record) async for record in unhurried(shown)],
         next=_cursor(shown[-1]) if more else None,
         kept_since=await control.hub.store.kept_since(),
     )

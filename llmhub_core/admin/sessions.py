@@ -25,13 +25,15 @@ WHO = web.RequestKey("llmhub_who", object)
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The signed-in user of a request, with the token that pages of this session put into their forms. A script that
-    presents an admin token (`token`) is its user with the rights of both; `ends_at` inf for one without an end."""
+    """The signed-in user of a request, with the token that pages of this session put into their forms, and when it was
+    last noted as used. A script that presents an admin token (`token`) is its user with the rights of both; `ends_at`
+    inf for one without an end."""
 
     user: User
     csrf: str
     ends_at: float
     token: AdminToken | None = None
+    seen_at: float = 0.0
 
 
 def digest_of(identity: str) -> str:
@@ -69,7 +71,7 @@ class Sessions(AbstractStorage):
         if found is None:
             return await self.new_session()
         kept, user = found
-        request[WHO] = Who(user, str(json.loads(kept.data).get("csrf", "")), _end(kept))
+        request[WHO] = Who(user, str(json.loads(kept.data).get("csrf", "")), _end(kept), seen_at=kept.seen_at)
         data: Any = {"created": int(kept.created_at), "session": json.loads(kept.data)}
         return Session(identity, data=data, new=False)
 
@@ -79,11 +81,10 @@ class Sessions(AbstractStorage):
             return None
         return found
 
-    async def used(self, identity: str) -> None:
+    async def used(self, who: Who, identity: str) -> None:
         """Put the end of an idle session off."""
-        found = await self._people.find_session(digest_of(identity))
-        if found is not None and time.time() - found[0].seen_at > NOTED_EVERY:
-            await self._people.touch_session(found[0].digest, time.time())
+        if time.time() - who.seen_at > NOTED_EVERY:
+            await self._people.touch_session(digest_of(identity), time.time())
 
     async def present(self, who: Who, identity: str) -> bool:
         """Whether somebody who was let in would be let in now."""

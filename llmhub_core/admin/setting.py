@@ -123,11 +123,11 @@ def _in_use(hub: Hub) -> Iterator[str]:
     yield f"quota_stores.{hub.quota.name}"
 
 
-def settings(control: Control) -> list[SettingView]:
+def settings(control: Control) -> Iterator[SettingView]:
     """Every setting that is in force, and where it comes from."""
     now = control.hub.configuration.now
     walk = _Walk(Origins(now.loaded), now.merged.counting)
-    return list(walk.table(control.hub.settings, "", ()))
+    return walk.table(control.hub.settings, "", ())
 
 
 class _Walk:

@@ -51,11 +51,13 @@ class Shelf:
     entries: Mapping[Id, Entry] = field(default_factory=dict)
     opened: Mapping[str, vault.Secret | str] = field(default_factory=dict, repr=False)
 
-    def items(self, kind: EntryKind) -> list[Item]:
+    def items(self, kind: EntryKind) -> Iterator[Item]:
         """Those of the file first, in its order."""
         problems = {(out.kind, out.name): out.why for out in self.merged.left_out}
-        found = [self._of_file(kind, name, table, place) for name, table, place in self.tables(kind)]
-        there = {item.name for item in found}
+        there = set()
+        for name, table, place in self.tables(kind):
+            there.add(name)
+            yield self._of_file(kind, name, table, place)
         for (its_kind, name), entry in self.entries.items():
             if its_kind == kind and name not in there:
                 table = masked(kind, body_of(entry), self.known)
@@ -63,8 +65,12 @@ class Shelf:
                     secret = self.opened.get(name)
                     table["secret"] = mask(secret) if isinstance(secret, vault.Secret) else MASKED
                 origin = Origin("stored")
-                found.append(Item(kind, name, origin, table, entry.revision, problems.get((kind, name), "")))
-        return found
+                yield Item(kind, name, origin, table, entry.revision, problems.get((kind, name), ""))
+
+    def names(self, kind: EntryKind) -> list[str]:
+        """Of the same, in the same order."""
+        names = dict.fromkeys(name for name, _, _ in self.tables(kind))
+        return list(names | dict.fromkeys(name for its_kind, name in self.entries if its_kind == kind))
 
     def item(self, kind: EntryKind, name: str) -> Item | None:
         return next((item for item in self.items(kind) if item.name == name), None)

@@ -115,7 +115,7 @@ def add_list(group: click.Group, kind: EntryKind) -> None:
     @common
     def listed(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
         async def work(entries: Entries) -> list[Item]:
-            return (await entries.shelf()).items(kind)
+            return list((await entries.shelf()).items(kind))
 
         items: list[Item] = run(work, config, data_dir)
         if as_json:

@@ -115,6 +115,12 @@ class Provider(Plugin):
     base_url: str
     """Where the dialect's paths begin, without a trailing slash. Set by __init__."""
 
+    @classmethod
+    def lends_machine(cls, secret: str) -> bool:
+        """Whether a key with this secret is what the machine has (its role, a file of it) and not what somebody wrote.
+        By the admin API only owners may add such a key: it goes wherever the provider's address says."""
+        return False
+
     @abstractmethod
     async def prepare(self, call: Call, secret: str, fetch: Fetch) -> Call:
         """Add address prefix, credentials, signature. `call.url` comes as the dialect's path (``/chat/completions``),

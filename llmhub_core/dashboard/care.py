@@ -47,7 +47,7 @@ async def _alerts(visit: Visit, denied: Denied | None = None, tried: Any = ()) -
         "tried": tried,
         "denied": denied,
     }
-    return render(visit, "alerts.html", facts, status=200 if denied is None else denied.status)
+    return await render(visit, "alerts.html", facts, status=200 if denied is None else denied.status)
 
 
 async def alert_test(visit: Visit) -> web.Response:
@@ -90,7 +90,7 @@ async def _faults(visit: Visit, denied: Denied | None = None) -> web.Response:
         "sent": {name: visit.text(name) or default for name, default in before.items()} if denied else before,
         "denied": denied,
     }
-    return render(visit, "fault-lab.html", facts, status=200 if denied is None else denied.status)
+    return await render(visit, "fault-lab.html", facts, status=200 if denied is None else denied.status)
 
 
 async def fault_start(visit: Visit) -> web.Response:

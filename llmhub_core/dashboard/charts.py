@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from llmhub_core.admin.views import AttemptView, RequestView, UsageLine
@@ -110,6 +111,7 @@ def by_group(
     return _chart(slots, tuple(series), kind, unit(since, until))
 
 
+@lru_cache(maxsize=4096)
 def start(group: str) -> float:
     """Of an hour's or a day's group, in seconds since 1970."""
     return datetime.fromisoformat(group).replace(tzinfo=UTC).timestamp()

@@ -16,19 +16,19 @@ from llmhub_core.dashboard.traffic import overview
 async def overview_or_home(visit: Visit) -> web.Response:
     if visit.who is not None:
         return await overview(visit)
-    return render(visit, "home.html", {"origin": visit.control.origin(visit.request), "version": __version__})
+    return await render(visit, "home.html", {"origin": visit.control.origin(visit.request), "version": __version__})
 
 
 async def sign_in_form(visit: Visit) -> web.Response:
     visit.control.people  # noqa: B018 — says so if there can be none
     if visit.who is not None:
         return go("/")
-    return _sign_in(visit, visit.request.query.get("next", ""))
+    return await _sign_in(visit, visit.request.query.get("next", ""))
 
 
-def _sign_in(visit: Visit, then: str, denied: Denied | None = None, name: str = "") -> web.Response:
+async def _sign_in(visit: Visit, then: str, denied: Denied | None = None, name: str = "") -> web.Response:
     facts = {"then": inside(then), "denied": denied, "name": name}
-    response = render(visit, "sign-in.html", facts, status=200 if denied is None else denied.status)
+    response = await render(visit, "sign-in.html", facts, status=200 if denied is None else denied.status)
     if denied is not None and denied.retry_after is not None:
         response.headers["retry-after"] = str(max(1, round(denied.retry_after)))
     return response
@@ -40,7 +40,7 @@ async def sign_in(visit: Visit) -> web.Response:
     try:
         user = await visit.control.accounts.sign_in(name, visit.text("password"), visit.address)
     except Denied as denied:
-        return _sign_in(visit, then, denied, name[:256])
+        return await _sign_in(visit, then, denied, name[:256])
     await api.begin_session(visit, user)
     return go(inside(then))
 
@@ -54,12 +54,13 @@ async def setup_form(visit: Visit) -> web.Response:
     visit.control.people  # noqa: B018
     secret = visit.request.query.get("secret", "")
     opened = bool(secret) and await visit.control.accounts.setup_open(secret)
-    return _setup(visit, secret, opened)
+    return await _setup(visit, secret, opened)
 
 
-def _setup(visit: Visit, secret: str, opened: bool, denied: Denied | None = None, name: str = "") -> web.Response:
+async def _setup(visit: Visit, secret: str, opened: bool, denied: Denied | None = None, name: str = "") -> web.Response:
     facts = {"secret": secret, "open": opened, "denied": denied, "name": name}
-    return render(visit, "setup.html", facts, status=(200 if opened else 403) if denied is None else denied.status)
+    status = (200 if opened else 403) if denied is None else denied.status
+    return await render(visit, "setup.html", facts, status)
 
 
 async def set_up(visit: Visit) -> web.Response:
@@ -70,7 +71,7 @@ async def set_up(visit: Visit) -> web.Response:
             raise Denied(400, "not_equal", "The two passwords are not equal.", "Type the same one twice.")
         owner = await visit.control.accounts.set_up(secret, name, visit.text("password"), visit.address)
     except Denied as denied:
-        return _setup(visit, secret, denied.code != "setup_closed", denied, name[:64])
+        return await _setup(visit, secret, denied.code != "setup_closed", denied, name[:64])
     await api.begin_session(visit, owner)
     return go("/setup/key")
 

@@ -24,7 +24,7 @@ async def key_form(visit: Visit) -> web.Response:
 async def _key(visit: Visit, form: Form) -> web.Response:
     usable = [key.id for key in await entry_lists.keys(visit.control) if key.state == "active" and not key.problem]
     facts = {"form": form, **kind_facts(visit, form), "usable": usable}
-    return render(visit, "setup-key.html", facts, form.status)
+    return await render(visit, "setup-key.html", facts, form.status)
 
 
 async def add_key(visit: Visit) -> web.Response:
@@ -77,7 +77,7 @@ async def token_form(visit: Visit) -> web.Response:
 
 async def _token(visit: Visit, form: Form) -> web.Response:
     facts = {"form": form, "open": visit.control.hub.settings.auth.api == "open"}
-    return render(visit, "setup-token.html", facts, form.status)
+    return await render(visit, "setup-token.html", facts, form.status)
 
 
 async def add_token(visit: Visit) -> web.Response:
@@ -101,7 +101,7 @@ async def _call(visit: Visit, made: MadeToken | None = None) -> web.Response:
         "model": a_model(visit, made),
         "origin": visit.control.origin(visit.request),
     }
-    return render(visit, "setup-call.html", facts)
+    return await render(visit, "setup-call.html", facts)
 
 
 PAGES = (

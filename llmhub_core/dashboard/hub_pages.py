@@ -6,6 +6,7 @@ from aiohttp import web
 
 from llmhub_core.admin import live, setting
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import PluginView, SettingView
 from llmhub_core.dashboard.page import Page
 from llmhub_core.dashboard.render import render
@@ -16,22 +17,22 @@ async def plugins(visit: Visit) -> web.Response:
     groups: dict[str, list[PluginView]] = {}
     for plugin in setting.plugins(visit.control):
         groups.setdefault(plugin.entry.partition(".")[0], []).append(plugin)
-    return render(visit, "plugins.html", {"groups": groups})
+    return await render(visit, "plugins.html", {"groups": groups})
 
 
 async def health(visit: Visit) -> web.Response:
-    return render(visit, "health.html", {"health": await live.health(visit.control)})
+    return await render(visit, "health.html", {"health": await live.health(visit.control)})
 
 
 async def settings(visit: Visit) -> web.Response:
     """By table, each line under its name within it."""
     only = visit.request.query.get("only") == "set"
     groups: dict[str, list[tuple[str, SettingView]]] = {}
-    for line in setting.settings(visit.control):
+    async for line in unhurried(setting.settings(visit.control)):
         if not only or line.origin != "default":
             table, _, name = line.key.rpartition(".")
             groups.setdefault(table or "hub", []).append((name, line))
-    return render(visit, "settings.html", {"groups": groups.items(), "only": only})
+    return await render(visit, "settings.html", {"groups": groups.items(), "only": only})
 
 
 PAGES = (

@@ -42,7 +42,7 @@ async def keys(visit: Visit) -> web.Response:
         "said": f"{reset} may be used again." if reset else done(visit),
         "any": bool(await entry_lists.providers(visit.control)),
     }
-    return render(visit, "keys.html", facts)
+    return await render(visit, "keys.html", facts)
 
 
 async def _providers(visit: Visit) -> list[str]:
@@ -54,12 +54,12 @@ async def new(visit: Visit, form: Form) -> web.Response:
     said = {cls.name: cls.key_help for cls in visit.control.hub.registry.providers}
     helps = {each.name: said.get(each.kind, "") for each in providers}
     facts = {"form": form, "providers": [each.name for each in providers], "helps": helps}
-    return render(visit, "key-new.html", facts, form.status)
+    return await render(visit, "key-new.html", facts, form.status)
 
 
 async def new_many(visit: Visit, form: Form, told: object = None) -> web.Response:
     facts = {"form": form, "providers": await _providers(visit), "told": told, "formats": FORMATS}
-    return render(visit, "keys-import.html", facts, form.status)
+    return await render(visit, "keys-import.html", facts, form.status)
 
 
 async def import_keys(visit: Visit) -> web.Response:
@@ -92,7 +92,7 @@ async def key(visit: Visit, form: Form, probe: object = None) -> web.Response:
         "usable": place is not None and any(each.name == view.name for each in place.keys),
         "asked": visit.sent.get("model", "") if probe is not None else "",
     }
-    return render(visit, "key.html", facts(visit, "key", view) | more, form.status)
+    return await render(visit, "key.html", facts(visit, "key", view) | more, form.status)
 
 
 async def test_key(visit: Visit) -> web.Response:

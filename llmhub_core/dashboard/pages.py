@@ -56,12 +56,12 @@ async def _asset(request: web.Request, asset: Asset) -> web.Response:
     return web.Response(body=asset.body, content_type=asset.media_type, headers=headers)
 
 
-def refuse(visit: Visit, denied: Denied) -> web.Response:
+async def refuse(visit: Visit, denied: Denied) -> web.Response:
     """To the sign-in page where that helps, else a page that says what would."""
     if denied.status == 401 and visit.who is None and visit.request.method == "GET":
         asked = visit.request.path_qs
         return go("/sign-in" + ("?" + urlencode({"next": asked}) if asked != "/" else ""))
-    response = render(visit, "refused.html", {"denied": denied}, status=denied.status)
+    response = await render(visit, "refused.html", {"denied": denied}, status=denied.status)
     if denied.retry_after is not None:
         response.headers["retry-after"] = str(max(1, round(denied.retry_after)))
     return response

@@ -23,7 +23,7 @@ ROLES = {"viewer": "sees", "admin": "sees and acts", "owner": "everything, users
 
 async def users(visit: Visit, form: Form = NOTHING_SENT, made: object = None) -> web.Response:
     facts = {"users": await people.users(visit), "form": form, "made": made, "roles": ROLES}
-    return render(visit, "users.html", facts, form.status)
+    return await render(visit, "users.html", facts, form.status)
 
 
 async def add_user(visit: Visit) -> web.Response:
@@ -39,7 +39,7 @@ async def user(visit: Visit, form: Form = NOTHING_SENT, made: object = None) -> 
     found = await people.user(visit, visit.part("id"))
     facts = {"user": found, "form": form, "made": made, "roles": ROLES, "own": visit.is_self(found.id),
              "done": visit.request.query.get("done", "")}  # fmt: skip
-    return render(visit, "user.html", facts, form.status)
+    return await render(visit, "user.html", facts, form.status)
 
 
 async def change_user(visit: Visit) -> web.Response:
@@ -88,7 +88,7 @@ async def account(visit: Visit, form: Form = NOTHING_SENT, made: object = None) 
         "done": visit.request.query.get("done", ""),
         "origin": visit.control.origin(visit.request),
     }
-    return render(visit, "account.html", facts, form.status)
+    return await render(visit, "account.html", facts, form.status)
 
 
 async def change_password(visit: Visit) -> web.Response:
@@ -138,7 +138,7 @@ async def audit_page(visit: Visit) -> web.Response:
         "csv": f"{api.ROOT}/audit?" + urlencode({**chosen, "format": "csv"}),
         "check": "/audit?" + urlencode({**chosen, "check": "1"}),
     }
-    return render(visit, "audit.html", facts)
+    return await render(visit, "audit.html", facts)
 
 
 PAGES = (

@@ -25,7 +25,7 @@ async def providers(visit: Visit) -> web.Response:
     }
     running = {provider.name for provider in health.providers}
     entries = await entry_lists.providers(visit.control)
-    return render(
+    return await render(
         visit,
         "providers.html",
         {
@@ -48,7 +48,7 @@ def kind_facts(visit: Visit, form: Form) -> dict[str, Any]:
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
-    return render(visit, "provider-new.html", {"form": form, **kind_facts(visit, form)}, form.status)
+    return await render(visit, "provider-new.html", {"form": form, **kind_facts(visit, form)}, form.status)
 
 
 async def provider(visit: Visit, form: Form) -> web.Response:
@@ -61,7 +61,7 @@ async def provider(visit: Visit, form: Form) -> web.Response:
         "standing": next((each for each in health.providers if each.name == view.name), None),
         "stored_keys": any(each.provider == view.name for each in await entry_lists.keys(visit.control)),
     }
-    return render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)
+    return await render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)
 
 
 PAGES = (

@@ -16,6 +16,7 @@ import jinja2
 from aiohttp import web
 
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.slices import unhurried
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
 from llmhub_core.dashboard.page import inside
@@ -105,7 +106,7 @@ def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
     environment.globals.update(asset=lambda name: assets[name].path, share=share, navigation=NAVIGATION)
 
 
-def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200) -> web.Response:
+async def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200) -> web.Response:
     """A page, with what every page needs: who is there, where they are, the token for forms."""
     who = visit.who
     theme = visit.request.cookies.get(THEME, "")
@@ -120,7 +121,9 @@ def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200
         "may_change": visit.may("admin"),
         "token": visit.control.hub.settings.auth.api == "token",
     }
-    return aiohttp_jinja2.render_template(template, visit.request, {**common, **facts}, status=status)
+    pieces = aiohttp_jinja2.get_env(visit.request.app).get_template(template).generate(**common, **facts)
+    text = "".join([piece async for piece in unhurried(pieces)])
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
 
 
 def _address(request: web.Request) -> str:

@@ -95,7 +95,7 @@ async def _routes(visit: Visit, asked: str, dialect: str, request: str) -> web.R
         "form": form,
         "said": done(visit),
     }
-    return render(visit, "routes.html", facts, form.status)
+    return await render(visit, "routes.html", facts, form.status)
 
 
 def _route(route: Route, standing: Iterable[DeploymentView], affinity: AffinityView | None) -> RouteLine:
@@ -124,14 +124,14 @@ def _choices(visit: Visit, form: Form) -> dict[str, object]:
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
-    return render(visit, "route-new.html", _choices(visit, form), form.status)
+    return await render(visit, "route-new.html", _choices(visit, form), form.status)
 
 
 async def route(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "route")
     form = form_of(visit, "route", view, form)
     too_many = len(view.settings.get("deployments", ())) > MOST_ROWS
-    return render(
+    return await render(
         visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | {"too_many": too_many}, form.status
     )
 

@@ -27,11 +27,11 @@ async def tokens(visit: Visit) -> web.Response:
         "open": visit.control.hub.settings.auth.api == "open",
         "said": done(visit),
     }
-    return render(visit, "tokens.html", facts)
+    return await render(visit, "tokens.html", facts)
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
-    return render(visit, "token-new.html", {"form": form, "names": names(visit)}, form.status)
+    return await render(visit, "token-new.html", {"form": form, "names": names(visit)}, form.status)
 
 
 def names(visit: Visit) -> list[str]:
@@ -54,25 +54,25 @@ async def make(visit: Visit) -> web.Response:
         made = await entry_acts.make_token(visit, visit.text("name").strip(), table(visit, "token"))
     except Denied as denied:
         return await new(visit, Form(visit.sent, beside(denied, "token", visit)))
-    return shown(visit, made, f"The token {made.name} is made. It is shown this once:")
+    return await shown(visit, made, f"The token {made.name} is made. It is shown this once:")
 
 
-def shown(visit: Visit, made: MadeToken, words: str) -> web.Response:
+async def shown(visit: Visit, made: MadeToken, words: str) -> web.Response:
     facts = {"made": made, "words": words, "model": a_model(visit, made), "origin": visit.control.origin(visit.request)}
-    return render(visit, "token-made.html", facts)
+    return await render(visit, "token-made.html", facts)
 
 
 async def token(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "token")
     form = form_of(visit, "token", view, form)
     more = {"form": form, "names": names(visit), "overlaps": OVERLAPS, "before": view.settings.get("previous")}
-    return render(visit, "token.html", facts(visit, "token", view) | more, form.status)
+    return await render(visit, "token.html", facts(visit, "token", view) | more, form.status)
 
 
 async def roll(visit: Visit) -> web.Response:
     sent = taken({"overlap": visit.text("overlap") or "24h"}, entry_acts.Roll)
     made = await entry_acts.roll_token(visit, entry_calls.name_in(visit, "token"), sent)
-    return shown(visit, made, f"The token {made.name} is another now. It is shown this once:")
+    return await shown(visit, made, f"The token {made.name} is another now. It is shown this once:")
 
 
 PAGES = (

@@ -59,7 +59,7 @@ async def overview(visit: Visit) -> web.Response:
         "origin": control.origin(visit.request),
         "models": [card.id for card in control.hub.catalog.cards()][:1],
     }  # fmt: skip
-    return render(visit, "overview.html", facts)
+    return await render(visit, "overview.html", facts)
 
 
 _TOPS = ("model", "provider", "caller")
@@ -85,7 +85,7 @@ async def requests(visit: Visit) -> web.Response:
         "newest": "/requests?" + urlencode(chosen),
         "news": f"{api.ROOT}/requests?" + urlencode({**chosen, "from": repr(newest), "limit": "100"}),
     }
-    return render(visit, "requests.html", facts)
+    return await render(visit, "requests.html", facts)
 
 
 async def request(visit: Visit) -> web.Response:
@@ -110,7 +110,7 @@ async def _request(visit: Visit, body: BodyView | None) -> web.Response:
         "body": body,
         "keeping": visit.control.hub.bodies is not None,
     }
-    return render(visit, "request.html", facts)
+    return await render(visit, "request.html", facts)
 
 
 class UsagePageAsked(past.UsageAsked, kw_only=True):
@@ -147,7 +147,7 @@ async def usage(visit: Visit) -> web.Response:
     }
     facts["chart"] = await _usage_chart(visit, asked, used.by[0], used.since, used.until, show)
     facts["chart_title"] = f"{show.capitalize()} by {used.by[0] if compared else 'outcome'}"
-    return render(visit, "usage.html", facts)
+    return await render(visit, "usage.html", facts)
 
 
 async def _usage_chart(

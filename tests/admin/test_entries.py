@@ -137,6 +137,75 @@ async def test_keys_are_not_sent_elsewhere_by_an_admin(browser: MakeBrowser, adm
     assert changed["settings"]["base_url"] == "http://127.0.0.1:7/v1"
 
 
+HOSTS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"kind": "openai"}, {"base_url": "http://127.0.0.1:7/v1"}),
+    ({"kind": "openai_compatible", "preset": "azure", "account": "ours"}, {"account": "theirs"}),
+    ({"kind": "openai_compatible", "preset": "groq"}, {"preset": "mistral"}),
+    ({"kind": "bedrock", "region": "eu-west-1"}, {"region": "us-east-1"}),
+    ({"kind": "vertex", "project": "p-1"}, {"location": "europe-west4"}),
+    ({"kind": "vertex", "project": "p-1"}, {"kind": "openai"}),
+)
+
+
+@pytest.mark.parametrize(("made", "moved"), HOSTS, ids=[f"{a['kind']} {next(iter(b))}" for a, b in HOSTS])
+async def test_whatever_moves_the_host_of_keys_is_an_owners(
+    browser: MakeBrowser, admin: Browser, made: dict[str, Any], moved: dict[str, Any]
+) -> None:
+    await done(admin, "POST", "/providers", name="far", **made)
+    await done(admin, "POST", "/keys", provider="far", name="k1", secret=f"id:{SECRET}")
+    assert (await refused(admin, "PATCH", "/providers/far", 403, **moved))[0] == "keys_at_stake"
+    page = await admin.form("/providers/far", _form(made, moved))
+    assert page.status == 403
+    assert "An owner may do that" in await page.text()
+    assert (await done(admin, "GET", "/providers/far"))["settings"] == made
+    owner = await browser("owner")
+    await done(owner, "PATCH", "/providers/far", **moved)
+
+
+def _form(made: dict[str, Any], moved: dict[str, Any]) -> dict[str, str]:
+    """The form of a provider with one field changed."""
+    both = made | moved
+    fields = {f"{both['kind']}.{name}": str(value) for name, value in both.items() if isinstance(value, str)}
+    fields["kind"] = both["kind"] + (f":{both['preset']}" if "preset" in both else "")
+    return fields | {"base_url": both.get("base_url", "")}
+
+
+async def test_keys_that_outlived_their_provider_go_nowhere_by_an_admin(
+    house: House, browser: MakeBrowser, admin: Browser
+) -> None:
+    """As when the file had it, and has it no more."""
+    far: dict[str, Any] = {"name": "far", "kind": "openai_compatible", "base_url": "http://127.0.0.1:9/v1"}
+    made = await done(admin, "POST", "/providers", **far)
+    await done(admin, "POST", "/keys", provider="far", name="k1", secret=SECRET)
+    store = house.hub.store.configuration
+    assert store is not None
+    assert await store.remove("provider", "far", made["revision"])
+    await done(admin, "POST", "/reload")
+    assert (await done(admin, "GET", "/keys/far/k1"))["problem"]
+    assert (await refused(admin, "POST", "/providers", 403, **far))[0] == "keys_at_stake"
+    owner = await browser("owner")
+    assert (await done(owner, "POST", "/providers", **far))["keys"] == ["far/k1"]
+
+
+async def test_what_the_machine_has_is_lent_by_an_owner_alone(browser: MakeBrowser, admin: Browser) -> None:
+    """Its role and its files would go to whatever address an admin wrote."""
+    await done(admin, "POST", "/providers", name="g", kind="vertex", project="p-1", base_url="http://127.0.0.1:9")
+    await done(admin, "POST", "/providers", name="a", kind="bedrock", region="eu-west-1", base_url="http://127.0.0.1:9")
+    file = json.dumps({"type": "external_account", "credential_source": {"file": "/etc/passwd"}})
+    for provider, secret in (("g", ""), ("g", file), ("g", file.replace("ext", "\\u0065xt")), ("a", ""), ("a", None)):
+        code, message = await refused(admin, "POST", "/keys", 403, provider=provider, name="k", secret=secret)
+        assert code == "keys_at_stake"
+        assert "machine" in message
+    await done(admin, "POST", "/keys", provider="a", name="k", secret=f"id:{SECRET}")
+    assert (await refused(admin, "PATCH", "/keys/a/k", 403, secret=None))[0] == "keys_at_stake"
+    await done(admin, "PATCH", "/keys/a/k", priority=3)
+    owner = await browser("owner")
+    await done(owner, "PATCH", "/keys/a/k", secret=None)
+    assert (await done(admin, "PATCH", "/keys/a/k", priority=4, secret=""))["priority"] == 4
+    local = await done(admin, "POST", "/keys", provider="echo", name="none", secret="")
+    assert local["settings"]["secret"] == ""
+
+
 # --- what the file says
 
 

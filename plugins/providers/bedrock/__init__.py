@@ -59,6 +59,10 @@ class Bedrock(Provider):
     Settings = BedrockSettings
     speaks = ("anthropic", "anthropic_count_tokens")
 
+    @classmethod
+    def lends_machine(cls, secret: str) -> bool:
+        return not secret
+
     def __init__(self, settings: BedrockSettings) -> None:
         super().__init__(settings)
         if find_spec("botocore") is None:

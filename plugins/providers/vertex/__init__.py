@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
-from llmhub_plugins.providers.vertex.tokens import Tokens
+from llmhub_plugins.providers.vertex.tokens import Tokens, reads_machine
 
 from llmhub_core.contracts import Call, Fetch, Provider, hookimpl, load_json
 
@@ -63,6 +63,10 @@ class Vertex(Provider):
     )
     Settings = VertexSettings
     speaks: tuple[str, ...] = _SPEAKS["google"]
+
+    @classmethod
+    def lends_machine(cls, secret: str) -> bool:
+        return not secret or reads_machine(secret)
 
     def __init__(self, settings: VertexSettings) -> None:
         super().__init__(settings)

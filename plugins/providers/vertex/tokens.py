@@ -72,6 +72,15 @@ _MAKERS: Mapping[str, tuple[str, str]] = {
 """By the `type` of the JSON: where its `Credentials` are and how they are made. Kinds that run programs are none."""
 
 
+def reads_machine(secret: str) -> bool:
+    """Whether these credentials are read from a file of the machine, or from an address that only it can ask."""
+    try:
+        info = load_json(secret)
+    except ValueError:
+        return False
+    return isinstance(info, dict) and info.get("type") == "external_account"
+
+
 def _load(secret: str, transport: Any) -> Any:
     if not secret:
         import google.auth

@@ -13,7 +13,8 @@ from sqlalchemy import Row, Select, func, select, tuple_
 
 from llmhub_core.contracts import RecordFilter
 
-Read = Callable[[Any], Awaitable[Sequence[Row[*tuple[Any, ...]]]]]
+Read = Callable[..., Awaitable[Sequence[Row[*tuple[Any, ...]]]]]
+"""Of a statement, and the values of what it leaves open."""
 Seen = tuple[float, str]
 
 FIRST_LOOK = 16 * DAY

@@ -31,6 +31,8 @@ HOLDER = "records_pruned_by"
 
 _MARK = "records_kept_since"
 
+_KEPT_SINCE = select(facts.c.text).where(facts.c.name == _MARK)
+
 
 class Retention:
     def __init__(self, engine: AsyncEngine, configuration: SqlConfiguration) -> None:
@@ -91,5 +93,5 @@ class Retention:
 
 async def kept_since(read: Read) -> float:
     """Records that arrived before this moment may be gone."""
-    rows = await read(select(facts.c.text).where(facts.c.name == _MARK))
+    rows = await read(_KEPT_SINCE)
     return float(rows[0][0]) if rows else 0.0

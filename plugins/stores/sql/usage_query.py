@@ -1,15 +1,19 @@
-"""The statement that answers "how much was used": from the widest sums that fit, the ragged ends from the records."""
+"""The statement that answers "how much was used": from the widest sums that fit, the ragged ends from the records.
+
+A statement is made once for all questions that differ in their times alone: making one costs more than asking it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from llmhub_plugins.stores.sql.sums import DAY, HOUR, LONG, MINUTE, MINUTES_KEPT
 from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
-from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, literal, select, union_all
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
@@ -42,8 +46,10 @@ def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
 
 
-def usage_statement(question: UsageQuestion, now: float, kept_since: float) -> Select[Any] | None:
-    """One statement, so that what it adds up is of one moment; None for an empty span of time.
+def usage_statement(
+    question: UsageQuestion, now: float, kept_since: float
+) -> tuple[Select[Any], dict[str, float]] | None:
+    """One statement and its times, so that what it adds up is of one moment; None for an empty span of time.
 
     Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours.
     """
@@ -65,17 +71,27 @@ def usage_statement(question: UsageQuestion, now: float, kept_since: float) -> S
     if narrowest == MINUTE and since < kept_since:  # its minutes are gone: they count in the first of their hour
         middle = min(until, kept_since)
         pieces = chain(_pieces(since, middle, [HOUR]), _pieces(middle, until, spans))
-    parts = [_part(by, *piece) for piece in pieces]
+    widths: list[int] = []
+    times: dict[str, float] = {}
+    for number, (span, begin, end) in enumerate(pieces):
+        widths.append(span)
+        times |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
+    return _statement(by, tuple(question.by), tuple(widths)), times
+
+
+@lru_cache(maxsize=256)
+def _statement(by: str, group: tuple[str, ...], widths: tuple[int, ...]) -> Select[Any]:
+    parts = [_part(by, span, number) for number, span in enumerate(widths)]
     every = union_all(*parts).subquery()
-    groups = [_group(name, every.c) for name in question.by]
+    groups = [_group(name, every.c) for name in group]
     sums = [func.coalesce(func.sum(every.c[name]), 0) for name in SUMS]
     return select(*groups, *sums).group_by(*groups).order_by(*groups)
 
 
 def usage_row(question: UsageQuestion, row: Sequence[Any]) -> UsageRow:
     width = len(question.by)
-    group = tuple(_shown(name, value) for name, value in zip(question.by, row[:width], strict=True))
-    return UsageRow(group, *(int(value) for value in row[width:]))  # PostgreSQL sums to Decimal
+    group = tuple(map(_shown, question.by, row[:width]))
+    return UsageRow(group, *map(int, row[width:]))  # PostgreSQL sums to Decimal
 
 
 def _totals_of(question: UsageQuestion) -> str:
@@ -101,8 +117,10 @@ def _pieces(since: float, until: float, spans: Sequence[int]) -> Iterator[tuple[
         yield from _pieces(since, until, narrower)
 
 
-def _part(by: str, span: int, since: float, until: float) -> Select[Any]:
+def _part(by: str, span: int, number: int) -> Select[Any]:
     """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
+    since: Any = bindparam(f"since{number}")
+    until: Any = bindparam(f"until{number}")
     if not span:
         return _records(since, until)
     if not by or (by == "caller_model" and span == HOUR):
@@ -113,12 +131,12 @@ def _part(by: str, span: int, since: float, until: float) -> Select[Any]:
         table, began = usage_totals, usage_totals.c.began
         names = {name: table.c[column] for name, column in TOTALS[by].items()}
         where = [table.c.span == span, table.c.by == by]
-    where += [began >= int(since), began < int(until)]
+    where += [began >= since, began < until]
     columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
     return select(began.label("began"), *columns, *(table.c[name] for name in SUMS)).where(*where)
 
 
-def _records(since: float, until: float) -> Select[Any]:
+def _records(since: Any, until: Any) -> Select[Any]:
     """Records, as if each were a sum."""
     table = records.c
     served = table.outcome == "served"
@@ -143,5 +161,6 @@ def _group(name: str, columns: Any) -> ColumnElement[Any]:
     return columns.began - columns.began % SPANS[name]  # type: ignore[no-any-return]
 
 
+@lru_cache(maxsize=4096)
 def _shown(name: str, value: Any) -> str:
     return datetime.fromtimestamp(value, UTC).strftime(_SHAPES[name]) if name in SPANS else str(value)
