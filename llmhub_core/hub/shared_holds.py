@@ -48,7 +48,8 @@ class SharedHolds:
     def __init__(self, hub: Holder, number: int, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._hub = hub
         self._spawn = spawn
-        hub.pool.behind = hub.health.behind = STEP * (number or _chance.uniform(1.0, ELSEWHERE))
+        if hub.quota.waits:  # else there is no other process
+            hub.pool.behind = hub.health.behind = STEP * (number or _chance.uniform(1.0, ELSEWHERE))
         hub.pool.share = self._tell
         hub.health.share = self._tell_of_breaker
         hub.quota.watch(self._heard)
