@@ -41,16 +41,19 @@ class Sorted:
         self.failing: list[CandidateStats] = []
         awake: list[CandidateStats] = []
         resting: list[tuple[float, int]] = []
-        pool, health = hub.pool, hub.health
+        held = {subject: mark.until or inf for subject, mark in hub.pool.now_held().items()}
+        health = hub.health
         all_work = health.calm
         for place, stats in enumerate(members):
-            mark = pool.blocked(stats.candidate, now)
-            until = None if mark is None else mark.until or inf
-            if until is None and not all_work:
-                until = health.blocked(stats.candidate, now)
-                if until is not None and len(self.failing) < FAILING:
+            until = 0.0
+            for subject in stats.candidate.subjects:
+                if subject in held and held[subject] > until:
+                    until = held[subject]
+            if not (until or all_work):
+                until = health.blocked(stats.candidate, now) or 0.0
+                if until and len(self.failing) < FAILING:
                     self.failing.append(stats)
-            if until is not None:
+            if until:
                 resting.append((until, place))
             else:
                 (awake if stats.quota_left > 0.0 else self.spent).append(stats)

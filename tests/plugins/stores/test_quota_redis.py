@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import random
 import signal
 import socket
 import tempfile
@@ -344,7 +345,7 @@ async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) 
             began = time.monotonic()
             held = await store.reserve(limits, Amount(1, 100), LEASE)
             took.append((began, time.monotonic() - began))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(random.uniform(0.1, 0.3))
             await store.settle(held, Amount(1, 60))
             tokens += 60
 
@@ -372,7 +373,7 @@ async def test_a_minute_without_redis(own: Server, hubs: list[RedisQuotaStore]) 
         f"noticed after {(opened - frozen) * 1000:.0f} ms, slowest {max(each for _, each in took) * 1000:.0f} ms; "
         f"without Redis {len(without)} reservations, p99 {p99 * 1000:.2f} ms; exact {back * 1000:.0f} ms after"
     )
-    assert opened - frozen <= 0.4
+    assert opened - frozen <= 0.2
     assert p99 <= 0.05
     assert max(seconds for _, seconds in took) <= 0.3
     assert (await standing(hubs[0], *limits))[1:] == [(tokens, 1000), (0, 10)]
