@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,30 @@ from llmhub_core.hub.settings_file import load
 def _installed() -> Registry:
     """Looked up once: a hub changes nothing in it."""
     return Registry().discover()
+
+
+@functools.cache
+def _new_database() -> bytes:
+    """What migration makes of nothing, made once: it takes longer than all else in a start."""
+
+    async def make(file: Path) -> None:
+        cls = _installed().metadata_stores.get("sqlite")
+        store = cls(cls.Settings(url=f"sqlite:///{file}"))
+        await store.start()
+        await store.migrate()
+        await store.stop()
+
+    with tempfile.TemporaryDirectory(prefix="llmhub-") as folder, ThreadPoolExecutor(1) as apart:
+        file = Path(folder) / "hub.db"
+        apart.submit(asyncio.run, make(file)).result()
+        return file.read_bytes()
+
+
+def _lay_database(url: str) -> None:
+    scheme, _, path = url.partition(":///")
+    if scheme == "sqlite" and not Path(path).exists():
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(path).write_bytes(_new_database())
 
 
 class House:
@@ -59,6 +85,7 @@ class House:
         loaded = load(path, self._environ, known(registry))
         source = Source(path, self._environ, known(registry))
         self.hub = Hub(loaded.settings, registry, folder / "data", folder, source, loaded)
+        _lay_database(getattr(self.hub.store.settings, "url", ""))
         self.config = path
         if self._tune is not None:
             self._tune(self.hub)
