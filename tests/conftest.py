@@ -24,12 +24,16 @@ from llmhub_core.testing.upstream import FakeUpstream
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of what pages and the admin API do run on a hub that is one process, and on one that is four over
-    PostgreSQL and Redis; the latter in the ordinary run only where they are marked `everywhere`."""
+    PostgreSQL and Redis; the latter in the ordinary run only where they are marked `everywhere`. Those with a browser
+    are a run of their own each way."""
     if "kind_of_house" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker
-        marks = [] if marked("everywhere") else [pytest.mark.cluster]
-        cluster = [] if marked("alone") else [pytest.param("cluster", marks=marks)]
-        metafunc.parametrize("kind_of_house", ["alone", *cluster])
+        with_browser = "browser" in metafunc.definition.path.parts
+        alone = pytest.param("alone", marks=[pytest.mark.browser] if with_browser else [])
+        mark = pytest.mark.browser_cluster if with_browser else pytest.mark.cluster
+        cluster = pytest.param("cluster", marks=[] if marked("everywhere") else [mark])
+        kinds = [alone] if marked("alone") else [alone, cluster]
+        metafunc.parametrize("kind_of_house", kinds, scope="session")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,7 +56,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_house(kind_of_house: str, request: pytest.FixtureRequest) -> OpenHouse:
     """``async with open_house(config) as house``; the rest are a `House`'s options."""
     if kind_of_house == "alone":

@@ -32,8 +32,8 @@ from llmhub_core.contracts.metadata_store import RecordFilter, Seen, UsageGroup,
 HOUR = 3600.0
 DAY = 86_400.0
 GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
-MOST_ROWS = 5000
-"""Groups that one answer may have; a year by hour and model is more than anybody reads."""
+MOST_ROWS = 20_000
+"""Groups that one answer may have; a year by hour and caller is more than anybody reads."""
 
 _AGO = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
 _UNITS = {"m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
@@ -108,12 +108,16 @@ async def usage(control: Control, asked: UsageAsked) -> UsageView:
             raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
         if found not in groups:
             groups.append(found)  # type: ignore[arg-type]
-    rows = await control.hub.store.usage(UsageQuestion(since, until, tuple(groups)))
-    if len(rows) > MOST_ROWS:
-        raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
-    lines = [_line(row) async for row in unhurried(rows)]
+    lines = await used(control, UsageQuestion(since, until, tuple(groups)))
     kept = await control.hub.store.kept_since()
     return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
+
+
+async def used(control: Control, question: UsageQuestion) -> list[UsageLine]:
+    rows = await control.hub.store.usage(question)
+    if len(rows) > MOST_ROWS:
+        raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
+    return [_line(row) async for row in unhurried(rows)]
 
 
 def _line(row: UsageRow) -> UsageLine:

@@ -17,7 +17,10 @@ SLICE = 0.0005
 """Seconds of work; whoever comes meanwhile waits for its end."""
 
 PAUSE = 0.001
-"""Seconds in which nobody of the control plane works, after each slice of anybody's."""
+"""Seconds in which nobody of the control plane works, after each slice of anybody's that somebody waited for."""
+
+ALONE = 0.0001
+"""A turn of the loop that took no longer had nothing else to do."""
 
 _free_at = 0.0
 
@@ -34,8 +37,13 @@ async def unhurried(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def pause() -> None:
-    """Until it is this one's turn again: slices of several pages follow each other, each after a pause."""
+    """Let others go first. If there were any, it takes until it is this one's turn again: slices of several pages
+    follow each other, each after a pause."""
     global _free_at
+    began = perf_counter()
+    await asyncio.sleep(0)
     now = perf_counter()
+    if now - began < ALONE:
+        return
     _free_at = max(_free_at + SLICE, now) + PAUSE
     await asyncio.sleep(_free_at - now)

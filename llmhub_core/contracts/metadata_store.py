@@ -26,11 +26,13 @@ UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "da
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`."""
+    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`; with `names` only of
+    those whose last group is one of them."""
 
     since: float
     until: float
     by: tuple[UsageGroup, ...] = ("model",)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

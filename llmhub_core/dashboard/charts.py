@@ -90,25 +90,43 @@ def by_outcome(lines: Iterable[UsageLine], since: float, until: float) -> Chart:
     return _chart(slots, series, "requests", unit(since, until))
 
 
-def by_group(
-    lines: Sequence[UsageLine], since: float, until: float, kind: Kind, value: Callable[[UsageLine], int]
-) -> Chart:
-    """From lines by hour or day and one more group: the largest groups, and the others together."""
+def largest(lines: Iterable[UsageLine], value: Callable[[UsageLine], int]) -> tuple[list[str], int]:
+    """Of the first group of lines: the names that have a colour of their own, and how many others there are."""
     sums: dict[str, int] = {}
     for line in lines:
-        sums[line.group[1]] = sums.get(line.group[1], 0) + value(line)
-    largest = sorted((name for name in sums if sums[name]), key=lambda name: (-sums[name], name))
-    own, rest = largest[:SHOWN], largest[SHOWN:]
-    places = {name: min(place, SHOWN) for place, name in enumerate(largest)}
-    slots = _slots(since, until, len(own) + bool(rest))
+        sums[line.group[0]] = sums.get(line.group[0], 0) + value(line)
+    names = sorted((name for name in sums if sums[name]), key=lambda name: (-sums[name], name))
+    return names[:SHOWN], len(names[SHOWN:])
+
+
+def by_group(
+    lines: Iterable[UsageLine],
+    all_lines: Iterable[UsageLine],
+    shown: tuple[list[str], int],
+    times: tuple[float, float],
+    kind: Kind,
+    value: Callable[[UsageLine], int],
+) -> Chart:
+    """From lines by hour or day and one more group, of the largest groups alone, and from those of all groups together,
+    of which the others are the rest."""
+    names, others = shown
+    slots = _slots(*times, len(names) + bool(others))
+    if others:
+        for line in all_lines:
+            if (slot := slots.get(_slot(line, *times))) is not None:
+                slot[-1] += value(line)
+    places = {name: place for place, name in enumerate(names)}
     for line in lines:
-        slot = slots.get(_slot(line, since, until))
-        if slot is not None and line.group[1] in places:
+        if (slot := slots.get(_slot(line, *times))) is not None:
             slot[places[line.group[1]]] += value(line)
-    series = [(f"s{place}", name or "none") for place, name in enumerate(own, 1)]
-    if rest:
-        series.append(("s6", f"{len(rest)} others"))
-    return _chart(slots, tuple(series), kind, unit(since, until))
+            if others:
+                slot[-1] -= value(line)
+    for slot in slots.values() if others else ():
+        slot[-1] = max(slot[-1], 0)  # asked one after the other, while requests come in
+    series = [(f"s{place}", name or "none") for place, name in enumerate(names, 1)]
+    if others:
+        series.append(("s6", f"{others} others"))
+    return _chart(slots, tuple(series), kind, unit(*times))
 
 
 @lru_cache(maxsize=4096)

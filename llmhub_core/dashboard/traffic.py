@@ -13,12 +13,15 @@ from aiohttp import web
 
 from llmhub_core.admin import api, bodies, live, past
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.views import BodyView, UsageLine
+from llmhub_core.admin.views import BodyView, UsageLine, UsageView
+from llmhub_core.contracts.metadata_store import UsageGroup, UsageQuestion
 from llmhub_core.dashboard import charts
 from llmhub_core.dashboard.page import Page, go
 from llmhub_core.dashboard.render import render
 
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+MOST_LINES = 100
+"""Of a table of usage; all of them are in its CSV."""
 OUTCOMES = ("served", "failed", "refused", "cancelled", "unknown")
 SPARKS = ("requests", "failed", "input_tokens", "output_tokens", "cost")
 
@@ -127,13 +130,15 @@ async def usage(visit: Visit) -> web.Response:
     before = msgspec.structs.replace(asked, since=str(used.since - length), until=str(used.since))
     earlier = await past.usage(visit.control, before)
     compared = not {"hour", "day"} & set(used.by)
-    # Hours and days have an order of their own; an hour has nothing before it to compare with.
+    # Hours and days have an order of their own, and the latest are shown; nothing before an hour compares with it.
     lines = sorted(used.items, key=lambda line: (-line.requests, line.group)) if compared else used.items
+    lines = lines[:MOST_LINES] if compared else lines[-MOST_LINES:]
     was = {tuple(line.group): line.requests for line in earlier.items} if compared else {}
     facts: dict[str, Any] = {
         "used": used,
         "rows": [(line, was.get(tuple(line.group), 0)) for line in lines],
-        "most": max((line.requests for line in used.items), default=0),
+        "most": max((line.requests for line in lines), default=0),
+        "left_out": len(used.items) - len(lines),
         "before": earlier.total,
         "compared": compared,
         "asked": asked,
@@ -145,21 +150,22 @@ async def usage(visit: Visit) -> web.Response:
         "csv": f"{api.ROOT}/usage?"
         + urlencode({"by": asked.by, "from": asked.since, "to": asked.until, "format": "csv"}),
     }
-    facts["chart"] = await _usage_chart(visit, asked, used.by[0], used.since, used.until, show)
+    facts["chart"] = await _usage_chart(visit, used, show)
     facts["chart_title"] = f"{show.capitalize()} by {used.by[0] if compared else 'outcome'}"
     return await render(visit, "usage.html", facts)
 
 
-async def _usage_chart(
-    visit: Visit, asked: past.UsageAsked, by: str, since: float, until: float, show: str
-) -> charts.Chart:
-    unit = charts.unit(since, until)
-    kind, value = SHOWS[show]
-    if by in ("hour", "day"):
-        in_time = await past.usage(visit.control, msgspec.structs.replace(asked, by=unit))
-        return charts.by_outcome(in_time.items, since, until)
-    in_time = await past.usage(visit.control, msgspec.structs.replace(asked, by=f"{unit},{by}"))
-    return charts.by_group(in_time.items, since, until, kind, value)
+async def _usage_chart(visit: Visit, used: UsageView, show: str) -> charts.Chart:
+    since, until, control = used.since, used.until, visit.control
+    unit, (kind, value) = charts.unit(since, until), SHOWS[show]
+    in_time = await past.used(control, UsageQuestion(since, until, (unit,)))
+    if used.by[0] in ("hour", "day", "minute"):
+        return charts.by_outcome(in_time, since, until)
+    shown = charts.largest(used.items, value)
+    group: UsageGroup = used.by[0]  # type: ignore[assignment]
+    question = UsageQuestion(since, until, (unit, group), tuple(shown[0]))
+    own = await past.used(control, question) if shown[0] else []
+    return charts.by_group(own, in_time, shown, (since, until), kind, value)
 
 
 PAGES = (

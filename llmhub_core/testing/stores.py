@@ -115,6 +115,8 @@ class MetadataStoreSuite(PluginSuite):
         assert (b.input_tokens, b.output_tokens, b.cached_tokens) == (200, 40, 120)
         both = await store.usage(UsageQuestion(0, 4e9, ("caller", "provider")))
         assert {row.group: row.requests for row in both} == {("anyone", "b"): 3, ("anyone", "c"): 1, ("bob", "b"): 1}
+        some = await store.usage(UsageQuestion(0, 4e9, ("caller", "provider"), ("c", "nobody")))
+        assert {row.group: row.requests for row in some} == {("anyone", "c"): 1}
 
     async def test_groups_of_every_kind(self, store: MetadataStore) -> None:
         await store.append([a_record("r-1"), a_record("r-2"), a_record("r-3", arrived_at=NOON + 90_000)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -367,14 +368,41 @@ def test_the_largest_groups_have_their_colours_and_the_rest_share_one() -> None:
     from llmhub_core.admin.views import UsageLine
 
     none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
-    lines = [
-        UsageLine(group=["1970-01-01T05:00:00Z", f"m{n}"], **{**none, "requests": 10 - n, "cost": n}) for n in range(8)
-    ]
-    chart = charts.by_group(lines, 0, 24 * 3600, "requests", lambda line: line.requests)
+    figures = [{**none, "requests": 10 - n, "cost": n} for n in range(8)]
+    groups = [UsageLine(group=[f"m{n}"], **each) for n, each in enumerate(figures)]
+    at = "1970-01-01T05:00:00Z"
+    whole = [UsageLine(group=[at], **{**none, "requests": 52, "cost": 28})]
+    times = (0, 24 * 3600)
+
+    def drawn(kind: charts.Kind, value: Callable[[UsageLine], int]) -> charts.Chart:
+        names, others = charts.largest(groups, value)
+        own = [UsageLine(group=[at, name], **figures[int(name[1:])]) for name in names]
+        return charts.by_group(own, whole, (names, others), times, kind, value)
+
+    chart = drawn("requests", lambda line: line.requests)
     assert [name for _, name in chart.series] == ["m0", "m1", "m2", "m3", "m4", "3 others"]
     assert chart.bars[5].values == (10, 9, 8, 7, 6, 5 + 4 + 3)
-    by_cost = charts.by_group(lines, 0, 24 * 3600, "money", lambda line: line.cost)
+    by_cost = drawn("money", lambda line: line.cost)
     assert [name for _, name in by_cost.series] == ["m7", "m6", "m5", "m4", "m3", "2 others"]
+    assert by_cost.bars[5].values == (7, 6, 5, 4, 3, 2 + 1 + 0)
+
+
+async def test_many_callers_in_a_month_are_drawn(house: House, browser: MakeBrowser) -> None:
+    """Two hundred callers on each of thirty days: more lines than one answer has."""
+    now = time.time()
+    await house.hub.store.append(
+        [
+            a_record(f"r-{day}-{caller}", arrived_at=now - day * 86_400 - 60, caller=f"c{caller:03}")
+            for day in range(29)
+            for caller in range(200)
+        ]
+    )
+    ann = await browser("viewer")
+    text = await (await ann.ask("GET", "/usage?by=caller&from=30d")).text()
+    assert "195 others" in text
+    assert "100 lines more with fewer requests" in text
+    told = await (await ann.ask("GET", "/admin/api/usage?by=caller,day&from=30d")).json()
+    assert told["total"]["requests"] == sum(line["requests"] for line in told["items"])
 
 
 def test_pages_are_in_the_navigation_and_have_names() -> None:

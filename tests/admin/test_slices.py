@@ -32,8 +32,9 @@ async def test_others_go_first_after_each_slice(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_slices_of_several_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty pages at once leave callers as much as one."""
+    """Many pages at once leave callers as much as one."""
     monkeypatch.setattr(slices, "SLICE", 0.0)
+    monkeypatch.setattr(slices, "ALONE", 0.0)
     monkeypatch.setattr(slices, "PAUSE", 0.01)
     ends: list[float] = []
 
@@ -44,6 +45,13 @@ async def test_slices_of_several_follow_each_other(monkeypatch: pytest.MonkeyPat
     await asyncio.gather(*(page() for _ in range(10)))
     after = sorted(ends)[10:]
     assert after[-1] - after[0] > 0.07
+
+
+async def test_nobody_pauses_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 0.0)
+    monkeypatch.setattr(slices, "ALONE", 1.0)
+    monkeypatch.setattr(slices, "PAUSE", 10.0)
+    assert [number async for number in unhurried(range(100))] == list(range(100))
 
 
 @pytest.mark.alone

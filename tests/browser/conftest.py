@@ -1,4 +1,5 @@
-"""Debian's Chromium, one for all tests, and hubs to look at. Skipped where there is no Chromium."""
+"""Debian's Chromium, one for all tests, and hubs to look at: each one process over SQLite, or (``pytest -m
+browser_cluster``) four over PostgreSQL and Redis. Skipped where there is no Chromium."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 import busy_month
 import pytest
 import pytest_asyncio
+from clusters import OpenHouse
 from playwright.async_api import Browser, async_playwright, expect
 from watching import CONFIG, Visit, Watched, add_people, watched
 
@@ -24,7 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One loop for the whole run: the browser belongs to the loop that started it."""
     for item in items:
         if "tests/browser/" in str(item.path):
-            item.add_marker(pytest.mark.browser)
+            if "kind_of_house" not in getattr(item, "callspec", item).__dict__.get("params", {}):
+                item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(300))
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
@@ -53,9 +56,9 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def busy() -> AsyncIterator[House]:
+async def busy(open_house: OpenHouse) -> AsyncIterator[House]:
     """After a busy month. For all tests: look, and change nothing."""
-    async with House(busy_month.TROUBLED) as house:
+    async with open_house(busy_month.TROUBLED) as house:
         await add_people(house)
         await busy_month.fill(house.hub)
         await busy_month.trouble(house.hub)
@@ -63,17 +66,17 @@ async def busy() -> AsyncIterator[House]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def empty() -> AsyncIterator[House]:
+async def empty(open_house: OpenHouse) -> AsyncIterator[House]:
     """With people and a provider, and nothing that has happened. For all tests: look, and change nothing."""
-    async with House('[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n') as house:
+    async with open_house('[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n') as house:
         await add_people(house)
         yield house
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[House]:
+async def house(open_house: OpenHouse) -> AsyncIterator[House]:
     """One of the test's own, to act on."""
-    async with House(CONFIG) as house:
+    async with open_house(CONFIG) as house:
         await add_people(house)
         yield house
 

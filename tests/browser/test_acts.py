@@ -7,6 +7,7 @@ import time
 
 import aiohttp
 import pytest
+from clusters import everywhere, spoil
 from playwright.async_api import expect
 from watching import PASSWORD, Visit, ask
 
@@ -58,8 +59,7 @@ async def test_figures_follow_and_lists_hold_still(visit: Visit, house: House) -
     await back.page.get_by_role("link", name="3 new").click()
     await expect(rows).to_have_count(4)
     await front.page.bring_to_front()
-    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
-    house.hub.pool.note(stats, UpstreamDenied("no").said(code="invalid_api_key"))
+    await spoil(house, "main", UpstreamDenied("no").said(code="invalid_api_key"))
     await expect(front.page.locator(".problems")).to_contain_text("refuses the key main")
     await expect(requests).to_have_text("4")
     for each in (front, back):
@@ -72,8 +72,7 @@ async def test_what_is_live_can_be_paused(visit: Visit, house: House) -> None:
     switch = ann.page.get_by_role("button", name="Live")
     await switch.click()
     await expect(ann.page.get_by_role("button", name="Paused")).to_have_attribute("aria-pressed", "false")
-    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
-    house.hub.pool.note(stats, UpstreamDenied("no").said(code="invalid_api_key"))
+    await spoil(house, "main", UpstreamDenied("no").said(code="invalid_api_key"))
     await ann.page.wait_for_timeout(5000)
     assert await ann.page.get_by_text("invalid_api_key").count() == 0
     await ann.page.get_by_role("button", name="Paused").click()
@@ -81,8 +80,7 @@ async def test_what_is_live_can_be_paused(visit: Visit, house: House) -> None:
 
 
 async def test_a_cooldown_counts_down_and_is_lifted(visit: Visit, house: House) -> None:
-    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
-    house.hub.pool.note(stats, UpstreamLimited("slow", retry_after=40))
+    await spoil(house, "main", UpstreamLimited("slow", retry_after=40))
     ann = await visit(house, "admin")
     await ann.go("/keys")
     left = ann.page.locator("main [data-until]")
@@ -91,7 +89,7 @@ async def test_a_cooldown_counts_down_and_is_lifted(visit: Visit, house: House) 
     assert int((await left.inner_text()).split()[0]) < first <= 40
     await ann.page.get_by_role("button", name="Use it again now").click()
     await expect(ann.page.get_by_text("echo/main may be used again.")).to_be_visible()
-    assert house.hub.pool.calm
+    await everywhere(house, "/keys/echo/main", lambda told: told["state"] == "active")
     ann.well()
 
 
@@ -109,8 +107,7 @@ async def test_times_stand_in_the_zone_of_who_looks(visit: Visit, house: House) 
 
 
 async def test_a_dry_run_says_where_a_request_would_go(visit: Visit, house: House) -> None:
-    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
-    house.hub.pool.note(stats, UpstreamDenied("no"))
+    await spoil(house, "main", UpstreamDenied("no"))
     ann = await visit(house, "viewer")
     await ann.go("/routes")
     await ann.page.get_by_label("Model").fill("fast")

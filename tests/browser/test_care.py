@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from clusters import OpenHouse, everywhere, spoil
 from playwright.async_api import expect
 from watching import CONFIG, Visit, add_people, ask
 
@@ -14,14 +15,14 @@ SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no 
 
 
 @SCRIPTS
-async def test_alerts_are_muted_told_again_and_tried(visit: Visit, scripts: bool) -> None:
+async def test_alerts_are_muted_told_again_and_tried(visit: Visit, open_house: OpenHouse, scripts: bool) -> None:
     async with FakeUpstream() as receiver:
         receiver.on(lambda request: json_answer({}, status=200))
-        async with House(f'{CONFIG}\n[observers.webhook]\nurl = "{receiver.url}/hook"\n') as house:
+        config = f'{CONFIG}\n[alerts]\nevery = 0.1\n[observers.webhook]\nurl = "{receiver.url}/hook"\n'
+        async with open_house(config) as house:
             await add_people(house)
-            stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
-            house.hub.pool.note(stats, UpstreamDenied("no").said(code="invalid_api_key"))
-            await house.hub.alerts.look()
+            await spoil(house, "main", UpstreamDenied("no").said(code="invalid_api_key"))
+            await everywhere(house, "/alerts?state=open", lambda told: len(told["items"]) == 1)
             ann = await visit(house, "admin", java_script_enabled=scripts)
             page = ann.page
             await ann.go("/alerts")
@@ -50,8 +51,8 @@ async def test_alerts_are_muted_told_again_and_tried(visit: Visit, scripts: bool
 
 
 @SCRIPTS
-async def test_a_failure_on_purpose_begins_and_ends(visit: Visit, scripts: bool) -> None:
-    async with House(f"{CONFIG}\n[server]\nfault_lab = true\n") as house:
+async def test_a_failure_on_purpose_begins_and_ends(visit: Visit, open_house: OpenHouse, scripts: bool) -> None:
+    async with open_house(f"{CONFIG}\n[server]\nfault_lab = true\n") as house:
         await add_people(house)
         ann = await visit(house, "owner", java_script_enabled=scripts)
         ann.expected, page = ("Failed to load resource",), ann.page

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from clusters import OpenHouse
 from watching import Visit, Watched, add_people
 
 from llmhub_core.admin.accounts import Accounts
@@ -172,10 +173,10 @@ async def test_nothing_that_is_stored_runs(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("path", ["/sign-in?next={}", "/setup?secret={}"])
-async def test_nothing_that_an_address_says_runs(visit: Visit, path: str) -> None:
+async def test_nothing_that_an_address_says_runs(visit: Visit, open_house: OpenHouse, path: str) -> None:
     from urllib.parse import quote
 
-    async with House("") as house:
+    async with open_house("") as house:
         ann = await visit(house)
         ann.expected = ("Failed to load resource",)
         for payload in PAYLOADS:

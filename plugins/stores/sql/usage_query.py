@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.sums import DAY, HOUR, LONG, MINUTE, MINUTES_KEPT
 from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
 from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, literal, select, union_all
@@ -26,6 +27,9 @@ SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 _SPANS_OF: dict[str, tuple[int, ...]] = {"": (HOUR,), "caller_model": (LONG, DAY, HOUR)}
 """The widest first; of other totals there are days and hours."""
 _SHAPES = {"minute": "%Y-%m-%dT%H:%M:%SZ", "hour": "%Y-%m-%dT%H:%M:%SZ", "day": "%Y-%m-%d"}
+
+
+_NAMES: Any = bindparam("names", expanding=True)
 
 
 class _Whole(FunctionElement[int]):
@@ -48,7 +52,7 @@ def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
 
 def usage_statement(
     question: UsageQuestion, now: float, kept_since: float
-) -> tuple[Select[Any], dict[str, float]] | None:
+) -> tuple[Select[Any], dict[str, Any]] | None:
     """One statement and its times, so that what it adds up is of one moment; None for an empty span of time.
 
     Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours.
@@ -76,12 +80,14 @@ def usage_statement(
     for number, (span, begin, end) in enumerate(pieces):
         widths.append(span)
         times |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
-    return _statement(by, tuple(question.by), tuple(widths)), times
+    only = question.by[-1] if question.names else ""
+    values: dict[str, Any] = times | ({"names": [storable_text(name) for name in question.names]} if only else {})
+    return _statement(by, tuple(question.by), tuple(widths), only), values
 
 
 @lru_cache(maxsize=256)
-def _statement(by: str, group: tuple[str, ...], widths: tuple[int, ...]) -> Select[Any]:
-    parts = [_part(by, span, number) for number, span in enumerate(widths)]
+def _statement(by: str, group: tuple[str, ...], widths: tuple[int, ...], only: str) -> Select[Any]:
+    parts = [_part(by, span, number, only) for number, span in enumerate(widths)]
     every = union_all(*parts).subquery()
     groups = [_group(name, every.c) for name in group]
     sums = [func.coalesce(func.sum(every.c[name]), 0) for name in SUMS]
@@ -117,12 +123,13 @@ def _pieces(since: float, until: float, spans: Sequence[int]) -> Iterator[tuple[
         yield from _pieces(since, until, narrower)
 
 
-def _part(by: str, span: int, number: int) -> Select[Any]:
+def _part(by: str, span: int, number: int, only: str) -> Select[Any]:
     """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
     since: Any = bindparam(f"since{number}")
     until: Any = bindparam(f"until{number}")
     if not span:
-        return _records(since, until)
+        found = _records(since, until)
+        return found.where(records.c[only].in_(_NAMES)) if only else found
     if not by or (by == "caller_model" and span == HOUR):
         table, began = usage_hours, usage_hours.c.hour
         names = {name: table.c[name] for name in GROUP}
@@ -132,6 +139,8 @@ def _part(by: str, span: int, number: int) -> Select[Any]:
         names = {name: table.c[column] for name, column in TOTALS[by].items()}
         where = [table.c.span == span, table.c.by == by]
     where += [began >= since, began < until]
+    if only:
+        where.append(names[only].in_(_NAMES))
     columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
     return select(began.label("began"), *columns, *(table.c[name] for name in SUMS)).where(*where)
 
