@@ -98,9 +98,8 @@ class Postgres:
             cwd=self.folder,
             stdout=subprocess.PIPE if program in ("psql", "pg_dump") else subprocess.DEVNULL,
             timeout=120,
-            text=True,
         )
-        return done.stdout or ""
+        return (done.stdout or b"").decode()
 
     @property
     def pid(self) -> int:
@@ -121,8 +120,17 @@ class Postgres:
         return name in self.sql("postgres", "SELECT datname FROM pg_database").split()
 
     def dump(self, database: str) -> str:
-        """As pg_dump writes it: SQL."""
-        return self._run("pg_dump", "-h", str(self.folder), "-U", "postgres", "--no-owner", database)
+        """As pg_dump writes it: SQL, nothing but statements."""
+        dump = self._run("pg_dump", "-h", str(self.folder), "-U", "postgres", "--no-owner", "--inserts", database)
+        return "\n".join(line for line in dump.split("\n") if not line.startswith("\\"))
+
+    def script(self, database: str, sql: str) -> None:
+        """Run what `dump` wrote, in an empty database."""
+        file = self.folder / "script.sql"
+        file.write_bytes(sql.encode())
+        where = ("-h", str(self.folder), "-U", "postgres", "-d", database)
+        self._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, "-f", str(file))
+        file.unlink()
 
     def sql(self, database: str, *statements: str) -> str:
         """What psql prints, one row a line."""
