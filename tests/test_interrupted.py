@@ -256,12 +256,12 @@ async def test_records_wait_in_the_journal_while_the_database_is_away(
     upstream.script(json_answer(COMPLETION))
     async with House(one_provider(upstream.url), folder=tmp_path) as house:
         store = house.hub.store
-        append = store.append
+        append = store.append_from
 
-        async def away(records: object) -> None:
+        async def away(journal: str, records: object) -> None:
             raise OSError("the database is away")
 
-        store.append = away  # type: ignore[method-assign]
+        store.append_from = away  # type: ignore[method-assign]
         for _ in range(5):
             assert (await ask(client, house.url)).status == 200
         await house.hub.idle()
@@ -271,5 +271,5 @@ async def test_records_wait_in_the_journal_while_the_database_is_away(
             for entry in read_entries(segment)
         ]
         assert sum(entry["type"] == "outcome" for entry in entries) == 5
-        store.append = append  # type: ignore[method-assign]
+        store.append_from = append  # type: ignore[method-assign]
         assert len(await house.records()) == 5

@@ -148,16 +148,21 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: dict[str, Record] = {}
+        self.last: dict[str, str] = {}
         self.batches: list[int] = []
         self.away = False
         self.loses_answers = False
 
-    async def append(self, batch: Sequence[Record]) -> None:
+    async def last_from(self, journal: str) -> str:
+        return self.last.get(journal, "")
+
+    async def append_from(self, journal: str, batch: Sequence[Record]) -> None:
         await asyncio.sleep(0)
         if self.away:
             raise ConnectionError("the database is away")
         for record in batch:
             self.kept.setdefault(record.id, record)
+        self.last[journal] = batch[-1].id
         self.batches.append(len(batch))
         if self.loses_answers:
             raise ConnectionError("committed, but nobody heard of it")
@@ -660,3 +665,45 @@ async def test_no_record_is_let_go_of_that_is_not_in_the_journal(
         await ledger.flushed()
     assert all(record.outcome == "served" for record in shelf.kept.values())
     assert len(shelf.kept) == 30
+
+
+async def test_what_came_already_is_not_sent_again_however_long_ago(folder: Path, shelf: Shelf) -> None:
+    """The database has let it go meanwhile, so that by its id nobody would know it again."""
+    shelf.loses_answers = True
+    ledger = make(folder, shelf)
+    await ledger.start()
+    for number in range(5):
+        serve(ledger, f"r-{number}")
+    await until(lambda: "r-4" in shelf.kept)
+    await die(ledger)
+    shelf.loses_answers, shelf.away = False, True
+    ledger = make(folder, shelf)
+    await ledger.start()
+    serve(ledger, "r-5")
+    ledger.intend(exchange("open"))
+    await die(ledger)
+    shelf.away = False
+    shelf.kept.clear()
+    async with running(folder, shelf) as ledger:
+        await ledger.flushed()
+        assert set(shelf.kept) == {"r-5", "open"}
+        assert shelf.kept["open"].outcome == "unknown"
+        await until(lambda: not segments(folder))
+
+
+async def test_a_journal_that_another_took_up_is_known_by_its_name(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.loses_answers = True
+    dead = make(tmp_path / "dead", shelf)
+    await dead.start()
+    serve(dead, "r-1")
+    await until(lambda: "r-1" in shelf.kept)
+    await die(dead)
+    shelf.loses_answers = False
+    shelf.kept.clear()
+    async with running(tmp_path / "alive", shelf) as ledger:
+        ledger.adopt(tmp_path / "dead")
+        serve(ledger, "r-2")
+        await ledger.flushed()
+        await until(lambda: not segments(tmp_path / "dead"))
+    assert set(shelf.kept) == {"r-2"}
+    assert len(shelf.last) == 2

@@ -113,6 +113,15 @@ class MetadataStore(Plugin):
     async def append(self, records: Sequence[Record]) -> None:
         """In one transaction; a record that is there already (same id) is left as it is: resending is safe."""
 
+    async def append_from(self, journal: str, records: Sequence[Record]) -> None:
+        """As `append`, and in the same transaction a note that all of that journal up to the last of these is here. By
+        it they are known again also when they are pruned, and do not count twice in the sums."""
+        await self.append(records)
+
+    async def last_from(self, journal: str) -> str:
+        """The id of the last record that came from there; "" if none did, or nobody took a note."""
+        return ""
+
     @abstractmethod
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]: ...
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from struct import Struct
 from zlib import crc32
 
@@ -28,6 +29,8 @@ class Segment:
     shipped: bool = False
     unread: bool = False
     """Its records are in no memory, and have to be read from it before they can be shipped."""
+    skip: int = 0
+    """Its first entries that tell of nothing that is not in the store: so many."""
 
 
 class Journal:
@@ -129,6 +132,19 @@ class Journal:
         os.close(self._fd)
         if self.size == 0:
             self.segment.path.unlink(missing_ok=True)
+
+
+def name_of(folder: Path, make: bool = False) -> str:
+    """By which a store knows the journal in `folder` among those of all hubs; "" if it has no name. With `make` it is
+    given one. It lies beside the folder."""
+    path = folder.with_name(f"{folder.name}.name")
+    try:
+        if make and not path.exists():
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "w") as file:
+                file.write(token_hex(12))
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def segments_in(folder: Path) -> list[Segment]:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from llmhub_core.contracts.errors import Unavailable
 from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.usage import tokens_of_bytes
-from llmhub_core.hub.journal import Journal, Segment, read_entries, segments_in
+from llmhub_core.hub.journal import Journal, Segment, name_of, read_entries, segments_in
 
 log = logging.getLogger("llmhub.ledger")
 
@@ -101,7 +102,8 @@ class Ledger:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal = Journal(self.folder)
-        self._recover(self._journal.earlier())
+        self._name = name_of(self.folder, make=True)
+        await self._recover(self._journal.earlier(), self._name)
         self._tasks = [asyncio.create_task(self._ship_all(), name="ledger-ship")]
         self._tasks.append(asyncio.create_task(self._sync_all(), name="ledger-sync"))
 
@@ -285,21 +287,23 @@ class Ledger:
 
     async def _ship_unread(self) -> None:
         for segment in [each for each in self._segments if each.unread]:
-            async with contextlib.aclosing(_read_ahead(_batches(segment.path))) as batches:
+            async with contextlib.aclosing(_read_ahead(_batches(segment))) as batches:
                 async for batch in batches:
-                    await self._store_batch(batch)
+                    await self._store_batch(batch, name_of(segment.path.parent))
                     self._unread = max(0, self._unread - len(batch))
             segment.unread, segment.shipped = False, True
         self._unread = 0
 
-    async def _store_batch(self, batch: list[Record]) -> None:
+    async def _store_batch(self, batch: list[Record], journal: str) -> None:
         self._price(batch)
-        await self._store.append(batch)
+        await self._store.append_from(journal, batch)
         self._shipped(batch)
 
     async def _ship(self) -> None:
         while self._left_by_others:  # only here, where no batch is under way
-            self._recover(segments_in(self._left_by_others.pop()))
+            folder = self._left_by_others[-1]
+            await self._recover(segments_in(folder), name_of(folder))
+            self._left_by_others.remove(folder)
         await self._ship_unread()
         while self._records:
             batch = self._records[:BATCH]
@@ -310,7 +314,7 @@ class Ledger:
                 if self._journal.size:
                     self._seal()
             sealed = list(self._segments)
-            await self._store_batch(batch)
+            await self._store_batch(batch, self._name)
             del self._records[: len(batch)]
             if last:
                 for segment in sealed:
@@ -327,11 +331,14 @@ class Ledger:
         self._left_by_others.append(folder)
         self._wake.set()
 
-    def _recover(self, earlier: Sequence[Segment]) -> None:
-        """Find what is open; the records themselves are read again when they are shipped, however many they are."""
+    async def _recover(self, earlier: Sequence[Segment], journal: str) -> None:
+        """Find what is open; the records themselves are read again when they are shipped, however many they are. Those
+        of which the store says that they came are left out: they may be pruned there by now."""
+        came = await self._store.last_from(journal) if earlier and journal else ""
         intents: dict[str, Intent] = {}
-        for segment in earlier:
-            for entry in read_entries(segment.path):
+        before = self._unread
+        for place, segment in enumerate(earlier):
+            for number, entry in enumerate(read_entries(segment.path), 1):
                 try:
                     found = _decode_names(entry)
                 except msgspec.DecodeError:
@@ -342,6 +349,11 @@ class Ledger:
                 else:
                     intents.pop(found.record.id, None)
                     self._unread += 1
+                    if found.record.id == came:
+                        self._unread = before
+                        for each in earlier[:place]:
+                            each.skip = each.size  # more than all
+                        segment.skip = number
             segment.unread = True
             self._segments.append(segment)
             self._behind += segment.size
@@ -365,10 +377,10 @@ async def _read_ahead(batches: Iterator[list[Record]]) -> AsyncGenerator[list[Re
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def _batches(path: Path) -> Iterator[list[Record]]:
+def _batches(segment: Segment) -> Iterator[list[Record]]:
     """The records of a segment."""
     batch: list[Record] = []
-    for entry in read_entries(path):
+    for entry in islice(read_entries(segment.path), segment.skip, None):
         try:
             found = _decode(entry)
         except msgspec.DecodeError:

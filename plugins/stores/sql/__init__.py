@@ -30,6 +30,9 @@ from llmhub_core.contracts import (
 if TYPE_CHECKING:
     from llmhub_plugins.stores.sql.database import Database
 
+SHIPPED = "shipped_from "
+"""The fact of how far a journal came, before the journal's name: the id of its last record here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteSettings:
@@ -94,6 +97,12 @@ class _SqlStore(MetadataStore):
 
     async def append(self, records: Sequence[Record]) -> None:
         await self._database.append(records)
+
+    async def append_from(self, journal: str, records: Sequence[Record]) -> None:
+        await self._database.append(records, journal)
+
+    async def last_from(self, journal: str) -> str:
+        return await self._database.configuration.fact(SHIPPED + journal)
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
         """Exact also where `since` or `until` falls within an hour, if records are kept from then. Sorted by group;

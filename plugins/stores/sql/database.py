@@ -66,7 +66,8 @@ class Database(ABC):
         await self._readers.dispose()
 
     @abstractmethod
-    async def append(self, batch: Sequence[Record]) -> None: ...
+    async def append(self, batch: Sequence[Record], journal: str = "") -> None:
+        """`journal` as of `MetadataStore.append_from`, "" for none."""
 
     @asynccontextmanager
     async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:

@@ -16,8 +16,9 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from llmhub_plugins.stores.sql import SHIPPED
 from llmhub_plugins.stores.sql.database import Database
-from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable
+from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
 from llmhub_plugins.stores.sql.tables import SUMS, UNUSUAL, records
 from sqlalchemy import URL, Column, Table, Text, bindparam, make_url, text
@@ -38,6 +39,9 @@ _DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 for _index in records.indexes:
     if _index.name == "ix_records_unusual":
         _index.dialect_options["postgresql"]["where"] = UNUSUAL
+
+
+_NOTE = "INSERT INTO facts (name, text) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET text = excluded.text"
 
 
 def _insert_records() -> str:
@@ -114,18 +118,19 @@ class PostgresDatabase(Database):
             raise StartError(f"The database {database.shown} cannot be reached: {reason}") from error
         return database
 
-    async def append(self, batch: Sequence[Record]) -> None:
+    async def append(self, batch: Sequence[Record], journal: str = "") -> None:
         once = {record.id: record for record in reversed(batch)}
         if not once:
             return
+        note = (SHIPPED + journal, storable_text(batch[-1].id)) if journal else None
         from asyncpg import PostgresError  # type: ignore[import-untyped]
 
         try:
-            await self._write(list(once.values()))
+            await self._write(list(once.values()), note)
         except (UnicodeError, OverflowError, ValueError, PostgresError):
-            await self._write([storable(record) for record in once.values()])
+            await self._write([storable(record) for record in once.values()], note)
 
-    async def _write(self, batch: Sequence[Record]) -> None:
+    async def _write(self, batch: Sequence[Record], note: tuple[str, str] | None) -> None:
         from asyncpg import UniqueViolationError
 
         # Apart from the event loop, which has callers to serve; and the database works meanwhile.
@@ -136,11 +141,15 @@ class PostgresDatabase(Database):
                 _, sums = await asyncio.gather(copying, asyncio.to_thread(_sums_of, batch))
                 for statement, arrays in sums:
                     await driver.execute(statement, *arrays)
+                if note is not None:
+                    await driver.execute(_NOTE, *note)
         except UniqueViolationError:  # some are there already; again, to see which
             async with self._transaction() as driver:
                 new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *zip(*rows, strict=True))}
                 for statement, arrays in _sums_of([record for record in batch if record.id in new]):
                     await driver.execute(statement, *arrays)
+                if note is not None:
+                    await driver.execute(_NOTE, *note)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llmhub_plugins.stores.sql import SHIPPED
 from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
@@ -39,6 +40,9 @@ COPIED_AT_ONCE = 25_000
 
 CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
+
+
+_NOTE = "INSERT INTO facts (name, text) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text"
 
 
 @functools.cache
@@ -95,9 +99,9 @@ class SqliteDatabase(Database):
         self._thread.shutdown(wait=False)
         await super().close()
 
-    async def append(self, batch: Sequence[Record]) -> None:
+    async def append(self, batch: Sequence[Record], journal: str = "") -> None:
         if batch:
-            await self._in_thread(lambda: self._append(batch))
+            await self._in_thread(lambda: self._append(batch, journal))
 
     @asynccontextmanager
     async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:
@@ -135,13 +139,13 @@ class SqliteDatabase(Database):
             raise
         self._writer = writer
 
-    def _append(self, batch: Sequence[Record]) -> None:
+    def _append(self, batch: Sequence[Record], journal: str) -> None:
         try:
-            self._write(batch)
+            self._write(batch, journal)
         except (UnicodeError, OverflowError, ValueError, sqlite3.IntegrityError):
-            self._write([storable(record) for record in batch])
+            self._write([storable(record) for record in batch], journal)
 
-    def _write(self, batch: Sequence[Record]) -> None:
+    def _write(self, batch: Sequence[Record], journal: str) -> None:
         writer, cursor = self._writer, self._writer.cursor()
         new = batch
         writer.execute("BEGIN IMMEDIATE")
@@ -152,6 +156,8 @@ class SqliteDatabase(Database):
                 new = list(insert_singly(cursor, batch))
             for table, rows in summed(new, time.time()):
                 cursor.executemany(self._add_sums[table], rows)
+            if journal:
+                cursor.execute(_NOTE, (SHIPPED + journal, batch[-1].id))
             writer.execute("COMMIT")
         except BaseException:
             if writer.in_transaction:

@@ -786,3 +786,17 @@ def test_both_are_brought_to_the_door() -> None:
 
     assert [each.name for each in sql.register_metadata_stores()] == ["sqlite", "postgresql"]
     assert database_room.Database.__abstractmethods__ == {"append", "alone"}
+
+
+async def test_how_far_a_journal_came_is_noted_with_its_batch(store: Store) -> None:
+    assert await store.last_from("one") == ""
+    await store.append_from("one", [record(1), record(2)])
+    await store.append_from("two", [record(3)])
+    await store.append_from("one", [record(2), record(4)])
+    await store.append([record(5)])
+    assert [await store.last_from(name) for name in ("one", "two", "three")] == [record(4).id, record(3).id, ""]
+    with pytest.raises((AttributeError, TypeError)):
+        await store.append_from("one", [record(6), None])  # type: ignore[list-item]
+    assert await store.last_from("one") == record(4).id, "all or nothing"
+    (row,) = await store.usage(UsageQuestion(0.0, 4e9, ()))
+    assert row.requests == 5
