@@ -132,16 +132,18 @@ def _extend(
     made.candidates += usable if len(usable) < 2 else _ordered(usable, route, turn, made)
     if len(failing) > 1 and not made.candidates:
         failing = _ordered(failing, route, turn, made, last_resort=True)
-    return failing + _fall_back(made, route, hub, dialect, seen) if route.fallbacks else failing
+    return failing + _fall_back(made, route, hub, dialect, seen, closely) if route.fallbacks else failing
 
 
-def _fall_back(made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], seen: set[str]) -> list[CandidateStats]:
+def _fall_back(
+    made: Plan, route: Route, hub: Hub, dialect: Dialect[Any], seen: set[str], closely: bool
+) -> list[CandidateStats]:
     failing: list[CandidateStats] = []
     for name in route.fallbacks:
         other = hub.catalog.find(name)
         if other is not None and name not in seen:
             seen.add(name)
-            failing += _extend(made, other, hub, dialect, other.turn, seen)
+            failing += _extend(made, other, hub, dialect, other.turn, seen, closely)
     return failing
 
 
@@ -207,7 +209,7 @@ def _extend_shortly(
             return True
         made.more, known = earlier, len(made.candidates)
         _add_aside(asides, made, failing)
-        failing.extend(_fall_back(made, route, hub, dialect, seen))
+        failing.extend(_fall_back(made, route, hub, dialect, seen, closely))
         return len(made.candidates) > known
 
     made.more = more
