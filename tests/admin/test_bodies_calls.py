@@ -81,6 +81,7 @@ async def test_what_cannot_be_opened_says_why(open_house: OpenHouse, browser: Ma
         assert (await people_of(house).audit(1))[0].result == "failed"
 
 
+@pytest.mark.alone
 async def test_where_it_is_off_it_says_so(house: House, browser: MakeBrowser) -> None:
     ann = await browser("owner")
     id = await one_request(house, ann)
