@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from time import time
 from typing import Any, Literal
 
+import msgspec
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration, next_revision
 from llmhub_plugins.stores.sql.retention import HOLDER
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, row_of, storable, storable_text
@@ -16,6 +17,10 @@ from sqlalchemy import Select, Table, Text, delete, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llmhub_core.contracts import ARCHIVE_BATCH, PARTS, Archive, Intake, Part, Record, Row, Snapshot
+
+_encode = msgspec.json.Encoder().encode
+_NUL = b"\\u0000"
+"""As JSON writes it."""
 
 ROWID: Any = literal_column("rowid")
 _RECORD = tuple(records.c[name] for name in COLUMNS)
@@ -158,6 +163,8 @@ def _type(column: Any, connection: AsyncConnection) -> str:
 def _row(record: Record) -> tuple[Any, ...]:
     """PostgreSQL takes no NUL in a text, SQLite does."""
     row = row_of(record)
+    if _NUL not in _encode(row):  # a tenth of the time that it takes to look at each
+        return row
     return row_of(storable(record)) if any(isinstance(each, str) and "\0" in each for each in row) else row
 
 
