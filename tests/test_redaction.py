@@ -20,7 +20,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N
     ("text", "secret"),
     [
         ("my key is sk-proj-abc123def456ghi789jkl.", "abc123def456"),
-        (f"token {mint()}", ""),
+        pytest.param(f"token {mint()}", "", id="a client token"),
         ("Authorization: Bearer 9aF0kd83jd72hs61kd9", "9aF0kd83jd72hs61kd9"),
         ("authorization: basic dXNlcjpwYXNzd29yZDE=", "dXNlcjpwYXNzd29yZDE"),
         (f"here: {PEM} and on", "q1w2e3r4t5"),
