@@ -114,6 +114,9 @@ class Mover:
             raise LookupError("the newest record that was copied is gone, and its number may be another's")
 
     async def _hold(self) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # Ctrl-C came in a call to a database, and went no further
+            raise asyncio.CancelledError
         now = time.monotonic()
         if now >= self._held_until - HOLD / 2:
             await self.source.archive.hold(HOLD)
