@@ -70,6 +70,8 @@ class Alerts:
         """What other processes of this hub counted."""
         self.open: dict[Key, Alert] = {}
         self.mutes: list[Mute] = []
+        self._muting = asyncio.Lock()
+        """Held while they change, or what was read before a change would undo it here."""
         self._since: dict[Key, float] = {}  # monotonic: since when a finding is held
         self._proofs = Proofs(hub)
         self._sent: dict[str, float] = {}
@@ -181,7 +183,8 @@ class Alerts:
         """Another process may have made some, or ended some. Where the store is away, those that were known stand."""
         if self._metadata.alerts is not None:
             with contextlib.suppress(Exception):
-                self.mutes = list(await self._metadata.alerts.mutes(time.time()))
+                async with self._muting:
+                    self.mutes = list(await self._metadata.alerts.mutes(time.time()))
 
     def _sight(self) -> Sight:
         return Sight(self._hub, self._settings, self._levels, self._recent)
@@ -329,19 +332,21 @@ class Alerts:
     async def mute(self, rule: str, subject: str, seconds: float, by: str) -> Mute:
         """Tell nothing of these for so long; what is still open then is told then."""
         mute = Mute(f"mut_{secrets.token_hex(10)}", rule, subject, time.time() + seconds, by)
-        if self._metadata.alerts is not None:
-            await self._metadata.alerts.mute(mute)
-        self.mutes = [each for each in self.mutes if (each.rule, each.subject) != (rule, subject)] + [mute]
+        async with self._muting:
+            if self._metadata.alerts is not None:
+                await self._metadata.alerts.mute(mute)
+            self.mutes = [each for each in self.mutes if (each.rule, each.subject) != (rule, subject)] + [mute]
         return mute
 
     async def unmute(self, id: str) -> Mute | None:
         """The mute that ended; None if there is none of that id."""
-        found = next((mute for mute in self.mutes if mute.id == id), None)
-        if found is not None:
-            self.mutes.remove(found)
-            if self._metadata.alerts is not None:
-                await self._metadata.alerts.unmute(id)
-            self.wake()
+        async with self._muting:
+            found = next((mute for mute in self.mutes if mute.id == id), None)
+            if found is not None:
+                self.mutes.remove(found)
+                if self._metadata.alerts is not None:
+                    await self._metadata.alerts.unmute(id)
+                self.wake()
         return found
 
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Alert]:
