@@ -14,6 +14,7 @@ import aiohttp
 import httpx2
 import pytest
 from clusters import Cluster, Ground, OpenHouse, migrate, nursery
+from databases import needs_postgresql
 from redis_server import needs_redis
 
 from llmhub_core.hub.registry import Registry
@@ -69,10 +70,7 @@ def open_house(kind_of_house: str, request: pytest.FixtureRequest) -> OpenHouse:
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """What clusters stand on, made once for all of them."""
     needs_redis()
-    if Postgres.programs() is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is missing; .ci/system installs it")
-        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql; .ci/system installs it")
+    needs_postgresql()
     with Postgres.running() as postgres, nursery(tmp_path_factory.mktemp("nursery")) as place:
         database = postgres.new_database("template_of_clusters")
         with ThreadPoolExecutor(1) as apart:  # from the event loop of the test that happens to be the first

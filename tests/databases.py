@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,12 +36,18 @@ async def opened(store: Store, migrate: bool = True) -> AsyncIterator[Store]:
         await store.stop()
 
 
+def needs_postgresql() -> None:
+    pytest.importorskip("asyncpg")
+    if Postgres.programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is missing; .ci/system installs it")
+        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql; .ci/system installs it")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One server for all tests that do not stop it."""
-    pytest.importorskip("asyncpg")
-    if Postgres.programs() is None:
-        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    needs_postgresql()
     with Postgres.running() as server:
         yield server
 

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,13 @@ def needs_redis() -> None:
         if os.environ.get("CI"):
             pytest.fail("redis-server is missing; .ci/system installs it")
         pytest.skip("redis-server is not installed; .ci/system installs it")
+
+
+@contextmanager
+def counting_in_redis(folder: Path) -> Iterator[str]:
+    """The configuration of a hub that does, with a server of its own in `folder`."""
+    needs_redis()
+    (folder / "redis").mkdir()
+    server = Server(folder / "redis")
+    yield f'[storage]\nquota = "{server.url}"\n[quota_stores.redis]\ntimeout = 5\nconnect_timeout = 5\n'
+    server.stop()

@@ -232,6 +232,7 @@ async def test_turned_off_while_one_is_under_way(upstream: FakeUpstream, client:
         assert (await asking).status == 200
         assert await kept(house) == {}
         assert not house.hub.body_keeper._open
+        assert house.hub.body_keeper._held == 0, "what passed after it was turned off is not held either"
 
 
 async def test_what_is_held_has_an_end_and_what_is_lost_is_told(

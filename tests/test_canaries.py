@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from databases import needs_postgresql
 from houses import COMPLETION, chunk
 from test_cli import OURS, clean, run, serve_in_vain
 
@@ -181,9 +182,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
     if request.param == "sqlite":
         yield None
         return
-    pytest.importorskip("asyncpg")
-    if Postgres.programs() is None:
-        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    needs_postgresql()
     with Postgres.running() as server:
         yield server
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from houses import CHAT, COMPLETION, one_provider
-from redis_server import Server, needs_redis
+from redis_server import counting_in_redis
 
 from llmhub_core.contracts import Level, Limit
 from llmhub_core.gateway import meter
@@ -45,11 +45,8 @@ def quota(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param != "redis":
         yield f'[storage]\nquota = "{request.param}:{"///quota.db" if request.param == "sqlite" else ""}"\n'
         return
-    needs_redis()
-    (tmp_path / "redis").mkdir()
-    server = Server(tmp_path / "redis")
-    yield f'[storage]\nquota = "{server.url}"\n[quota_stores.redis]\ntimeout = 5\nconnect_timeout = 5\n'
-    server.stop()
+    with counting_in_redis(tmp_path) as configuration:
+        yield configuration
 
 
 async def levels(house: House) -> dict[str, Level]:

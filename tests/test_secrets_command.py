@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from databases import needs_postgresql
 from test_cli import CHAT, ECHO, Served, clean, config, run, serving
 
 from llmhub_core.contracts import Entry
@@ -210,8 +211,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stored]:
     if request.param == "sqlite":
         yield Stored(tmp_path, None)
         return
-    if Postgres.programs() is None:
-        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    needs_postgresql()
     with Postgres.running() as server:
         yield Stored(tmp_path, server)
 

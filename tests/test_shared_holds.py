@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from houses import CHAT, COMPLETION, ask, provider, route
-from redis_server import Server, needs_redis
+from redis_server import counting_in_redis
 
 from llmhub_core.contracts import (
     Candidate,
@@ -41,11 +41,8 @@ def quota(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f'[storage]\nquota = "sqlite:///{tmp_path}/quota.db"\n'
         return
-    needs_redis()
-    (tmp_path / "redis").mkdir()
-    server = Server(tmp_path / "redis")
-    yield f'[storage]\nquota = "{server.url}"\n[quota_stores.redis]\ntimeout = 5\nconnect_timeout = 5\n'
-    server.stop()
+    with counting_in_redis(tmp_path) as configuration:
+        yield configuration
 
 
 @pytest.fixture

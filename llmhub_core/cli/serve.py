@@ -202,7 +202,6 @@ async def _serve(
             async with asyncio.timeout(settings.server.drain):
                 await hub.idle()
     finally:
-        runner.shutdown_timeout = 1.0  # type: ignore[attr-defined]
         await runner.cleanup()
         hub.siblings.close()
     log.info("stopped")

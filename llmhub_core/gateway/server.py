@@ -26,6 +26,8 @@ log = logging.getLogger("llmhub.server")
 
 KEEP_ALIVE = 75.0
 LINGER = 2.0
+GOODBYE = 1.0
+"""Seconds that what still runs is given at the very end: streams of events never end by themselves."""
 BODY_BUFFER = 64 * 1024
 """Bytes of a body that lie unread before the caller is asked to pause."""
 
@@ -259,6 +261,7 @@ class Runner(web.AppRunner):
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
             auto_decompress=False,
+            shutdown_timeout=GOODBYE,
         )
         self._place = place
         self._write_error = write_error

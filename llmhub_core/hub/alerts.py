@@ -26,6 +26,7 @@ from llmhub_core.hub.courier import Courier
 from llmhub_core.hub.forecast import Trend
 from llmhub_core.hub.recent_errors import Counted, RecentErrors, Told
 from llmhub_core.hub.settings import AlertSettings
+from llmhub_core.hub.waking import woken
 
 log = logging.getLogger("llmhub.alerts")
 
@@ -139,12 +140,7 @@ class Alerts:
                 self._out = True
             # Not at once: what fails comes in crowds.
             await asyncio.sleep(min(0.2, self._settings.every))
-            try:
-                async with asyncio.timeout(self._settings.every):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await woken(self._wake, self._settings.every)
 
     async def look(self) -> None:
         """Compare what the rules find with what is open."""

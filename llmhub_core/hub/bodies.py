@@ -27,6 +27,7 @@ from llmhub_core.hub.redaction import Redaction
 from llmhub_core.hub.settings import BodySettings
 from llmhub_core.hub.vault import CannotOpen, Secret, Vault, VaultClosed
 from llmhub_core.hub.vault.sealing import BODY, key_of
+from llmhub_core.hub.waking import woken
 
 log = logging.getLogger("llmhub.bodies")
 
@@ -113,6 +114,11 @@ class Note:
         else:
             self._room = 0  # never a piece behind a gap
 
+    def let_go(self) -> None:
+        """Nobody wants it any more, though more of it passes."""
+        self._room = 0
+        self._pieces.clear()
+
     def held(self) -> bytes:
         return b"".join(self._pieces)
 
@@ -165,6 +171,7 @@ class BodyKeeper:
             )  # fmt: skip
         if not self.wanted:
             for note in self._open.values():
+                note.let_go()
                 self._held -= note.weight
             self._open.clear()
 
@@ -238,12 +245,7 @@ class BodyKeeper:
     async def _write_on(self) -> None:
         pause = EVERY
         while True:
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await woken(self._wake, pause)
             try:
                 await self._write()
                 pause = EVERY

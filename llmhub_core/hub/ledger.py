@@ -22,6 +22,7 @@ from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.hub.journal import Journal, Segment, name_of, read_entries, segments_in
+from llmhub_core.hub.waking import woken
 
 log = logging.getLogger("llmhub.ledger")
 
@@ -254,13 +255,10 @@ class Ledger:
     async def _ship_all(self) -> None:
         pause = SHIP_EVERY
         while True:
-            if not self._stopping:
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
-            self._wake.clear()
+            if self._stopping:
+                self._wake.clear()
+            else:
+                await woken(self._wake, pause)
             try:
                 await self._ship()
                 pause = SHIP_EVERY

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from databases import needs_postgresql
 from houses import COMPLETION, ask, one_provider
 from llmhub_plugins.stores.sql import PostgresSettings, PostgresStore
 
@@ -22,9 +23,7 @@ from llmhub_core.testing.upstream import FakeUpstream, json_answer
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    pytest.importorskip("asyncpg")
-    if Postgres.programs() is None:
-        pytest.skip("no PostgreSQL server is installed in /usr/lib/postgresql")
+    needs_postgresql()
     with Postgres.running() as server:
         yield server
 
