@@ -98,12 +98,12 @@ async def test_a_providers_error_in_the_middle_of_a_stream_goes_on_without_the_k
 
     upstream.on(answer)
     async with House(one_provider(upstream.url)) as house:
-        response = await client.post(house.url + "/v1/chat/completions", json=CHAT | {"stream": True})
-        assert response.status == 200
         said = b""
-        with contextlib.suppress(aiohttp.ClientPayloadError):
-            async for piece in response.content.iter_any():
-                said += piece
+        async with client.post(house.url + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
+            assert response.status == 200
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                async for piece in response.content.iter_any():
+                    said += piece
         assert b"is out of credit" in said
         assert upstream.requests[0].headers["authorization"].removeprefix("Bearer ").encode() not in said
         (record,) = await house.records()
