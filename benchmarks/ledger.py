@@ -102,9 +102,9 @@ async def measure(count: int, part: str) -> None:
         await store.start()
         await store.migrate()
         pricing = Pricing({}, {"openai": "openai"})
-        await pricing.load()
+        await pricing.learn([("openai", "gpt-4o-mini")])
         ledger_room.SHIP_EVERY = 3600.0  # shipped when we say
-        ledger = Ledger(Path(folder) / "journal", store, pricing.price)
+        ledger = Ledger(Path(folder) / "journal", store, pricing.complete)
         await ledger.start()
         bench = Bench(ledger, pricing)
         try:

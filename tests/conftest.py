@@ -15,8 +15,10 @@ import httpx2
 import pytest
 from clusters import Cluster, Ground, OpenHouse, migrate, nursery
 from databases import needs_postgresql
+from prices import look_up_here
 from redis_server import needs_redis
 
+from llmhub_core.hub import price_lookup
 from llmhub_core.hub.registry import Registry
 from llmhub_core.testing.house import House
 from llmhub_core.testing.postgres import Postgres
@@ -42,6 +44,14 @@ def certificates_are_read_once() -> Iterator[None]:
     """Each client of an SDK reads all of them when it is made, which takes longer than most tests; none needs any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx2._transports.default, "create_ssl_context", functools.cache(httpx2.create_ssl_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_table_of_prices_is_read_once() -> Iterator[None]:
+    """Here and not in a process for each hub; `test_price_lookup.py` asks it as a hub does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(price_lookup, "look_up", look_up_here)
         yield
 
 

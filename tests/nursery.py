@@ -71,9 +71,13 @@ def nursery(log: Path) -> Iterator[Nursery]:
 async def _live_once(folder: Path) -> None:
     """Whatever is imported or worked out at a start, or with the first request, is there for all that are forked."""
     from houses import one_provider
+    from prices import look_up_here
 
+    from llmhub_core.hub import price_lookup
     from llmhub_core.testing.house import House
 
+    price_lookup.look_up = look_up_here
+    await look_up_here([("openai", "gpt-4o-mini")])
     with contextlib.suppress(ImportError):
         import asyncpg  # noqa: F401
         import sqlalchemy.dialects.postgresql.asyncpg  # noqa: F401

@@ -194,7 +194,7 @@ async def until(happened: Callable[[], bool]) -> None:
 async def test_every_candidate_of_a_route_has_its_price() -> None:
     config = place("openai", key("a")) + place("claude", key("b"), kind="anthropic")
     config += place("house", key("c"), kind="openai_compatible")
-    config += route("fast", "openai/gpt-4o-mini", "claude/claude-sonnet-4-5", "house/own")
+    config += route("fast", "openai/gpt-4o-mini", "claude/claude-sonnet-4-5", "house/own", strategy="cheapest")
     config += '[[routes]]\nmodel = "own"\ndeployments = [\n'
     config += '  { provider = "openai", model = "gpt-4o-mini", input_price = 1, output_price = 5 },\n'
     config += '  { provider = "house", model = "own", input_price = 0, output_price = 0 },\n]\n'
@@ -218,7 +218,7 @@ async def test_every_candidate_of_a_route_has_its_price() -> None:
 )
 async def test_prices_are_blended_three_to_one(deployment: Deployment, price: float | None) -> None:
     pricing = Pricing({}, {"openai": "openai", "claude": "anthropic", "house": "openai_compatible"})
-    await pricing.load()
+    await pricing.learn([(deployment.provider, deployment.model)])
     assert pricing.blended(deployment) == (None if price is None else pytest.approx(price))
 
 

@@ -57,11 +57,11 @@ async def _replay(since: float, model: str | None, config: Path | None, folder: 
     from llmhub_core.contracts.metadata_store import RecordFilter
     from llmhub_core.gateway.replay import Replay
     from llmhub_core.hub import moved
-    from llmhub_core.hub.build import Sources, build_catalog, own_prices
+    from llmhub_core.hub.build import Sources, build_catalog, kinds_of, own_prices
     from llmhub_core.hub.configuration import base_of
     from llmhub_core.hub.hub import Hub
     from llmhub_core.hub.pricing import Pricing
-    from llmhub_core.hub.standings import set_prices
+    from llmhub_core.hub.standings import set_prices, unpriced
     from llmhub_core.hub.vault import Secret
 
     loaded, registry, source = load_source(config)
@@ -79,8 +79,8 @@ async def _replay(since: float, model: str | None, config: Path | None, folder: 
         catalog = build_catalog(settings, registry, Sources(base_of(loaded), stored=unopened))
         for place in catalog.places.values():
             place.listed = frozenset()  # nobody is asked here for the models that they have
-        pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
-        await pricing.load()
+        pricing = Pricing(own_prices(settings), kinds_of(settings))
+        await pricing.learn(unpriced(catalog))
         set_prices(catalog, pricing)
         replay = Replay(catalog, pricing, changed=config is not None)
         wanted, before = RecordFilter(model=model, since=time.time() - since), None

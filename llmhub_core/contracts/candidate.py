@@ -102,7 +102,8 @@ class CandidateStats:
     limits           what its attempts are held to: declared, and learned ones where these bind
     counted          those of them that count what goes through, refused attempts left out
 
-    The quota and the price are kept for the candidates of configured routes.
+    The quota and the price are kept for the candidates of configured routes, the price table's where a strategy reads
+    it (`Strategy.reads`).
     """
 
     candidate: Candidate

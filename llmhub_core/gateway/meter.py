@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from llmhub_core.contracts.candidate import Limit
 from llmhub_core.contracts.errors import HubError, QuotaExceeded
-from llmhub_core.contracts.exchange import Exchange
+from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.operations import CHAT, EMBEDDINGS
-from llmhub_core.contracts.quota_store import Amount, LimitReached
+from llmhub_core.contracts.quota_store import Amount, LimitReached, Reservation
 from llmhub_core.contracts.usage import Usage, tokens_of_bytes
 from llmhub_core.gateway.incoming import Incoming
 from llmhub_core.gateway.reply import CallerGone, Reply
@@ -65,12 +65,12 @@ async def meter(request: Incoming, handler: Callable[[Incoming], Awaitable[Reply
         under_way.left()
         if exchange.usage is None:
             exchange.usage = _guessed_usage(exchange)
-        cost = None
+        record = None
         try:
-            cost = hub.finish(exchange).cost
+            record = hub.finish(exchange)
         finally:
             if exchange.reservation is not None or exchange.lease is not None:
-                _settle(exchange, hub, cost)
+                _settle(exchange, hub, record)
 
 
 # Two sides, one rule: the caller's own limits are held for the whole exchange, a candidate's for its attempt, and the
@@ -110,11 +110,27 @@ def give_back(
         hub.settle(exchange.reservation, spent, limits)
 
 
-def _settle(exchange: Exchange, hub: Hub, cost: int | None) -> None:
-    spent = used(exchange, cost)
+def _settle(exchange: Exchange, hub: Hub, record: Record | None) -> None:
+    spent = used(exchange, None if record is None else record.cost)
+    late = record if record is not None and record.cost is None and hub.pricing.awaits(record) else None
     for held in (exchange.reservation, exchange.lease):
-        if held is not None:
+        if held is None:
+            continue
+        money = [limit for limit in held.limits if limit.kind == "money"] if late is not None else ()
+        if late is None or not money:
             hub.settle(held, spent)
+            continue
+        if others := [limit for limit in held.limits if limit.kind != "money"]:
+            hub.settle(held, spent, others)
+        hub.spawn(_settle_money(exchange, hub, late, held, money))
+
+
+async def _settle_money(
+    exchange: Exchange, hub: Hub, record: Record, held: Reservation, money: Sequence[Limit]
+) -> None:
+    """The table of prices is asked for this model for the first time: budgets wait for it, and nothing else does."""
+    await hub.pricing.complete((record,))
+    hub.settle(held, used(exchange, record.cost), money)
 
 
 def _guessed_usage(exchange: Exchange) -> Usage | None:

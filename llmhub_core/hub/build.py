@@ -71,6 +71,11 @@ def limits_of(prefix: str, limits: LimitSettings, zone: str | None) -> tuple[Lim
     )
 
 
+def kinds_of(settings: Settings) -> dict[str, str]:
+    """Of the providers, by name."""
+    return {table.name: table.kind for table in settings.providers}
+
+
 def own_prices(settings: Settings) -> dict[tuple[str, str], Deployment]:
     """The operator's own prices, by provider and model."""
     return {

@@ -27,6 +27,7 @@ from llmhub_core.hub.build import (
     build_catalog,
     build_store,
     build_tokens,
+    kinds_of,
     own_prices,
     plugin_settings,
     revealed,
@@ -53,7 +54,7 @@ from llmhub_core.hub.settings_entries import Merged
 from llmhub_core.hub.settling import Settling
 from llmhub_core.hub.shared_holds import SharedHolds
 from llmhub_core.hub.siblings import ALONE, Siblings, Worker
-from llmhub_core.hub.standings import Standings
+from llmhub_core.hub.standings import Standings, learn_prices
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.under_way import UnderWay
 from llmhub_core.hub.vault import Vault
@@ -129,22 +130,23 @@ class Hub:
         self.store: MetadataStore = build_store("metadata_stores", settings.storage.metadata, settings, registry, data)
         self.quota: QuotaStore = build_store("quota_stores", settings.storage.quota, settings, registry, data)
         self._settling = Settling(self.quota, self.waiting)
-        self.settle = self._settling.settle
+        self.settle, self.spawn = self._settling.settle, self._settling.spawn
         dead_are_free = self._count_again if worker.is_chief and self.quota.waits else None
         self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling), dead_are_free)
         self.shared_holds = SharedHolds(self, worker.number, self._settling.spawn)
-        self.pricing = Pricing(own_prices(settings), {table.name: table.kind for table in settings.providers})
+        self.pricing = Pricing(own_prices(settings), kinds_of(settings))
         self.alerts = Alerts(
             settings.alerts, self, self.store, self.observers, settings.server.public_url, follows=not worker.is_chief
         )
         self.ledger = Ledger(
-            data / "journal", self.store, self.pricing.price, self.alerts.shipped, settings.storage.journal
+            data / "journal", self.store, self.pricing.complete, self.alerts.shipped, settings.storage.journal
         )
         self.retention = Retention(self.store, settings.storage.keep, lambda: self.settings.bodies.keep)
         self.body_keeper = BodyKeeper(settings.bodies, self)
         self.bodies: BodyKeeper | None = None
         """The same, while any are kept: the one thing that an ordinary request looks at."""
         self.standings = Standings(self.catalog, self.pool, self.pricing, self.quota)
+        self.pricing.along, self.pricing.learned = self.standings.unpriced, self.standings.price_anew
         self.learning = Learning(
             self.catalog,
             self.quota,
@@ -203,7 +205,6 @@ class Hub:
             counts_alone=scheme_of(self.settings.storage.quota) == "memory",
             counts_in=counts_in,
         )
-        loading = asyncio.create_task(self.pricing.load())  # slow to import: beside everything else
         await self._running.start(self.store)
         state = await self.store.schema()
         if not state.is_current:
@@ -225,7 +226,6 @@ class Hub:
             *self.observers,
         ):
             await self._running.start(plugin)
-        await loading  # before records are shipped, or the first ones would stay without a price
         await self.ledger.start()
         if self.worker.is_chief:
             self.retention.start()
@@ -317,6 +317,11 @@ class Hub:
         # Before that, all are started with everything else.
         return await self._running.start_all(places) if self.ready else {}
 
+    async def learn_prices(self, settings: Settings, catalog: Catalog) -> None:
+        """Those that the order of candidates will depend on when this counts."""
+        if self.ready:  # before that, they are learned when all is there
+            await learn_prices(catalog, self.pricing, kinds_of(settings))
+
     def turn_to(self, settings: Settings, catalog: Catalog) -> None:
         """One step: nothing that runs sees half of it."""
         before, self.catalog, self.settings = self.catalog, catalog, settings
@@ -326,7 +331,7 @@ class Hub:
         self.pool.tune(settings.routing.cooldown, settings.routing.max_cooldown)
         self.health.tune(settings.routing.breaker_failures, settings.routing.breaker_pause)
         self.retries.share, self.waiting.most = settings.routing.retry_budget, settings.routing.waiting
-        self.pricing.turn_to(own_prices(settings), {table.name: table.kind for table in settings.providers})
+        self.pricing.turn_to(own_prices(settings), kinds_of(settings))
         self.standings.turn_to(catalog)
         self.learning.turn_to(catalog)
         self._joined.clear()
@@ -381,12 +386,23 @@ class Hub:
         record = exchange.record()
         self.pricing.price((record,))
         self.ledger.close(record)
-        for observer in self._hear:
+        if record.cost is None and self.pricing.awaits(record):
+            self.spawn(self._tell_priced(record))
+            self._tell(record, self._hear[len(self.observers) :])
+        else:
+            self._tell(record, self._hear)
+        return record
+
+    async def _tell_priced(self, record: Record) -> None:
+        await self.pricing.complete((record,))
+        self._tell(record, self.observers)
+
+    def _tell(self, record: Record, those: Sequence[Hears]) -> None:
+        for observer in those:
             try:
                 observer.finished(record)
             except Exception:
                 log.exception("the observer %s failed", observer.name)
-        return record
 
     def announce(self, change: HealthChange) -> None:
         if change.now == "active":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class Ledger:
         self,
         folder: Path,
         store: MetadataStore,
-        price: Callable[[Sequence[Record]], None],
+        price: Callable[[Sequence[Record]], Awaitable[None]],
         shipped: Callable[[Sequence[Record]], None] = lambda batch: None,
         cap: int = 1024**3,
     ) -> None:
@@ -293,7 +293,7 @@ class Ledger:
         self._unread = 0
 
     async def _store_batch(self, batch: list[Record], journal: str) -> None:
-        self._price(batch)
+        await self._price(batch)
         await self._store.append_from(journal, batch)
         self._shipped(batch)
 

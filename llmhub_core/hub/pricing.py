@@ -4,117 +4,89 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from math import gcd
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from llmhub_core.contracts.candidate import Deployment
 from llmhub_core.contracts.exchange import Record
+from llmhub_core.hub import price_lookup
+from llmhub_core.hub.price_lookup import Name, NoAnswer
+from llmhub_core.hub.tariff import PER_MILLION, Contradiction, Rates, Tariff
 
 log = logging.getLogger("llmhub.pricing")
 
-NANO = 1_000_000_000
-PER_MILLION = NANO // 1_000_000  # 10⁻⁹ USD a token for a price of 1 USD a million tokens
-FINE = 1_000_000  # parts of 10⁻⁹ USD in which prices of single tokens are whole numbers
-CACHED_MODELS = 2000
+REMEMBERED = 5000
+"""Models, with those that the table does not know; the names of some are the callers' to choose."""
 
-_HALF = Decimal("0.5")
-_BY_OTHERS = frozenset({"requests_kcount", "output_reasoning_mtok"})
-"""Prices that depend on more than the numbers that _Rates looks at."""
+AGAIN = 60.0
+"""Seconds after which a table that did not answer is asked again."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Rates:
-    """A model's prices a token, in whole parts of 10⁻⁹ USD (`parts` of them make one), good for inputs of fewer
-    than `up_to` tokens: asking the table costs a quarter of a millisecond, more than everything else a request costs.
-    """
-
-    input: int = 0
-    output: int = 0
-    cached: int = 0
-    written: int = 0
-    written_1h: int = 0
-    up_to: int = 0
-    parts: int = 1
-
-    @classmethod
-    def of(cls, prices: Any) -> _Rates:
-        """What the table says, or rates that are good for nothing where it says more than these numbers can."""
-        fields = getattr(prices, "__dict__", None)
-        if fields is None:  # prices that change with the time of day are asked for each time
-            return cls()
-        up_to = 1 << 62
-        numbers: dict[str, int] = {}
-        for name, price in fields.items():
-            if price is None:
-                continue
-            tiers = getattr(price, "tiers", None)
-            if tiers:
-                up_to = min(up_to, *(tier.start for tier in tiers))
-                price = price.base
-            exact = price * PER_MILLION * FINE
-            if name in _BY_OTHERS or exact != int(exact):
-                return cls()
-            numbers[name] = int(exact)
-        if "input_mtok" not in numbers or "output_mtok" not in numbers:
-            return cls()
-        common = gcd(FINE, *numbers.values())  # small numbers are multiplied faster
-        numbers = {name: number // common for name, number in numbers.items()}
-        paid, written = numbers["input_mtok"], numbers.get("cache_write_mtok", numbers["input_mtok"])
-        return cls(
-            input=paid,
-            output=numbers["output_mtok"],
-            cached=numbers.get("cache_read_mtok", paid),
-            written=written,
-            written_1h=numbers.get("cache_write_1h_mtok", written),
-            up_to=up_to,
-            parts=FINE // common,
-        )
-
-    def cost(self, record: Record) -> int | None:
-        """None where the table has to be asked: long inputs, things with prices of their own, odd numbers."""
-        special = record.audio_input_tokens or record.audio_output_tokens or record.server_tool_calls
-        fresh = record.input_tokens - record.cached_tokens - record.cache_write_tokens
-        short = record.cache_write_tokens - record.cache_write_1h_tokens
-        if record.input_tokens >= self.up_to or special or fresh < 0 or short < 0:
-            return None
-        total = fresh * self.input + record.output_tokens * self.output
-        if record.cached_tokens or record.cache_write_tokens:
-            total += (
-                record.cached_tokens * self.cached
-                + short * self.written
-                + record.cache_write_1h_tokens * self.written_1h
-            )
-        return total if self.parts == 1 else (total + self.parts // 2) // self.parts
+_TABLES_NAMES = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
+"""Of providers, by kind; all others go by the name that the operator gave them."""
 
 
 class Pricing:
-    """`prices` are the operator's own (USD per million tokens); all others come from the genai-prices table."""
+    """`prices` are the operator's own (USD per million tokens); all others come from the genai-prices table.
+
+    Of the table only what was asked for is here (`learn`): until then the price of a model is unknown.
+    """
 
     def __init__(self, prices: Mapping[tuple[str, str], Deployment], kinds: Mapping[str, str]) -> None:
-        self._own = prices
-        self._kinds = kinds
-        self._library: Any = None
-        self._unknown: set[tuple[str, str]] = set()
-        self._rates: dict[tuple[str, str], _Rates] = {}
+        self.turn_to(prices, kinds)
+        self._tariffs: dict[Name, Tariff | None] = {}
+        self._learning = asyncio.Lock()
+        self._ask_again = 0.0
+        self.along: Callable[[], Iterable[tuple[str, str]]] = tuple
+        """What else is asked for when the table is asked anyway, as (provider, model)."""
+        self.learned: Callable[[], None] = lambda: None
+        """Called when there are more prices than before."""
 
     def turn_to(self, prices: Mapping[tuple[str, str], Deployment], kinds: Mapping[str, str]) -> None:
         """From now on these are the operator's own prices, and the providers' kinds."""
         self._own, self._kinds = prices, kinds
-        self._unknown.clear()
-        self._rates.clear()
+        self._rates: dict[tuple[str, str], Rates] = {}
 
-    async def load(self) -> None:
-        """Import the table: it is large, so it happens beside the start and not before it."""
+    # what the table says
 
-        def load() -> Any:
-            import genai_prices
+    async def learn(self, deployments: Iterable[tuple[str, str]], kinds: Mapping[str, str] | None = None) -> None:
+        """Ask the table for these (provider, model), as far as it was not asked yet; `kinds` are those of providers
+        that count later. Never fails: what is not learned stays unknown, and is asked for again by and by."""
+        names = dict.fromkeys(self._name(pair, kinds) for pair in deployments)
+        async with self._learning:
+            if all(name in self._tariffs for name in names) or time.monotonic() < self._ask_again:
+                return
+            names |= dict.fromkeys(self._name(pair) for pair in self.along())
+            unknown = [name for name in names if name not in self._tariffs][:REMEMBERED]
+            try:
+                found = await price_lookup.look_up(unknown)
+            except NoAnswer as error:
+                self._ask_again = time.monotonic() + AGAIN
+                log.warning("prices are not known at the moment, for the table of prices does not answer: %s", error)
+                return
+            self._tariffs |= zip(unknown, found, strict=True)
+            while len(self._tariffs) > REMEMBERED:
+                oldest = next(iter(self._tariffs))
+                del self._tariffs[oldest]
+        self.learned()
 
-            return genai_prices
+    def awaits(self, record: Record) -> bool:
+        """Whether a record has no cost only because the table was not asked for its model yet."""
+        return (
+            record.cost is None
+            and record.provider != ""
+            and bool(record.input_tokens or record.output_tokens)
+            and self._own_price((record.provider, record.served_model)) is None
+            and self._name((record.provider, record.served_model)) not in self._tariffs
+            and time.monotonic() >= self._ask_again
+        )
 
-        self._library = await asyncio.to_thread(load)
+    async def complete(self, records: Sequence[Record]) -> None:
+        """As `price`, asking the table for what is not known yet."""
+        self.price(records)
+        await self.learn({(each.provider, each.served_model) for each in records if self.awaits(each)})
+        self.price(records)
+
+    # what that makes
 
     def price(self, records: Sequence[Record]) -> None:
         """Write the cost into each record that has none and whose price is known."""
@@ -128,7 +100,7 @@ class Pricing:
             return (3 * deployment.input_price + deployment.output_price) / 4
         # Few enough that prices for long inputs do not come in, and enough to lose nothing by rounding.
         usual = Record(
-            "", 0.0, "", "", "chat", "", stream=False, outcome="served",
+            "", time.time(), "", "", "chat", "", stream=False, outcome="served",
             provider=deployment.provider, served_model=deployment.model, input_tokens=3000, output_tokens=1000,
         )  # fmt: skip
         cost = self.cost(usual)
@@ -145,40 +117,30 @@ class Pricing:
         if record.input_tokens == record.output_tokens == 0:
             free = own is not None and own.input_price == own.output_price == 0
             return 0 if free or record.outcome != "served" else None  # nobody counted what was served
-        if own is not None and own.input_price is not None and own.output_price is not None:
-            return round(
-                (record.input_tokens * own.input_price + record.output_tokens * own.output_price) * PER_MILLION
-            )
-        if self._library is None or pair in self._unknown:
-            return None
-        return self._from_table(record, pair)
+        prices = self._own_price(pair)
+        if prices is not None:
+            paid, written = prices
+            return round((record.input_tokens * paid + record.output_tokens * written) * PER_MILLION)
+        tariff = self._tariffs.get(self._name(pair))
+        return None if tariff is None else self._by_tariff(tariff, record, pair)
 
-    def _from_table(self, record: Record, pair: tuple[str, str]) -> int | None:
-        library = self._library
+    def _by_tariff(self, tariff: Tariff, record: Record, pair: tuple[str, str]) -> int | None:
+        if pair not in self._rates and len(self._rates) < REMEMBERED:
+            rates = Rates.of(tariff)
+            if rates is not None:
+                self._rates[pair] = rates
         try:
-            usage = library.Usage(
-                input_tokens=record.input_tokens,
-                output_tokens=record.output_tokens,
-                cache_read_tokens=record.cached_tokens,
-                cache_write_tokens=record.cache_write_tokens,
-                cache_write_1h_tokens=record.cache_write_1h_tokens,
-                output_reasoning_tokens=record.reasoning_tokens,
-                web_searches=record.server_tool_calls,
-                input_audio_tokens=record.audio_input_tokens,
-                output_audio_tokens=record.audio_output_tokens,
-            )
-            found = library.calc_price(usage, model_ref=record.served_model, provider_id=self._provider_id(record))
-        except LookupError:
-            if len(self._unknown) < CACHED_MODELS:
-                self._unknown.add(pair)
+            return tariff.cost(record)
+        except Contradiction:
+            log.warning("no price for a request to %s/%s: its counts contradict each other", *pair)
             return None
-        except Exception as error:  # an odd entry of the table, or usage that contradicts itself: unknown, not 0
-            log.warning("no price for a request to %s/%s: %s", *pair, type(error).__name__)
-            return None
-        if len(self._rates) < CACHED_MODELS:
-            self._rates[pair] = _Rates.of(found.model.prices)
-        return int(Decimal(found.total_price) * NANO + _HALF)
 
-    def _provider_id(self, record: Record) -> str | None:
-        kind = self._kinds.get(record.provider, "")
-        return {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}.get(kind, record.provider)
+    def _own_price(self, pair: tuple[str, str]) -> tuple[float, float] | None:
+        own = self._own.get(pair)
+        if own is None or own.input_price is None or own.output_price is None:
+            return None
+        return own.input_price, own.output_price
+
+    def _name(self, pair: tuple[str, str], kinds: Mapping[str, str] | None = None) -> Name:
+        provider, model = pair
+        return _TABLES_NAMES.get((self._kinds if kinds is None else kinds).get(provider, ""), provider), model

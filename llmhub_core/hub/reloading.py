@@ -54,6 +54,8 @@ class Running(Protocol):
 
     async def start_providers(self, places: Iterable[Place]) -> Mapping[str, str]: ...
 
+    async def learn_prices(self, settings: Settings, catalog: Catalog) -> None: ...
+
     def turn_to(self, settings: Settings, catalog: Catalog) -> None: ...
 
 
@@ -166,6 +168,7 @@ class Reloading:
             if not all(("provider", name) in now.merged.counting for name in failed):
                 raise SettingsError([f"provider {name}: {why}" for name, why in failed.items()])
             unusable |= {("provider", name): why for name, why in failed.items()}
+        await hub.learn_prices(now.settings, catalog)
         found = changes(was.settings, now.settings, _other_secrets(hub.catalog, catalog))
         self.now = now
         hub.turn_to(now.settings, catalog)

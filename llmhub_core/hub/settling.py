@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from llmhub_core.contracts.candidate import Limit
@@ -23,7 +23,7 @@ class Settling:
         self._waiting = waiting
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def settle(self, reservation: Reservation, actual: Amount, limits: tuple[Limit, ...] | None = None) -> None:
+    def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         settling = self._quota.settle(reservation, actual, limits)
         if self._quota.waits:
             self.spawn(settling)

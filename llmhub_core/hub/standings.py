@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmhub_core.contracts.candidate import CandidateStats, Deployment, Limit
 from llmhub_core.contracts.quota_store import Level, QuotaStore
@@ -72,7 +72,7 @@ class _Account:
 
 
 class Standings:
-    """Opened after pricing is loaded and the store is up; closed before the store."""
+    """Opened after the store is up; closed before the store."""
 
     def __init__(self, catalog: Catalog, pool: Pool, pricing: Pricing, quota: QuotaStore) -> None:
         self._catalog = catalog
@@ -86,7 +86,8 @@ class Standings:
 
     async def start(self) -> None:
         self._started = True
-        set_prices(self._catalog, self._pricing)
+        await learn_prices(self._catalog, self._pricing)
+        self.price_anew()
         self._accounts = _accounts(self._catalog)
         if self._accounts:
             await self.look()
@@ -96,13 +97,21 @@ class Standings:
         """Another catalog counts from now on. What was learned of limits that stay is kept."""
         was = {account.limits: account for account in self._accounts}
         self._catalog = catalog
-        set_prices(self._catalog, self._pricing)
+        self.price_anew()
         self._accounts = _accounts(catalog)
         for account in self._accounts:
             if account.limits in was:
                 account.goes_on(was[account.limits])
         if self._accounts and self._looking is None and self._started:
             self._looking = asyncio.create_task(self._keep_looking())
+
+    def unpriced(self) -> set[tuple[str, str]]:
+        """As `unpriced`, of what runs."""
+        return unpriced(self._catalog)
+
+    def price_anew(self) -> None:
+        """Prices are known that were not before."""
+        set_prices(self._catalog, self._pricing)
 
     async def stop(self) -> None:
         self._started = False
@@ -152,15 +161,33 @@ class Standings:
             stats.quota_step = step
 
 
+def unpriced(catalog: Catalog) -> set[tuple[str, str]]:
+    """The (provider, model) to which the operator gave no price."""
+    deployments = {stats.candidate.deployment for stats in catalog.standing()}
+    return {(each.provider, each.model) for each in deployments if None in (each.input_price, each.output_price)}
+
+
+async def learn_prices(catalog: Catalog, pricing: Pricing, kinds: Mapping[str, str] | None = None) -> None:
+    """Before a catalog counts, where the order of its candidates depends on prices; `kinds` are those of its providers
+    if others run yet. Where it does not, prices can wait for the first use."""
+    if any("price" in route.strategy.reads for route in catalog.routes.values()):
+        await pricing.learn(unpriced(catalog), kinds)
+
+
 def set_prices(catalog: Catalog, pricing: Pricing) -> None:
     """Write down the price of each candidate in a route."""
     prices: dict[Deployment, float | None] = {}
+    others: set[int] = set()
     for route in catalog.routes.values():
         for stats in route.standing:
             deployment = stats.candidate.deployment
             if deployment not in prices:
                 prices[deployment] = pricing.blended(deployment)
-            stats.price = prices[deployment]
+            if stats.price != prices[deployment]:
+                stats.price = prices[deployment]
+                others.add(id(stats))
+        if any(id(stats) in others for stats in route.standing):
+            route.levels = ()  # what the strategy worked out of prices was of the earlier ones
 
 
 def _quotas(stats: CandidateStats) -> tuple[Limit, ...]:

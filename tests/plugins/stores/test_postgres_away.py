@@ -127,11 +127,13 @@ async def test_what_waited_is_drained_quickly(server: Postgres, tmp_path: Path) 
     """20,000 records out of the journal, read back and written; five thousand a second on a machine with nothing else
     to do, and a tenth of that is asked here."""
     from llmhub_core.hub.ledger import Ledger
+    from llmhub_core.hub.pricing import Pricing
 
     store = PostgresStore(PostgresSettings(url=server.new_database("hub")))
     await store.start()
     await store.migrate()
-    before = Ledger(tmp_path, store, lambda batch: None)
+    pricing = Pricing({}, {})
+    before = Ledger(tmp_path, store, pricing.complete)
     await before.start()
     for number in range(20_000):
         before._journal.add(b'{"type":"outcome","record":%b}' % _encoded(f"r-{number:06}", number))
@@ -139,7 +141,7 @@ async def test_what_waited_is_drained_quickly(server: Postgres, tmp_path: Path) 
     for task in before._tasks:
         task.cancel()
     await asyncio.gather(*before._tasks, return_exceptions=True)
-    ledger = Ledger(tmp_path, store, lambda batch: None)
+    ledger = Ledger(tmp_path, store, pricing.complete)
     began, used = time.monotonic(), time.process_time()
     await ledger.start()
     assert ledger.backlog == 20_000
