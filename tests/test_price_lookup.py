@@ -204,7 +204,7 @@ async def costs(folder: Path) -> list[int | None]:
         return [record.cost for record in await house.records()]
 
 
-async def test_a_serving_process_never_holds_the_table_and_stops_without_losing_a_price(
+async def test_a_serving_process_holds_nothing_that_it_does_not_need_and_stops_without_losing_a_price(
     upstream: FakeUpstream, client: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     upstream.script(json_answer(COMPLETION))
@@ -216,9 +216,9 @@ async def test_a_serving_process_never_holds_the_table_and_stops_without_losing_
         _, told = await hub.communicate()
         assert hub.returncode == 0
         assert time.monotonic() - began < 20
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.decode().splitlines()}
-    assert {"aiohttp", "msgspec"} <= imported
-    assert not {"genai_prices", "pydantic", "pydantic_core", "httpx2"} & imported
+    imported = {line.rpartition("|")[2].strip() for line in told.decode().splitlines()}
+    assert {"aiohttp", "msgspec", "sqlalchemy"} <= imported
+    assert not {"genai_prices", "pydantic", "pydantic_core", "httpx2", "sqlalchemy.orm", "alembic"} & imported
     assert await costs(tmp_path) == [COST]
 
 

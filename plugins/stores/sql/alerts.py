@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.alert_tables import alerts, mutes
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import Select, and_, delete, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llmhub_core.contracts import Alert, AlertStore, Mute
 

@@ -8,13 +8,13 @@ from time import time
 from typing import Any, Literal
 
 import msgspec
+from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration, next_revision
 from llmhub_plugins.stores.sql.retention import HOLDER
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.tables import SUMS, metadata, records, usage_hours
 from llmhub_plugins.stores.sql.writing import writing
 from sqlalchemy import Select, Table, Text, delete, func, literal_column, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llmhub_core.contracts import ARCHIVE_BATCH, PARTS, Archive, Intake, Part, Record, Row, Snapshot
 

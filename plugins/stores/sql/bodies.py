@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import time
 
+from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.body_tables import bodies
 from llmhub_plugins.stores.sql.retention import Retention
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llmhub_core.contracts import BodyStore, SealedBody
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from llmhub_plugins.stores.sql.configuration_tables import changes, entries, facts
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import ColumnElement, and_, delete, select, true
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llmhub_core.contracts import ABSENT, ENTRY_KINDS, ConfigurationStore, Entry, EntryKind
 

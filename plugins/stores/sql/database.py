@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from llmhub_plugins.stores.sql.alerts import SqlAlerts
 from llmhub_plugins.stores.sql.archive import SqlArchive
 from llmhub_plugins.stores.sql.bodies import SqlBodies
@@ -24,7 +25,6 @@ from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
 from sqlalchemy import Column, Connection, MetaData, Row, String, Table, inspect, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llmhub_core.contracts import (
     Record,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from llmhub_plugins.stores.sql.people_tables import (
     admin_tokens,
     audit,
@@ -19,7 +20,6 @@ from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import case, delete, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llmhub_core.contracts import (
     ANY_ENTRY,

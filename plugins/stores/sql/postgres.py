@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from llmhub_plugins.stores.sql import SHIPPED
+from llmhub_plugins.stores.sql.aio import AsyncConnection, create_async_engine
 from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
@@ -24,7 +25,6 @@ from llmhub_plugins.stores.sql.tables import SUMS, UNUSUAL, records
 from sqlalchemy import URL, Column, Table, Text, bindparam, make_url, text
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from llmhub_core.contracts import Record, StartError
 

@@ -10,6 +10,7 @@ import time
 from secrets import token_hex
 from typing import Any
 
+from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.body_tables import bodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.configuration_tables import facts
@@ -18,7 +19,6 @@ from llmhub_plugins.stores.sql.sums import HOUR, MINUTE, MINUTES_KEPT
 from llmhub_plugins.stores.sql.tables import records, usage_totals
 from llmhub_plugins.stores.sql.writing import writing
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 STEP = 500
 """Records that go in one transaction: nobody waits longer for it than for a batch that comes."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmhub_plugins.stores.sql import SHIPPED
+from llmhub_plugins.stores.sql.aio import AsyncConnection, create_async_engine
 from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
@@ -26,7 +27,6 @@ from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
 from llmhub_plugins.stores.sql.tables import SUMS
 from sqlalchemy import URL, Connection, Table, event
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from llmhub_core.contracts import Record, StartError
 

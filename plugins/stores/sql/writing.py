@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from sqlalchemy import Table, bindparam, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
 def _is_postgres(engine: AsyncEngine) -> bool:
