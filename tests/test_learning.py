@@ -19,6 +19,7 @@ from llmhub_core.admin.views import LevelView
 from llmhub_core.cli import main
 from llmhub_core.hub import learning
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.limit_estimates import BOUNDLESS
 from llmhub_core.testing.house import House
 from llmhub_core.testing.upstream import Answer, FakeUpstream, json_answer
 
@@ -97,8 +98,8 @@ async def test_where_learned_limits_bind_nobody_is_asked_for_more(
         house.hub.learning.bind()
         assert all(level.learned and level.learned.binds for level in await learned(house))
         statuses = await asked(client, house, clock, 8, every=0.1)
-        assert statuses == [200] * 5 + [429] * 3
-        assert len(upstream.requests) == 8
+        assert statuses == [200] * 2 + [429] * 6, "what went before it was told counts too"
+        assert len(upstream.requests) == 5
         clock.now += 61
         assert await asked(client, house, clock, 1) == [200]
 
@@ -129,7 +130,8 @@ async def test_a_restart_and_another_process_know_what_was_learned(
         assert [level.learned and level.learned.samples for level in await learned(house)] == [3, 3]
         assert all(level.learned and level.learned.binds for level in await learned(house))
         await asked(client, house, clock, 2)
-        other = learning.Learning(house.hub.catalog, house.hub.quota, lambda: house.hub.store.configuration, list)
+        hub = house.hub
+        other = learning.Learning(hub.catalog, hub.quota, lambda: hub.store.configuration, list, hub.pool.rests)
         # What both saw adds up, whoever writes first.
         seen = learning.Seen(next(iter(house.hub.learning.book)), clock.now + 60, learning.seen_limits(HEADERS)[0])
         other._note(seen)
@@ -199,13 +201,34 @@ def hidden(limit: int, clock: Time) -> Callable[[object], Answer]:
     return answer
 
 
+async def test_a_refusal_that_tells_nothing_holds_back_what_would_be_refused_too(
+    upstream: FakeUpstream, client: aiohttp.ClientSession, clock: Time
+) -> None:
+    upstream.on(hidden(5, clock))
+    async with House(learns("bind", upstream.url), tune=clock.tune) as house:
+        hub_learning = house.hub.learning
+        assert hub_learning._ticking is not None
+        hub_learning._ticking.cancel()
+        assert await asked(client, house, clock, 6, every=1.0) == [200] * 5 + [503]
+        await asyncio.gather(*hub_learning._tasks)
+        refused = await asked(client, house, clock, 10, every=1.0)
+        assert refused == [429] * 10
+        assert len(upstream.requests) == 6, "only the first one was asked of the provider"
+        assert await learned(house) == [], "one refusal makes no limit"
+        clock.now += 61.0
+        assert await asked(client, house, clock, 6, every=0.1) == [200] * 5 + [429]
+        await hub_learning.look_at_guesses()
+        assert await asked(client, house, clock, 1, every=0.1) == [503]
+        assert len(upstream.requests) == 12, "after a minute one more is tried"
+
+
 async def test_a_limit_that_is_never_told_is_found_and_kept_to(
     upstream: FakeUpstream, client: aiohttp.ClientSession, clock: Time
 ) -> None:
     upstream.on(hidden(20, clock))
     async with House(learns("bind", upstream.url), tune=clock.tune) as house:
         (stats,) = house.hub.catalog.stats
-        assert stats.limits == ()  # who is never refused is never counted
+        assert {limit.amount for limit in stats.limits} == {BOUNDLESS}, "counted, and held to nothing"
         assert house.hub.learning._ticking is not None
         house.hub.learning._ticking.cancel()  # the clock is ours
         asked_before = 0
@@ -217,6 +240,7 @@ async def test_a_limit_that_is_never_told_is_found_and_kept_to(
                 await ask(client, house.url)
                 await house.hub.idle()
                 await asyncio.gather(*house.hub.learning._tasks)
+                await house.hub.learning.look_at_guesses()
                 house.hub.learning.bind()
         (level,) = await learned(house)
         assert level.learned is not None

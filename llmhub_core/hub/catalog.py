@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, CandidateStats, Deployment, KeyState, Limit, ProviderKey
 from llmhub_core.contracts.dialect import Dialect, ModelCard
 from llmhub_core.contracts.errors import PluginError, UnknownModel
 from llmhub_core.contracts.provider import Provider, Timeouts
@@ -89,6 +89,8 @@ class Standing(CandidateStats):
 
     place: Place = field(kw_only=True, repr=False)
     secret: Secret = field(kw_only=True)
+    quotas: tuple[Limit, ...] = field(default=(), init=False, repr=False)
+    """Its declared limits and the learned ones that bind, without what is only guessed for the moment."""
     learns: Learns = field(default="off", init=False)
     look_at: float = field(default=inf, init=False, repr=False)
     """When the headers of an answer are looked at next, by the performance counter."""
@@ -99,7 +101,8 @@ class Standing(CandidateStats):
     def renewed(self) -> None:
         """Its key is another one, or was configured otherwise."""
         key = self.candidate.key
-        self.limits, self.counted = key.limits, ()
+        self.limits = self.quotas = key.limits
+        self.counted = ()
         self.learns = self.place.learns.get(key.name, "off")
         self.look_at = inf if self.learns == "off" else 0.0
 

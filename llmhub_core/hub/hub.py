@@ -152,6 +152,7 @@ class Hub:
             self.quota,
             lambda: self.store.configuration,
             lambda: self.standings.turn_to(self.catalog),
+            self.pool.rests,
             worker.is_chief,
         )
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from llmhub_core.contracts.candidate import Candidate, Limit
 from llmhub_core.contracts.rates import DAY, SeenLimit
 from llmhub_core.hub.limit_estimates import BOUNDLESS, FORGOTTEN, Counted, Hidden, Source, Told, likely
+from llmhub_core.hub.provisional import Provisional
+
+Kind = Literal["requests", "tokens", "concurrency"]
 
 MINUTE = 60
 MOST = 20_000
@@ -17,17 +21,15 @@ MOST = 20_000
 
 
 class Learned(msgspec.Struct):
-    """What is known of one model of one account; `counted_since` says since when all that goes through is counted, in
-    seconds since 1970, as all moments here."""
+    """What is known of one model of one account."""
 
     told: list[Told] = []
     hidden: Hidden | None = None
-    counted_since: float = 0.0
 
     @property
     def last_seen(self) -> float:
         hidden = self.hidden.last_seen if self.hidden is not None else 0.0
-        return max([hidden, self.counted_since, *(each.last_seen for each in self.told)])
+        return max([hidden, *(each.last_seen for each in self.told)])
 
     def estimates(self) -> list[Told | Counted]:
         """The limits that this seems to be."""
@@ -50,16 +52,17 @@ class Seen(msgspec.Struct, array_like=True):
         """Whether it changed more than when something was seen last."""
         if self.told is not None:
             return self._told(learned, self.told)
-        if learned.hidden is None:
-            learned.hidden, learned.counted_since = Hidden(), self.at
-            return True
         if self.refused:
+            if learned.hidden is None:
+                learned.hidden = Hidden()
             learned.hidden.refused(self.requests, self.tokens, self.at)
             return True
+        if learned.hidden is None:
+            return False
         before = msgspec.json.encode(learned.hidden)
         learned.hidden.looked(self.requests, self.tokens, self.at)
-        if self.at - max(learned.counted_since, learned.hidden.last_seen) > FORGOTTEN:
-            learned.hidden, learned.counted_since = None, 0.0
+        if self.at - learned.hidden.last_seen > FORGOTTEN:
+            learned.hidden = None
             return True
         return msgspec.json.encode(learned.hidden) != before
 
@@ -120,21 +123,38 @@ def limit_id(subject: str, kind: str, window: int) -> str:
     return f"{subject}:{kind}/{window}"
 
 
-def counting(subject: str, bound: tuple[str, int] | None = None) -> tuple[Limit, Limit]:
-    """What goes through, requests and tokens; the one of them that `bound` names is a limit at that."""
-    kind, amount = bound or ("", 0)
+def counting(
+    subject: str, requests: int | None = None, tokens: int | None = None, at_once: int | None = None
+) -> tuple[Limit, ...]:
+    """What goes through: requests and tokens in a minute, and requests at once. A number makes a limit of it."""
+
+    def limit(kind: Kind, amount: int | None, window: int) -> Limit:
+        return Limit(limit_id(subject, kind, window), kind, BOUNDLESS if amount is None else amount, window)
+
     return (
-        Limit(limit_id(subject, "requests", MINUTE), "requests", amount if kind == "requests" else BOUNDLESS, MINUTE),
-        Limit(limit_id(subject, "tokens", MINUTE), "tokens", amount if kind == "tokens" else BOUNDLESS, MINUTE),
+        limit("requests", requests, MINUTE),
+        limit("tokens", tokens, MINUTE),
+        limit("concurrency", at_once, 0),
     )
 
 
-def bounds_of(subject: str, known: Learned, now: float) -> tuple[Limit, ...]:
-    """What the learned limits hold requests to; those that are counted come last."""
-    told = [limit_of(subject, each) for each in likely(known.told) if each.bound(now) is not None]
-    if known.hidden is None or told:
-        return tuple(told)
-    return counting(subject, known.hidden.bound(now))
+class Bounds(NamedTuple):
+    """What requests are held to where learned limits bind: what was told, or else what is counted."""
+
+    told: tuple[Limit, ...]
+    counted: tuple[Limit, ...]
+
+
+def bounds_of(subject: str, known: Learned | None, guess: Provisional | None, now: float) -> Bounds:
+    """`guess` is what holds for the moment."""
+    told = [limit_of(subject, each) for each in likely(known.told) if each.bound(now) is not None] if known else []
+    if told:
+        return Bounds(tuple(told), ())
+    requests, at_once = guess.amounts if guess is not None else (None, None)
+    kind, amount = (known.hidden.bound(now) if known is not None and known.hidden is not None else None) or ("", 0)
+    if kind == "requests":
+        requests = amount if requests is None else min(amount, requests)
+    return Bounds((), counting(subject, requests, amount if kind == "tokens" else None, at_once))
 
 
 def copied(learned: Learned) -> Learned:

@@ -1,8 +1,9 @@
 """Limits that nobody declared, learned while requests go by: shown, and held to where the configuration says so.
 
-What is told in headers is looked at now and then, not at each answer; what an error says, each time. A provider that
-refuses and tells nothing is counted from its first refusal on, by the quota store, which all processes share; only
-where learned limits bind, for counting costs each request what any other limit does.
+What is told in headers is looked at now and then, not at each answer; what an error says, each time. Where learned
+limits bind and nothing is told, the quota store, which all processes share, counts what goes through: only there, for
+counting costs each request what any other limit does. After a refusal each process holds back for a while what would
+probably be refused as well (`provisional`); what refusals have in common is learned.
 
 What is learned rests in the metadata store as one text. Each process writes down what it saw and, every few seconds,
 adds that to what is there, so that all know the same and a restart forgets at most those seconds.
@@ -15,6 +16,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,6 +30,7 @@ from llmhub_core.hub.learned import (
     MINUTE,
     MOST,
     Book,
+    Bounds,
     Known,
     Learned,
     Seen,
@@ -42,6 +45,7 @@ from llmhub_core.hub.learned import (
     subject_of,
 )
 from llmhub_core.hub.limit_estimates import BOUNDLESS
+from llmhub_core.hub.provisional import Provisional
 
 log = logging.getLogger("llmhub.learning")
 
@@ -60,8 +64,20 @@ QUIET = 1.0
 FACT = "learned_limits"
 TRIES = 5
 
+GUESSES = 200
+"""Accounts and models of which is guessed at a time what they take after a refusal: each costs a look a second."""
+
 MANY = 1000
 """Things seen that are written down though none of them is news."""
+
+
+class _Count(NamedTuple):
+    """What is taken of a model of an account: in the last minute, and at once."""
+
+    subject: str
+    requests: int
+    tokens: int
+    at_once: int
 
 
 class Learning:
@@ -74,6 +90,7 @@ class Learning:
         quota: QuotaStore,
         facts: Callable[[], ConfigurationStore | None],
         changed: Callable[[], None],
+        rests: Callable[[Candidate], bool],
         is_chief: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +98,7 @@ class Learning:
         self._quota = quota
         self._facts = facts
         self._changed = changed
+        self._rests = rests
         self._is_chief = is_chief
         self.clock = clock
         self.book: Book = {}
@@ -88,14 +106,21 @@ class Learning:
         self._kept = ""
         self._news = self._dirty = False
         self._shared_at = self._noted_at = 0.0
-        self._bounds: dict[str, tuple[Limit, ...]] = {}
-        self._joined: dict[tuple[tuple[Limit, ...], str], tuple[Limit, ...]] = {}
-        self._counting: set[str] = set()
+        self._standing: dict[str, list[Standing]] = {}
+        self._known: set[str] = set()
+        self._bounds: dict[str, tuple[Bounds, Bounds]] = {}
+        """By subject, where learned limits bind: what is learned, and what is held to at the moment."""
+        self._joined: dict[tuple[tuple[Limit, ...], str], tuple[Bounds, tuple[Limit, ...]]] = {}
+        self._guesses: dict[str, Provisional] = {}
+        self._refused: dict[str, int] = {}
+        """Refusals of what is being counted, the first one aside."""
+        self._since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._away = False
 
     async def start(self) -> None:
+        self._since = self.clock()
         await self.share()
         self.bind()
         self._ticking = asyncio.create_task(self._tick(), name="learning")
@@ -113,6 +138,7 @@ class Learning:
         """Another catalog counts from now on; what was learned stays, for it belongs to accounts."""
         self._catalog = catalog
         self._joined.clear()
+        self._standing.clear()
         self.bind()
 
     # what is seen
@@ -138,42 +164,54 @@ class Learning:
             and not (error.limits or error.exhausted or error.oversized)
             and error.scope != "provider"
             and (known is None or not known.told)
-            and subject not in self._counting
         ):
-            self._counting.add(subject)
+            if subject in self._refused:
+                self._refused[subject] += 1
+                return
+            self._refused[subject] = 0
             task = asyncio.create_task(self._count_refusal(subject))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _count_refusal(self, subject: str) -> None:
+        """See what had been admitted when a request was refused: without those that are refused with it."""
         try:
-            known, at = self.book.get(subject), self.clock()
-            if known is None or known.hidden is None:
-                self._note(Seen(subject, at, refused=True))
-                self.bind()
-            elif at - known.counted_since >= MINUTE + SHARE_EVERY:  # what went through before is not known
-                await asyncio.sleep(QUIET)
-                for seen in await self._counts([subject]):
-                    self._note(msgspec.structs.replace(seen, refused=True, at=at))
-                self.bind()
+            await asyncio.sleep(0)  # it gives back first what it had taken itself
+            before = await self._counts([subject])
+            self._refused[subject] = 0
+            await asyncio.sleep(QUIET)
+            for was, count in zip(before, await self._counts([subject]), strict=False):
+                requests = max(count.requests, was.requests - self._refused[subject])
+                guess = self._guesses.get(subject)
+                if guess is None and len(self._guesses) < GUESSES:
+                    guess = self._guesses[subject] = Provisional()
+                if guess is not None:
+                    at_once = max(0, was.at_once - self._refused[subject])
+                    guess.refused(requests, at_once, self._picks(subject), self.clock())
+                    self._bind_one(subject)
+                if self.clock() - self._since >= MINUTE + SHARE_EVERY:  # what went through before is not known
+                    self._note(Seen(subject, self.clock(), refused=True, requests=requests, tokens=count.tokens))
+                    self.bind()
         finally:
-            self._counting.discard(subject)
+            del self._refused[subject]
 
-    async def _counts(self, subjects: Sequence[str]) -> list[Seen]:
+    async def _counts(self, subjects: Sequence[str]) -> list[_Count]:
         """What went through within the last minute; none if the store is out."""
-        limits = [limit for subject in subjects for limit in counting(subject)]
+        limits = [limit for subject in subjects for limit in self._counted(subject)]
         try:
             levels = await self._quota.levels(limits)
         except Exception as error:
             log.warning("what went through is not known at the moment: %s", type(error).__name__)
             return []
         taken = {level.limit.id: level.used + level.reserved for level in levels}
-        now = self.clock()
-        return [
-            Seen(subject, now, requests=taken[requests.id], tokens=taken[tokens.id])
-            for subject in subjects
-            for requests, tokens in (counting(subject),)
-        ]
+        return [_Count(subject, *(taken[limit.id] for limit in self._counted(subject))) for subject in subjects]
+
+    def _counted(self, subject: str) -> tuple[Limit, ...]:
+        _, holds = self._bounds.get(subject, (None, None))
+        return (holds.counted if holds is not None else ()) or counting(subject)
+
+    def _picks(self, subject: str) -> int:
+        return sum(stats.picks for stats in self._standing.get(subject, ()))
 
     def _note(self, seen: Seen) -> bool:
         learned = self.book.get(seen.subject)
@@ -195,31 +233,41 @@ class Learning:
 
     def bind(self) -> None:
         """Let candidates whose learned limits bind be held to them, as they are known now."""
-        now = self.clock()
-        bounds = {subject: bound for subject, known in self.book.items() if (bound := bounds_of(subject, known, now))}
-        if not bounds and not self._bounds:
-            return
-        changed = bounds != self._bounds
-        if changed:
-            # Quota stores know limits again by their identity.
-            self._bounds = {s: self._bounds[s] if self._bounds.get(s) == b else b for s, b in bounds.items()}
-            self._joined.clear()
+        standing: dict[str, list[Standing]] = {}
         for stats in self._catalog.standing():
-            self._bind(stats)
+            if stats.learns == "bind":
+                standing.setdefault(subject_of(stats.candidate), []).append(stats)
+        if not (standing or self._standing):
+            return
+        was, self._standing = self._standing, standing
+        known, self._known = self._known, self.book.keys() | self._guesses.keys()
+        self._bounds = {subject: bounds for subject, bounds in self._bounds.items() if subject in standing}
+        changed = False
+        for subject, some in standing.items():
+            # Most are only counted: nothing is known of them, and nothing changes.
+            if subject in known or subject in self._known or was.get(subject) != some:
+                changed = self._bind_one(subject) or changed
         if changed:
             self._changed()
 
-    def _bind(self, stats: Standing) -> None:
-        own, subject = stats.candidate.key.limits, subject_of(stats.candidate)
-        bound = self._bounds.get(subject, ()) if stats.learns == "bind" else ()
-        if not bound:
-            stats.limits, stats.counted = own, ()
-            return
-        joined = self._joined.get((own, subject))
-        if joined is None:
-            joined = self._joined[own, subject] = own + bound
-        known = self.book[subject]
-        stats.limits, stats.counted = joined, bound[-2:] if known.hidden is not None else ()
+    def _bind_one(self, subject: str) -> bool:
+        """Whether what is learned is something else now."""
+        now, known, guess = self.clock(), self.book.get(subject), self._guesses.get(subject)
+        learned, holds = before = self._bounds.get(subject, (None, None))
+        if known is not None or learned is None or holds is not learned:
+            # Quota stores know limits again by their identity.
+            learned = _as_before(before[0], bounds_of(subject, known, None, now))
+        holds = learned if guess is None else _as_before(holds, bounds_of(subject, known, guess, now))
+        self._bounds[subject] = learned, holds
+        for stats in self._standing.get(subject, ()):
+            own = stats.candidate.key.limits
+            bound, joined = self._joined.get((own, subject), (None, ()))
+            if bound is not holds:
+                joined = own + holds.told + holds.counted
+                self._joined[own, subject] = holds, joined
+            stats.limits, stats.counted = joined, holds.counted
+            stats.quotas = own + learned.told + learned.counted
+        return before[0] is not learned
 
     def known(self) -> list[Known]:
         """What is learned of accounts of configured keys, those aside that nothing is to be learned of."""
@@ -229,7 +277,8 @@ class Learning:
             account, model = account_and_model(subject)
             if modes.get(account, "off") == "off":
                 continue
-            bounds = self._bounds.get(subject, ()) if modes[account] == "bind" else ()
+            binding = self._bounds[subject][0] if subject in self._bounds and modes[account] == "bind" else ((), ())
+            bounds = [limit for some in binding for limit in some]
             for each in learned.estimates():
                 limit = limit_of(subject, each)
                 binds = any(bound.id == limit.id and bound.amount < BOUNDLESS for bound in bounds)
@@ -243,6 +292,8 @@ class Learning:
             await asyncio.sleep(TICK)
             now = self.clock()
             try:
+                if self._guesses:
+                    await self.look_at_guesses()
                 if self._is_chief and abs(now - counted_at) >= COUNT_EVERY:
                     counted_at = now
                     await self.look_at_counts()
@@ -256,11 +307,26 @@ class Learning:
                 log.warning("learned limits could not be looked at: %s", type(error).__name__)
 
     async def look_at_counts(self) -> None:
-        """See what goes through where that is counted: whether it is held back, and whether more would do."""
+        """See what goes through where there were refusals: whether it is held back, and whether more would do."""
         subjects = [subject for subject, known in self.book.items() if known.hidden is not None]
-        for seen in await self._counts(subjects) if subjects else ():
-            if seen.added_to(copied(self.book[seen.subject])):
+        for count in await self._counts(subjects) if subjects else ():
+            seen = Seen(count.subject, self.clock(), requests=count.requests, tokens=count.tokens)
+            if seen.added_to(copied(self.book[count.subject])):
                 self._note(seen)
+
+    async def look_at_guesses(self) -> None:
+        """Let more through where that goes well."""
+        for count in await self._counts([subject for subject in self._guesses if subject not in self._refused]):
+            subject, guess, now = count.subject, self._guesses.get(count.subject), self.clock()
+            standing = self._standing.get(subject, ())
+            if guess is None or subject in self._refused:
+                continue
+            if guess.over(now) or not standing:
+                del self._guesses[subject]
+            else:
+                rests = all(self._rests(stats.candidate) for stats in standing)
+                guess.looked(count.requests, count.at_once, self._picks(subject), rests, now)
+            self._bind_one(subject)
 
     def _learns(self) -> bool:
         return any(mode != "off" for place in self._catalog.places.values() for mode in place.learns.values())
@@ -303,3 +369,7 @@ class Learning:
         add(self._unshared[sent:], book)
         self.book, self._dirty = book, True
         return True
+
+
+def _as_before(was: Bounds | None, now: Bounds) -> Bounds:
+    return was if was is not None and was == now else now

@@ -184,8 +184,8 @@ class Counted(msgspec.Struct):
         if self.first_seen and now - self.last_seen > FORGOTTEN:
             self.forget()
         # What went through disproves that less was the limit.
-        if any(_more(count, each.count) for each in self.refusals):
-            self.refusals = [each for each in self.refusals if not _more(count, each.count)]
+        if any(more(count, each.count) for each in self.refusals):
+            self.refusals = [each for each in self.refusals if not more(count, each.count)]
             self.amount = self.amount and max(self.amount, count)
         if not self.amount or count < self.amount * PRESSED or now < self.try_at:
             return
@@ -203,12 +203,12 @@ class Counted(msgspec.Struct):
         """The lowest count that two refusals have about in common; 0 if there is none."""
         counts = sorted(each.count for each in self.refusals)
         pairs = pairwise(counts)
-        return next((low for low, high in pairs if not _more(high, low)), 0)
+        return next((low for low, high in pairs if not more(high, low)), 0)
 
     @property
     def samples(self) -> int:
         """Refusals that agree with the amount."""
-        return sum(not _more(each.count, self.amount) and not _more(self.amount, each.count) for each in self.refusals)
+        return sum(not more(each.count, self.amount) and not more(self.amount, each.count) for each in self.refusals)
 
     @property
     def confidence(self) -> float:
@@ -225,7 +225,7 @@ class Counted(msgspec.Struct):
         return self.amount if self.amount and now - self.last_seen <= FORGOTTEN else None
 
 
-def _more(count: int, than: int) -> bool:
+def more(count: int, than: int) -> bool:
     """Whether it is clearly more: by a tenth, and by two at least."""
     return count > max(than * ALIKE, than + 1)
 

@@ -102,6 +102,10 @@ class Pool:
                 worst = mark
         return worst
 
+    def rests(self, candidate: Candidate) -> bool:
+        """Whether it is kept from being used now."""
+        return self.blocked(candidate, time.monotonic()) is not None
+
     # an attempt: whoever keeps no marks calls none of these
 
     def begin(self, stats: CandidateStats) -> None:

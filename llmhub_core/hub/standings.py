@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from llmhub_core.contracts.candidate import CandidateStats, Deployment, Limit
 from llmhub_core.contracts.quota_store import Level, QuotaStore
-from llmhub_core.hub.catalog import Catalog
+from llmhub_core.hub.catalog import Catalog, Standing
 from llmhub_core.hub.limit_estimates import BOUNDLESS
 from llmhub_core.hub.pool import Pool
 from llmhub_core.hub.pricing import Pricing
@@ -190,9 +190,8 @@ def set_prices(catalog: Catalog, pricing: Pricing) -> None:
             route.levels = ()  # what the strategy worked out of prices was of the earlier ones
 
 
-def _quotas(stats: CandidateStats) -> tuple[Limit, ...]:
-    """Its limits, learned ones included."""
-    return tuple(limit for limit in stats.limits if limit.kind != "concurrency" and limit.amount < BOUNDLESS)
+def _quotas(stats: Standing) -> tuple[Limit, ...]:
+    return tuple(limit for limit in stats.quotas if limit.kind != "concurrency" and limit.amount < BOUNDLESS)
 
 
 def _accounts(catalog: Catalog) -> list[_Account]:
