@@ -18,7 +18,7 @@ import pytest
 from llmhub_core.contracts import Caller, Exchange, Record, RequestHead, Unavailable, Where
 from llmhub_core.hub import ledger as ledger_module
 from llmhub_core.hub.journal import Journal, read_entries
-from llmhub_core.hub.ledger import BATCH, Ledger
+from llmhub_core.hub.ledger import BATCH, Ledger, unrecorded
 from llmhub_core.testing.records import a_record, records
 
 
@@ -29,11 +29,16 @@ def full_disk(*_: object) -> int:
 # the journal
 
 
+def put(journal: Journal, entry: bytes) -> None:
+    journal.add(entry)
+    journal.flush()
+
+
 def test_entries_come_back_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     entries = [b'{"a":1}', b"{}", "ünï".encode(), b"x" * 100_000]
     for entry in entries:
-        journal.write(entry)
+        put(journal, entry)
     assert journal.size == journal.segment.path.stat().st_size
     journal.sync()
     journal.close()
@@ -51,7 +56,7 @@ def test_a_crash_at_any_byte_costs_the_last_entry_at_most(tmp_path: Path) -> Non
     journal = Journal(tmp_path / "j")
     ends = []
     for number in range(4):
-        journal.write(b'{"n":%d}' % number)
+        put(journal, b'{"n":%d}' % number)
         ends.append(journal.size)
     journal.close()
     whole = journal.segment.path.read_bytes()
@@ -64,7 +69,7 @@ def test_a_crash_at_any_byte_costs_the_last_entry_at_most(tmp_path: Path) -> Non
 def test_a_flipped_bit_costs_one_entry(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     for number in range(3):
-        journal.write(b'{"number":%d}' % number)
+        put(journal, b'{"number":%d}' % number)
     journal.close()
     whole = journal.segment.path.read_bytes()
     bad = tmp_path / "bad.log"
@@ -79,7 +84,7 @@ def test_a_flipped_bit_costs_one_entry(tmp_path: Path) -> None:
 
 def test_rotation_numbers_on_and_an_empty_end_is_removed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
-    journal.write(b"{}")
+    put(journal, b"{}")
     done = journal.rotate()
     assert (done.path.name, journal.segment.path.name) == ("0000000001.log", "0000000002.log")
     assert [segment.path for segment in journal.earlier()] == [done.path]
@@ -101,31 +106,29 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
 
 def test_an_entry_after_a_torn_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path / "j")
-    journal.write(b'{"n":0}')
+    put(journal, b'{"n":0}')
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
     with pytest.raises(OSError, match="in part"):
-        journal.write(b'{"n":1}')
+        put(journal, b'{"n":1}')
     monkeypatch.undo()
-    journal.write(b'{"n":2}')
+    put(journal, b'{"n":2}')
     journal.close()
     assert list(read_entries(journal.segment.path)) == [b'{"n":0}', b'{"n":2}']
 
 
-def test_what_was_added_goes_with_the_next_entry_in_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, writes, write = Journal(tmp_path / "j"), [], os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or write(fd, data))
+def test_what_was_added_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, writes, really = Journal(tmp_path / "j"), [], os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or really(fd, data))
     journal.add(b'{"n":0}')
     journal.add(b'{"n":1}')
     assert list(read_entries(journal.segment.path)) == []
-    journal.write(b'{"n":2}')
-    journal.add(b'{"n":3}')
-    journal.flush()
-    journal.flush()
-    assert len(writes) == 2
+    assert journal.flush() is True
+    assert journal.flush() is False
+    assert len(writes) == 1
     assert journal.size == journal.segment.path.stat().st_size
     journal.close()
-    assert list(read_entries(journal.segment.path)) == [b'{"n":%d}' % number for number in range(4)]
+    assert list(read_entries(journal.segment.path)) == [b'{"n":%d}' % number for number in range(2)]
 
 
 def test_what_the_disk_refused_is_not_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +136,9 @@ def test_what_the_disk_refused_is_not_written_later(tmp_path: Path, monkeypatch:
     journal.add(b'{"n":0}')
     monkeypatch.setattr(os, "write", full_disk)
     with pytest.raises(OSError, match="No space"):
-        journal.write(b'{"n":1}')
+        put(journal, b'{"n":1}')
     monkeypatch.undo()
-    journal.write(b'{"n":2}')
+    put(journal, b'{"n":2}')
     journal.close()
     assert list(read_entries(journal.segment.path)) == [b'{"n":2}']
 
@@ -230,6 +233,7 @@ async def running(folder: Path, shelf: Shelf, prices: Any = None) -> AsyncIterat
 
 def serve(ledger: Ledger, id: str, **changes: Any) -> None:
     ledger.intend(exchange(id))
+    assert ledger.flush()
     ledger.close(a_record(id, **changes))
 
 
@@ -278,8 +282,8 @@ async def test_a_killed_hub_leaves_unknown_records_of_what_was_open(folder: Path
     assert segments(folder) == []
 
 
-async def test_an_outcome_is_in_the_journal_before_the_loop_turns_on(folder: Path, shelf: Shelf) -> None:
-    """An intent is there at once, for its provider is called next; an outcome waits for others of the same turn."""
+async def test_everything_is_in_the_journal_before_the_loop_turns_on(folder: Path, shelf: Shelf) -> None:
+    """And what is intended at the latest when a provider is to be called."""
     ledger = make(folder, shelf)
     await ledger.start()
 
@@ -287,14 +291,15 @@ async def test_an_outcome_is_in_the_journal_before_the_loop_turns_on(folder: Pat
         return [msgspec.json.decode(entry)["type"] for entry in read_entries(ledger._journal.segment.path)]
 
     ledger.intend(exchange("r-1"))
-    assert noted() == ["intent"]
-    ledger.close(a_record("r-1"))
     ledger.intend(exchange("r-2"))
-    assert noted() == ["intent", "outcome", "intent"]
-    ledger.close(a_record("r-2"))
+    assert noted() == []
+    assert ledger.flush()
+    assert noted() == ["intent", "intent"]
+    ledger.close(a_record("r-1"))
+    ledger.intend(exchange("r-3"))
     turned = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(lambda: turned.set_result(noted()))
-    assert (await turned)[2:] == ["intent", "outcome"]
+    assert (await turned)[2:] == ["outcome", "intent"]
     await die(ledger)
 
 
@@ -304,6 +309,7 @@ async def test_killed_between_an_answer_and_its_outcome(folder: Path, shelf: She
     serve(ledger, "r-1")
     ledger.intend(exchange("r-2"))
     serve(ledger, "r-3")
+    ledger.intend(exchange("r-4"))  # nobody was asked for it
     path = ledger._journal.segment.path  # as it lies there when the process is killed before the turn ends
     kept = path.read_bytes()
     await die(ledger)
@@ -355,9 +361,9 @@ async def test_a_journal_torn_at_any_byte_recovers(tmp_path: Path, shelf: Shelf)
 
 async def test_entries_of_another_version_are_passed_over(folder: Path, shelf: Shelf) -> None:
     journal = Journal(folder)
-    journal.write(b'{"type":"something-new","id":"x"}')
-    journal.write(b"not json")
-    journal.write(msgspec.json.encode(ledger_module.Outcome(a_record("r-1"))))
+    put(journal, b'{"type":"something-new","id":"x"}')
+    put(journal, b"not json")
+    put(journal, msgspec.json.encode(ledger_module.Outcome(a_record("r-1"))))
     journal.close()
     async with running(folder, shelf) as ledger:
         await ledger.flushed()
@@ -489,18 +495,20 @@ async def test_a_full_disk_takes_no_request_until_there_is_room(
     async with running(folder, shelf) as ledger:
         ledger.intend(exchange("r-1"))
         monkeypatch.setattr(os, "write", full_disk)
-        with pytest.raises(Unavailable) as refused:
-            ledger.intend(exchange("r-2"))
-        assert (refused.value.code, refused.value.retry_after) == ("meter_full", 30)
+        ledger.intend(exchange("r-2"))
+        assert not ledger.flush()
+        assert not ledger.flush()  # also for those who ask after somebody else was told
+        assert (unrecorded().code, unrecorded().retry_after) == ("meter_full", 30)
+        ledger.close(a_record("r-2", outcome="refused"))
         broken = ledger.broken
         assert broken == "No space left on device"
         ledger.close(a_record("r-1"))  # what is under way is recorded all the same
         monkeypatch.undo()
         await ledger.flushed()
-        assert list(shelf.kept) == ["r-1"]
+        assert {id: record.outcome for id, record in shelf.kept.items()} == {"r-1": "served", "r-2": "refused"}
         serve(ledger, "r-3")
         await until(lambda: ledger.broken is None)
-    assert set(shelf.kept) == {"r-1", "r-3"}
+    assert set(shelf.kept) == {"r-1", "r-2", "r-3"}
 
 
 async def test_an_error_of_the_disk_at_fsync_begins_a_new_file(
@@ -530,6 +538,7 @@ async def test_a_journal_that_is_full_takes_no_request(
     shelf.away = True
     async with running(folder, shelf) as ledger:
         serve(ledger, "r-1")
+        assert ledger.flush()
         monkeypatch.setattr(ledger, "_cap", 100)
         assert ledger.filled > 1
         with pytest.raises(Unavailable, match="database is away"):
@@ -601,8 +610,7 @@ async def test_a_disk_that_is_well_again_is_noticed_without_a_request(
     """For a hub that says it is not ready gets none."""
     async with running(folder, shelf) as ledger:
         monkeypatch.setattr(os, "write", full_disk)
-        with pytest.raises(Unavailable):
-            ledger.intend(exchange("r-1"))
+        ledger.intend(exchange("r-1"))
         await asyncio.sleep(0.15)
         assert ledger.broken is not None
         monkeypatch.undo()
@@ -641,10 +649,10 @@ async def test_what_was_in_a_file_that_failed_to_sync_is_in_another(
 def test_a_file_that_is_complete_is_synced_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal, synced = Journal(tmp_path / "j"), []
     monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
-    journal.write(b"{}")
+    put(journal, b"{}")
     done = journal.rotate()
     journal.sync()
-    journal.write(b"{}")
+    put(journal, b"{}")
     journal.sync()
     journal.sync()
     assert synced == [str(done.path), str(journal.segment.path)]

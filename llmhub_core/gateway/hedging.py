@@ -62,9 +62,9 @@ class _Entrant(Reply):
         vars(self).update(vars(reply))
         self._race = race
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, whole: bool = False) -> None:
         self._race.claim(self)
-        super()._write(data)
+        super()._write(data, whole)
 
 
 class _NotedEntrant(_Entrant, NotedReply):

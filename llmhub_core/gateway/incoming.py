@@ -14,6 +14,7 @@ from yarl import URL
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.gateway.known_head import KnownHead
+from llmhub_core.gateway.outbox import Outbox
 from llmhub_core.gateway.upstream import Upstream
 from llmhub_core.hub.hub import Hub
 
@@ -22,7 +23,7 @@ NOTHING: Mapping[str, str] = {}
 
 class Incoming:
     """`variables` are those of its path, `content` its body (perhaps still arriving), `known` its head if it came like
-    this before, `exchange` what the chain's first step makes of it.
+    this before, `outbox` what may send its answer, `exchange` what the chain's first step makes of it.
 
     aiohttp's own request costs as much to make as the whole chain takes to think.
     """
@@ -35,6 +36,7 @@ class Incoming:
         "hub",
         "keep_alive",
         "known",
+        "outbox",
         "protocol",
         "target",
         "upstream",
@@ -52,12 +54,14 @@ class Incoming:
         content: StreamReader,
         variables: Mapping[str, str] = NOTHING,
         known: KnownHead | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.hub = place.hub
         self.upstream = place.upstream
         self.protocol = protocol
         self.headers: CIMultiDictProxy[str] = message.headers if known is None else known.headers
         self.known = known
+        self.outbox = outbox
         self.content = content
         self.target = message.path
         self.url: URL = message.url
@@ -89,6 +93,7 @@ class Place:
     def __init__(self, hub: Hub, upstream: Upstream) -> None:
         self.hub = hub
         self.upstream = upstream
+        self.outbox = upstream.outbox
         self.posts: dict[str, Callable[[Incoming], Awaitable[Ending]]] = {}
         self.barred: HubError | None = None
         self.keeps = True

@@ -9,7 +9,14 @@ from typing import Any
 
 from llmhub_core.contracts.chat_request import ChatRequest
 from llmhub_core.contracts.dialect import Dialect, EncodedRequest
-from llmhub_core.contracts.errors import BadRequest, HubError, UpstreamError, UpstreamGarbled, UpstreamRefused
+from llmhub_core.contracts.errors import (
+    BadRequest,
+    HubError,
+    Unavailable,
+    UpstreamError,
+    UpstreamGarbled,
+    UpstreamRefused,
+)
 from llmhub_core.contracts.exchange import Exchange
 from llmhub_core.contracts.operations import CHAT
 from llmhub_core.contracts.provider import Call, Envelope, ProviderAnswer
@@ -22,6 +29,7 @@ from llmhub_core.gateway.upstream import Upstream, UpstreamResponse
 from llmhub_core.hub.catalog import Standing
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.hub import Hub
+from llmhub_core.hub.ledger import unrecorded
 from llmhub_core.hub.vault import Secret
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -103,18 +111,28 @@ class Passage:
         if self.adapted and exchange.strict:
             raise _refused_adaptation(self.adapted)
         self._call = call
-        if self._hub.faults is None:
-            answer = await place.provider.serve(call) if place.serves else None
-            if answer is None:
-                answer = await upstream.open(call)
-        else:
-            answer = await self._open_in_the_lab(self._hub.faults, upstream, call)
+        try:
+            if self._hub.faults is None:
+                answer = await self._serve(call) if place.serves else None
+                if answer is None:
+                    answer = await upstream.open(call)
+            else:
+                answer = await self._open_in_the_lab(self._hub.faults, upstream, call)
+        except Unavailable:
+            self._call = None  # the journal refused, so nobody was asked
+            raise
         self._answer = answer
         if self._began >= self._stats.look_at:
             self._hub.learning.look(self._stats, answer.headers, self._began)
         if not 200 <= answer.status < 300:
             problem = await answer.read(MAX_ERROR)
             raise target.decode_error(answer.status, answer.headers, self._hidden(problem))
+
+    async def _serve(self, call: Call) -> ProviderAnswer | None:
+        """By the provider itself, behind the journal as well."""
+        if not self._hub.ledger.flush():
+            raise unrecorded()
+        return await self._place.provider.serve(call)
 
     def _hidden(self, said: bytes) -> bytes:
         """What a provider says of its refusal, without the key that it may repeat there, nor the tokens and signatures
@@ -138,16 +156,16 @@ class Passage:
 
     async def _open_in_the_lab(self, lab: FaultLab, upstream: Upstream, call: Call) -> ProviderAnswer:
         """The same while faults on purpose are active; whoever is struck by one has it in header and record."""
-        exchange, place = self._exchange, self._place
+        exchange = self._exchange
 
         async def ask() -> ProviderAnswer:
-            answer = await place.provider.serve(call) if place.serves else None
+            answer = await self._serve(call) if self._place.serves else None
             return answer if answer is not None else await upstream.open(call)
 
         fault = lab.strike(self._stats.candidate)
         if fault is not None:
             exchange.attempts[-1].detail = f"fault lab: {fault.kind}"
-            said = f"{place.name}={fault.kind}"
+            said = f"{self._place.name}={fault.kind}"
             exchange.fault = f"{exchange.fault}, {said}" if exchange.fault else said
         if exchange.fault:
             self.adapted += ("fault_lab=active",)

@@ -15,6 +15,7 @@ from llmhub_core.gateway.all_metrics import merged
 from llmhub_core.gateway.chain import Handler, auth, chained
 from llmhub_core.gateway.discovery import list_models
 from llmhub_core.gateway.incoming import Incoming, Place
+from llmhub_core.gateway.outbox import Outbox
 from llmhub_core.gateway.refusal import new_id, refuse
 from llmhub_core.gateway.reply import Reply
 from llmhub_core.gateway.upstream import Upstream
@@ -32,9 +33,13 @@ PLACE = web.AppKey("place", Place)
 def add_gateway(app: web.Application, hub: Hub) -> None:
     """Everything that callers of the public API see."""
     settings = hub.settings.upstream
-    place = app[PLACE] = Place(
-        hub, Upstream(per_host=settings.connections, idle=settings.idle, networks=Networks(settings.networks))
+    upstream = Upstream(
+        per_host=settings.connections,
+        idle=settings.idle,
+        networks=Networks(settings.networks),
+        outbox=Outbox(hub.ledger.flush),
     )
+    place = app[PLACE] = Place(hub, upstream)
     router = app.router
     for dialect in hub.dialects.values():
         handler = chained(dialect)

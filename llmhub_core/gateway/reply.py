@@ -18,6 +18,9 @@ from llmhub_core.gateway.incoming import Incoming
 SLOW_READER = 30.0
 """Seconds that a caller may leave a full buffer unread before the connection is given up."""
 
+SHORT = 64 * 1024
+"""Bytes up to which an answer is too small to fill a buffer that its reader is slow to empty."""
+
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
@@ -33,6 +36,7 @@ class Reply:
 
     def __init__(self, request: Incoming) -> None:
         self._protocol = request.protocol
+        self._outbox = request.outbox
         self._chunked = request.chunked
         self.keep_alive = request.keep_alive
         self.started = False
@@ -42,7 +46,7 @@ class Reply:
     async def send(self, status: int, content_type: str, body: bytes, headers: Headers) -> None:
         """A whole answer."""
         head = self._head(status, content_type, headers)
-        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body), whole=True)
         self._done = True
         if self._protocol._paused:
             await self.drain()
@@ -110,12 +114,16 @@ class Reply:
             head += "connection: close\r\n"
         return head.encode("ascii")
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, whole: bool = False) -> None:
+        """A `whole` answer may go with the others of this turn."""
         transport = self._protocol.transport
         if transport is None or transport.is_closing():
             raise CallerGone("the caller hung up")
         self.started = True
-        transport.write(data)
+        if whole and self._outbox is not None and self.keep_alive and len(data) <= SHORT:
+            self._outbox.answer(transport, data)
+        else:
+            transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the caller has read enough; CallerGone if it does not."""

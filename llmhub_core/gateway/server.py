@@ -90,7 +90,7 @@ class _Handler(RequestHandler):
         else:
             content = Whole(data[start:])
         self._request_count += 1
-        self._next = Incoming(self._place, self, known.message, content, known=known)
+        self._next = Incoming(self._place, self, known.message, content, known=known, outbox=self._place.outbox)
         return True
 
     def _feed(self, body: StreamReader, data: bytes) -> bytes:
@@ -134,7 +134,7 @@ class _Handler(RequestHandler):
         """Requests on plain paths are answered here, in the connection's own task and without the request object,
         the second task and the router that aiohttp spends on each. The first request of any other kind hands the
         connection to aiohttp for good."""
-        messages, place, posts = self._messages, self._place, self._place.posts
+        messages, place, posts, outbox = self._messages, self._place, self._place.posts, self._place.outbox
         while not self._force_close:
             if not messages and self._next is None:
                 self._waiter = self._loop.create_future()
@@ -142,6 +142,8 @@ class _Handler(RequestHandler):
                     await self._waiter
                 finally:
                     self._waiter = None
+            else:
+                outbox.flush()  # the answer to the request before this one may be in there still
             if self._next is not None:
                 request, self._next = self._next, None
             else:
@@ -152,7 +154,7 @@ class _Handler(RequestHandler):
                     await super().start()
                     return
                 messages.popleft()
-                request = Incoming(place, self, cast(RawRequestMessage, message), content)
+                request = Incoming(place, self, cast(RawRequestMessage, message), content, outbox=outbox)
                 self._make_room()
             content = request.content
             self._request_in_progress = True
@@ -176,10 +178,15 @@ class _Handler(RequestHandler):
             if not reply.keep_alive or self._close or self._force_close or not content.is_eof():
                 break
             self._rest()
+        outbox.flush()
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        self._place.outbox.flush()
+        await super().shutdown(timeout)
 
     def _make_room(self) -> None:
         """The parser may go on to the next request in the pipeline."""

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from llmhub_core.contracts.errors import BadRequest, UpstreamError, UpstreamUnreachable
 from llmhub_core.contracts.provider import Call
 from llmhub_core.gateway.dialing import GONE, dial
+from llmhub_core.gateway.outbox import Outbox
 from llmhub_core.gateway.wire_answer import UpstreamResponse, timed_out
 from llmhub_core.gateway.wire_http import Connection
 from llmhub_core.hub.networks import EVERYWHERE, Networks
@@ -74,6 +75,7 @@ class Upstream:
     max_header   bytes that the head of an answer may have
     tls          for tests and private authorities; must verify. The default trusts what the system trusts
     networks     where providers may be
+    outbox       by which calls go out; its own if there is none
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class Upstream:
         max_header: int = 65536,
         tls: ssl.SSLContext | None = None,
         networks: Networks = EVERYWHERE,
+        outbox: Outbox | None = None,
     ) -> None:
         self.per_host = per_host
         self.networks = networks
+        self.outbox = outbox or Outbox()
         self.idle = idle
         self.max_header = max_header
         self.tls = tls or _trusting_as_the_system()
@@ -113,8 +117,12 @@ class Upstream:
         """Send `call`; returns when the head of the answer is complete, whatever its status.
 
         Raises UpstreamUnreachable, UpstreamTimeout, UpstreamGarbled, and BadRequest (invalid_value) for a header that
-        cannot be sent. A pooled connection that turns out dead is replaced once, unseen. Cancelling closes at once.
+        cannot be sent; and what the outbox says instead of sending. A pooled connection that turns out dead is replaced
+        once, unseen. Cancelling closes at once.
         """
+        return await self._open(call, self.outbox)
+
+    async def _open(self, call: Call, outbox: Outbox | None) -> UpstreamResponse:
         if self.stopped:
             raise UpstreamUnreachable(_STOPPED)
         target = self._targets.get(call.url) or self._target(call.url)
@@ -127,7 +135,7 @@ class Upstream:
         headless = call.method == "HEAD"
         host = target.host
         conn = host.take() or await host.obtain(connect_by)
-        resp = conn.send(head, call.body, headless, timeouts, ends_at)
+        resp = conn.send(head, call.body, headless, timeouts, ends_at, outbox)
         try:
             await resp.arrive()
         except BaseException:
@@ -138,13 +146,14 @@ class Upstream:
             conn.slot = False  # its place within the limit is the fresh one's
             spent = loop.time() - now
             conn = await host.obtain(min(ends_at, connect_by + spent), placed=True)
-            resp = conn.send(head, call.body, headless, timeouts, ends_at)
+            resp = conn.send(head, call.body, headless, timeouts, ends_at, outbox)
             await resp.arrive()
         return resp
 
     async def fetch(self, call: Call, limit: int = 8 * 1024 * 1024) -> Answer:
-        """`open` and the whole body, up to `limit` bytes; more is an UpstreamGarbled."""
-        resp = await self.open(call)
+        """`open` and the whole body, up to `limit` bytes; more is an UpstreamGarbled. Sent at once: what is fetched so
+        is no caller's request, and waits for no journal."""
+        resp = await self._open(call, None)
         try:
             return Answer(resp.status, resp.headers, await resp.read(limit))
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
-from llmhub_core.contracts.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
+from llmhub_core.contracts.errors import HubError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
 from llmhub_core.gateway.wire_inflate import Inflate
 
 HIGH_WATER = 256 * 1024
@@ -68,7 +68,7 @@ class Line(Protocol):
     def resume(self) -> None:
         """Read on after a pause."""
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: HubError) -> None:
         """End the exchange with `error` and close at once."""
 
 
@@ -128,7 +128,7 @@ class UpstreamResponse:
         self._parts: list[bytes] = []
         self._size = 0
         self._ended = False
-        self._error: UpstreamError | None = None
+        self._error: HubError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Callable[[bytes], bool] | None = None
         self._pings: Callable[[bytes], bool] | None = None
@@ -329,7 +329,7 @@ class UpstreamResponse:
         self._wake()
         return True
 
-    def finish(self, error: UpstreamError | None) -> None:
+    def finish(self, error: HubError | None) -> None:
         """No more will come: the clean end, or an error that follows what has arrived."""
         if self._conn is not None:
             self._conn = None
@@ -346,7 +346,7 @@ class UpstreamResponse:
         """Whether somebody waits for the head or for more body."""
         return self._waiter is not None and not self._waiter.done()
 
-    def _fail(self, error: UpstreamError) -> None:
+    def _fail(self, error: HubError) -> None:
         if self._conn is not None:
             self._conn.fail(error)
         self._error = error

@@ -16,8 +16,9 @@ from typing import Protocol, cast
 
 import httptools
 
-from llmhub_core.contracts.errors import UpstreamError, UpstreamGarbled, UpstreamUnreachable
+from llmhub_core.contracts.errors import HubError, UpstreamGarbled, UpstreamUnreachable
 from llmhub_core.contracts.provider import Timeouts
+from llmhub_core.gateway.outbox import Outbox
 from llmhub_core.gateway.wire_answer import DIED, Head, UpstreamResponse, timed_out
 
 MAX_HEADERS = 200
@@ -90,8 +91,10 @@ class Connection(asyncio.Protocol):
         """Whether it stands and is silent. Bytes or an end waiting in the kernel mean that it must not be used."""
         return not self.closed and not self._transport.is_closing() and not self._poll.poll(0)
 
-    def send(self, head: bytes, body: bytes, headless: bool, timeouts: Timeouts, ends_at: float) -> UpstreamResponse:
-        """Write a request; the answer's limits begin now. `ends_at` is loop time."""
+    def send(
+        self, head: bytes, body: bytes, headless: bool, timeouts: Timeouts, ends_at: float, outbox: Outbox | None
+    ) -> UpstreamResponse:
+        """Write a request, at once or with the `outbox`; the answer's limits begin now. `ends_at` is loop time."""
         loop = self.loop
         first = timeouts.first_token
         stall = timeouts.stall
@@ -103,11 +106,18 @@ class Connection(asyncio.Protocol):
         if self.closed:
             self._end(DIED)
             return resp
+        if outbox is None:
+            self.write(head, body)
+        else:
+            outbox.call(self, head, body)
+        return resp
+
+    def write(self, head: bytes, body: bytes) -> None:
+        """For `send` and the outbox."""
         if len(body) <= _JOIN_BELOW:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
-        return resp
 
     def arm(self, when: float) -> None:
         """Fail the exchange at loop time `when` if somebody waits then. A later deadline costs no new timer."""
@@ -134,7 +144,7 @@ class Connection(asyncio.Protocol):
             if not self.closed:
                 self._transport.resume_reading()
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: HubError) -> None:
         """End the exchange with `error` and close at once."""
         resp, self._resp = self._resp, None
         self.close()

@@ -58,20 +58,15 @@ class Journal:
         self.size = 0
         return Segment(path)
 
-    def write(self, entry: bytes) -> None:
-        """Hand one entry, and all that were added before it, to the operating system; from here on the death of this
-        process cannot lose them."""
-        self._added.append(b"%b %b\n" % (hexlify(_four_bytes(crc32(entry))), entry))
-        self.flush()
-
     def add(self, entry: bytes) -> None:
-        """One entry that goes with the next `write` or with `flush`, for each of these is a call of the kernel."""
+        """One entry that goes with the next `flush`, for each of these is a call of the kernel."""
         self._added.append(b"%b %b\n" % (hexlify(_four_bytes(crc32(entry))), entry))
 
-    def flush(self) -> None:
-        """Write what was added. What the disk refuses is not tried again, for a part of it may be written."""
+    def flush(self) -> bool:
+        """Hand what was added to the operating system; from here on the death of this process cannot lose it. False if
+        there was nothing. What the disk refuses is not tried again, for a part of it may be written."""
         if not self._added:
-            return
+            return False
         lines = b"".join(self._added)
         self._added.clear()
         if self._torn:
@@ -82,6 +77,7 @@ class Journal:
         self._torn = written != len(lines)
         if self._torn:  # the disk is full in the middle of a line; its checksum makes it harmless
             raise OSError("the journal could only be written in part; is the disk full?")
+        return True
 
     def sync(self) -> None:
         """fsync, if something was written since. Blocks: call it in a thread. Never repeated after an error,

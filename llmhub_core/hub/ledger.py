@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,7 @@ from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.usage import tokens_of_bytes
 from llmhub_core.hub.journal import Journal, Segment, name_of, read_entries, segments_in
+from llmhub_core.hub.ledger_entries import Intent, Outcome, batches, decode_names, encode, read_ahead, readable, unknown
 from llmhub_core.hub.waking import woken
 
 log = logging.getLogger("llmhub.ledger")
@@ -33,38 +33,6 @@ RETRY_AT_MOST = 10.0
 HELD = 20_000
 """Records that are held in memory while the store is away."""
 PROBE_EVERY = 1.0
-
-
-class Intent(msgspec.Struct, tag="intent", gc=False):
-    """Enough to make an honest record if nothing else is ever heard of the request."""
-
-    id: str
-    arrived_at: float
-    caller: str
-    dialect: str
-    operation: str
-    model: str
-    stream: bool
-    input_tokens: int
-
-
-class _Name(msgspec.Struct, gc=False):
-    id: str
-
-
-class _Ended(msgspec.Struct, tag="outcome", gc=False):
-    """An outcome of which only the name is wanted."""
-
-    record: _Name
-
-
-class Outcome(msgspec.Struct, tag="outcome", gc=False):
-    record: Record
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Intent | Outcome).decode
-_decode_names = msgspec.json.Decoder(Intent | _Ended).decode
 
 
 class Ledger:
@@ -95,6 +63,7 @@ class Ledger:
         self._wake = asyncio.Event()
         self._stopping = False
         self._flushing = False
+        self._refused = False
         self._left_by_others: list[Path] = []
         self._behind = 0  # bytes in segments that wait for the store
         self.broken: str | None = None
@@ -119,7 +88,7 @@ class Ledger:
             for task in late:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._flush()
+        self.flush()
         try:
             self._journal.sync()
         except OSError as error:
@@ -136,10 +105,14 @@ class Ledger:
         """Share of the journal's largest size that waits for the store."""
         return (self._behind + self._journal.size) / self._cap
 
-    # the hot path: no await, and under load one write to the page cache a request
+    # the hot path: no await, and one write to the page cache a turn of the loop
 
     def intend(self, exchange: Exchange) -> None:
-        """Before a provider is called. Unavailable (`meter_full`) if it cannot be noted: then nothing is called."""
+        """Before a provider is called, and `flush` between the two. Unavailable (`meter_full`) if the journal is full.
+
+        It is written when this turn of the loop ends, or with the next `flush`: until then nobody was asked, and if the
+        hub is killed, the request leaves no trace.
+        """
         journal, head = self._journal, exchange.head
         if self._behind + journal.size > self._cap:
             raise Unavailable("The usage journal is full because the database is away; try again later.",
@@ -154,12 +127,8 @@ class Ledger:
             head.stream,
             tokens_of_bytes(len(exchange.body)),
         )
-        try:
-            journal.write(_encode(intent))
-        except OSError as error:
-            self._note_broken(error)
-            raise Unavailable("Usage cannot be recorded at the moment, so no request is taken; try again later.",
-                              code="meter_full", retry_after=30) from None  # fmt: skip
+        journal.add(encode(intent))
+        self._flush_soon()
         segment = journal.segment
         segment.waiting += 1
         self._open[intent.id] = segment
@@ -167,31 +136,43 @@ class Ledger:
     def close(self, record: Record) -> None:
         """When the exchange is over. A record without an intent (refused before any call) is taken as well.
 
-        It is written with the next intent, or when this turn of the loop ends. If the hub is killed before that, the
-        intent tells of the request, as it would have a moment earlier.
+        It is written with the intents of this turn of the loop. If the hub is killed before that, the intent tells of
+        the request, as it would have a moment earlier.
         """
         segment = self._open.pop(record.id, None)
         if segment is not None:
             segment.waiting -= 1
         try:
-            entry = _encode(Outcome(record))
+            entry = encode(Outcome(record))
         except UnicodeEncodeError:  # a caller's header or path that is no text
-            record = _readable(record)
-            entry = _encode(Outcome(record))
+            record = readable(record)
+            entry = encode(Outcome(record))
         self._journal.add(entry)
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         self._records.append(record)
         if len(self._records) >= BATCH:
             self._wake.set()
 
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
         self._flushing = False
+        self.flush()
+
+    def flush(self) -> bool:
+        """Hand what was noted to the operating system; from here on the death of this process cannot lose it. False if
+        it, or what was there to write last, could not be: then no provider may be called, with `unrecorded` as the
+        reason. Records still go to the store, from memory."""
         try:
-            self._journal.flush()
+            if self._journal.flush():
+                self._refused = False
         except OSError as error:
-            self._note_broken(error)  # the records still go to the store, from memory
+            self._refused = True
+            self._note_broken(error)
+        return not self._refused
 
     def _note_broken(self, error: OSError) -> None:
         if self.broken is None:
@@ -228,7 +209,7 @@ class Ledger:
             if path.exists():  # else its records are in the store
                 for entry in read_entries(path):
                     journal.add(entry)
-        self._flush()
+        self.flush()
 
     async def _mend(self) -> None:
         """Try whether the disk is well again; until then the hub says that it is not ready."""
@@ -243,6 +224,7 @@ class Ledger:
 
     def _seal(self) -> bool:
         """Begin a new segment; False if the disk refuses one, and the old one goes on."""
+        self.flush()  # what was noted so far is counted as the old one's
         try:
             done = self._journal.rotate()
         except OSError as error:
@@ -275,7 +257,7 @@ class Ledger:
 
     def _let_go(self) -> None:
         """Records that are all in the journal need not be in memory as well, however long the store is away."""
-        self._flush()
+        self.flush()
         if self._gap or not self._seal():
             return
         for segment in self._segments:
@@ -285,8 +267,8 @@ class Ledger:
 
     async def _ship_unread(self) -> None:
         for segment in [each for each in self._segments if each.unread]:
-            async with contextlib.aclosing(_read_ahead(_batches(segment))) as batches:
-                async for batch in batches:
+            async with contextlib.aclosing(read_ahead(batches(segment, BATCH))) as found:
+                async for batch in found:
                     await self._store_batch(batch, name_of(segment.path.parent))
                     self._unread = max(0, self._unread - len(batch))
             segment.unread, segment.shipped = False, True
@@ -308,7 +290,7 @@ class Ledger:
             # A segment may go once everything written to it before now is in the store.
             last = len(batch) == len(self._records)
             if last:
-                self._flush()
+                self.flush()
                 if self._journal.size:
                     self._seal()
             sealed = list(self._segments)
@@ -338,7 +320,7 @@ class Ledger:
         for place, segment in enumerate(earlier):
             for number, entry in enumerate(read_entries(segment.path), 1):
                 try:
-                    found = _decode_names(entry)
+                    found = decode_names(entry)
                 except msgspec.DecodeError:
                     log.warning("an entry of %s is of another version and was passed over", segment.path.name)
                     continue
@@ -356,70 +338,15 @@ class Ledger:
             self._segments.append(segment)
             self._behind += segment.size
         for intent in intents.values():
-            record = _unknown(intent)
-            self._journal.add(_encode(Outcome(record)))  # then what told of them may go with its segment
+            record = unknown(intent)
+            self._journal.add(encode(Outcome(record)))  # then what told of them may go with its segment
             self._records.append(record)
-        self._flush()
+        self.flush()
         if intents:
             log.warning("%d requests were open when the hub was killed; they are recorded as unknown", len(intents))
 
 
-async def _read_ahead(batches: Iterator[list[Record]]) -> AsyncGenerator[list[Record], None]:
-    """Each is read while the one before it is stored."""
-    reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
-    try:
-        while batch := await reading:
-            reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
-            yield batch
-    finally:
-        await asyncio.gather(reading, return_exceptions=True)
-
-
-def _batches(segment: Segment) -> Iterator[list[Record]]:
-    """The records of a segment."""
-    batch: list[Record] = []
-    for entry in islice(read_entries(segment.path), segment.skip, None):
-        try:
-            found = _decode(entry)
-        except msgspec.DecodeError:
-            continue  # told when the hub started
-        if isinstance(found, Outcome):
-            batch.append(found.record)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
-
-
-def _readable(record: Record) -> Record:
-    """`record` with half characters replaced, wherever a caller or provider put some."""
-    text = {
-        name: value.encode("utf-8", "replace").decode()
-        for name in record.__struct_fields__
-        if isinstance(value := getattr(record, name), str)
-    }
-    tags = {
-        name.encode("utf-8", "replace").decode(): value.encode("utf-8", "replace").decode()
-        for name, value in record.tags.items()
-    }
-    for attempt in record.attempts:
-        attempt.detail = attempt.detail.encode("utf-8", "replace").decode()
-    return msgspec.structs.replace(record, **text, tags=tags)
-
-
-def _unknown(intent: Intent) -> Record:
-    return Record(
-        id=intent.id,
-        arrived_at=intent.arrived_at,
-        caller=intent.caller,
-        dialect=intent.dialect,
-        operation=intent.operation,
-        model=intent.model,
-        stream=intent.stream,
-        outcome="unknown",
-        code="hub_killed",
-        source="gateway",
-        input_tokens=intent.input_tokens,
-        usage_estimated=True,
-    )
+def unrecorded() -> Unavailable:
+    """What a caller is told whose request cannot be noted."""
+    return Unavailable("Usage cannot be recorded at the moment, so no request is taken; try again later.",
+                       code="meter_full", retry_after=30)  # fmt: skip
