@@ -13,6 +13,7 @@ from aiohttp import web
 
 from llmhub_core.admin import live
 from llmhub_core.admin.doors import HEADERS
+from llmhub_core.admin.slices import pause
 
 if TYPE_CHECKING:
     from llmhub_core.admin.control import Control
@@ -69,12 +70,18 @@ class Watching:
             else:
                 if state != self.state:
                     self.state = state
-                    async with self._news:
-                        self._news.notify_all()
+                    await self._tell()
             await asyncio.sleep(min(SOONEST, EVERY))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(EVERY - SOONEST, 0)):
                     await self._stirred.wait()
+
+    async def _tell(self) -> None:
+        """One stream after the other, or callers would wait until all have written."""
+        for _ in range(len(self.streams)):
+            async with self._news:
+                self._news.notify()
+            await pause()
 
 
 _watching: web.AppKey[Watching] = web.AppKey("llmhub_event_streams", Watching)

@@ -97,6 +97,7 @@ def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
         app,
         loader=jinja2.FileSystemLoader(str(files("llmhub_templates"))),
         autoescape=True,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

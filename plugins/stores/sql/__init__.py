@@ -4,8 +4,9 @@ Rooms: `tables` (the schema), `rows` (records to rows and back), `sums` (what a 
 (questions to the sums), `request_query` (the list of requests), `people_tables` and `people` (users, sessions, the
 audit), `configuration_tables` and `configuration` (what was configured beside the file), `alert_tables` and `alerts`
 (what is not well), `body_tables` and `bodies` (what was asked and answered), `archive` (all of it row by row, for
-copies and moves), `retention` (how old records go), `writing` (how what is rare is written), `database` (what both
-databases share), `sqlite` and `postgres` (what they do not), `migrations` (how a schema becomes the next).
+copies and moves), `retention` (how old records go), `writing` (how what is rare is written), `reading` and
+`sqlite_reading` (how is read), `database` (what both databases share), `sqlite` and `postgres` (what they do not),
+`migrations` (how a schema becomes the next).
 
 SQLAlchemy takes a second and 20 MB to import, Alembic more: the first is imported by `start`, the second only
 when a database really has to be migrated. This room imports neither.

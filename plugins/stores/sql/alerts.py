@@ -8,6 +8,7 @@ from typing import Any
 
 from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.alert_tables import alerts, mutes
+from llmhub_plugins.stores.sql.reading import Reader
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
 from sqlalchemy import Select, and_, delete, or_, select, tuple_
@@ -19,8 +20,9 @@ ONE_AT_A_TIME = 7_453_010_771_942_105_119
 
 
 class SqlAlerts(AlertStore):
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
 
     async def open_alert(self, alert: Alert) -> Alert:
         row = _row(alert)
@@ -50,8 +52,7 @@ class SqlAlerts(AlertStore):
         return await self._read(statement)
 
     async def _read(self, statement: Select[Any]) -> Sequence[Alert]:
-        async with self._engine.connect() as connection:
-            return [Alert(**row) for row in (await connection.execute(statement)).mappings().all()]
+        return [Alert(**row._mapping) for row in await self._reader.rows(statement)]
 
     async def forget_alerts(self, before: float) -> None:
         async with writing(self._engine) as connection:
@@ -70,8 +71,7 @@ class SqlAlerts(AlertStore):
 
     async def mutes(self, now: float) -> Sequence[Mute]:
         statement = select(mutes).where(mutes.c.until > now).order_by(mutes.c.until, mutes.c.id)
-        async with self._engine.connect() as connection:
-            return [Mute(**row) for row in (await connection.execute(statement)).mappings().all()]
+        return [Mute(**row._mapping) for row in await self._reader.rows(statement)]
 
 
 def _row(it: Alert | Mute) -> dict[str, Any]:

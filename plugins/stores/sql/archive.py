@@ -27,8 +27,9 @@ _RECORD = tuple(records.c[name] for name in COLUMNS)
 
 
 class SqlArchive(Archive):
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, configuration: SqlConfiguration) -> None:
         self._engine = engine
+        self._facts = configuration
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
@@ -62,7 +63,7 @@ class SqlArchive(Archive):
         return (rows[-1][0] if rows else mark), [record_of(row[1:]) for row in rows]
 
     async def hold(self, seconds: float) -> None:
-        await SqlConfiguration(self._engine).keep_fact(HOLDER, f"held {time() + seconds}")
+        await self._facts.keep_fact(HOLDER, f"held {time() + seconds}")
 
     async def sums(self) -> Mapping[str, int]:
         async with self._engine.connect() as connection:

@@ -8,6 +8,7 @@ from time import time
 
 from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.body_tables import bodies
+from llmhub_plugins.stores.sql.reading import Reader
 from llmhub_plugins.stores.sql.retention import Retention
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
@@ -20,8 +21,9 @@ STEP = 100
 
 
 class SqlBodies(BodyStore):
-    def __init__(self, engine: AsyncEngine, retention: Retention) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader, retention: Retention) -> None:
         self._engine = engine
+        self._reader = reader
         self._retention = retention
 
     async def keep_bodies(self, batch: Sequence[SealedBody]) -> None:
@@ -33,15 +35,13 @@ class SqlBodies(BodyStore):
     async def find_body(self, id: str) -> SealedBody | None:
         if id != storable_text(id):
             return None
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(bodies).where(bodies.c.id == id))).first()
-        return None if row is None else SealedBody(*row)
+        rows = await self._reader.rows(select(bodies).where(bodies.c.id == id))
+        return SealedBody(*rows[0]) if rows else None
 
     async def has_body(self, id: str) -> bool:
         if id != storable_text(id):
             return False
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(bodies.c.id).where(bodies.c.id == id))).first() is not None
+        return bool(await self._reader.rows(select(bodies.c.id).where(bodies.c.id == id)))
 
     async def forget_body(self, id: str) -> bool:
         async with writing(self._engine) as connection:
@@ -58,13 +58,11 @@ class SqlBodies(BodyStore):
 
     async def bodies_by_key(self) -> Mapping[str, int]:
         counted = select(bodies.c.key, func.count()).group_by(bodies.c.key).order_by(bodies.c.key)
-        async with self._engine.connect() as connection:
-            return {row.key: row[1] for row in (await connection.execute(counted)).all()}
+        return {row[0]: row[1] for row in await self._reader.rows(counted)}
 
     async def bodies_of_others(self, key: str, limit: int, after: str = "") -> Sequence[SealedBody]:
         others = select(bodies).where(bodies.c.key != key, bodies.c.id > after).order_by(bodies.c.id).limit(limit)
-        async with self._engine.connect() as connection:
-            return [SealedBody(*row) for row in (await connection.execute(others)).all()]
+        return [SealedBody(*row) for row in await self._reader.rows(others)]
 
     async def replace_bodies(self, was: Sequence[SealedBody], now: Sequence[SealedBody]) -> int:
         replaced = 0

@@ -12,22 +12,26 @@ from dataclasses import asdict, replace
 
 from llmhub_plugins.stores.sql.aio import AsyncConnection, AsyncEngine
 from llmhub_plugins.stores.sql.configuration_tables import changes, entries, facts
+from llmhub_plugins.stores.sql.reading import Reader
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
-from sqlalchemy import ColumnElement, and_, delete, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, true
 
 from llmhub_core.contracts import ABSENT, ENTRY_KINDS, ConfigurationStore, Entry, EntryKind
 
+_REVISION = select(changes.c.revision)
+_FACT = select(facts.c.text).where(facts.c.name == bindparam("name"))
+
 
 class SqlConfiguration(ConfigurationStore):
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
 
     async def entries(self) -> tuple[int, Sequence[Entry]]:
         # One statement, for PostgreSQL shows each one another moment.
         statement = select(changes.c.revision, entries).select_from(changes.outerjoin(entries, true()))
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).all()
+        rows = await self._reader.rows(statement)
         found = [Entry(*row[1:]) for row in rows if row[1] is not None]
         return (
             rows[0][0] if rows else ABSENT,
@@ -35,8 +39,8 @@ class SqlConfiguration(ConfigurationStore):
         )
 
     async def revision(self) -> int:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(changes.c.revision))).scalar() or ABSENT
+        rows = await self._reader.rows(_REVISION)
+        return rows[0][0] if rows else ABSENT
 
     async def put(self, entry: Entry, expected: int | None = None) -> Entry | None:
         async with writing(self._engine) as connection:
@@ -75,8 +79,8 @@ class SqlConfiguration(ConfigurationStore):
             return bool((await connection.execute(update)).rowcount)
 
     async def fact(self, name: str) -> str:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(facts.c.text).where(facts.c.name == name))).scalar() or ""
+        rows = await self._reader.rows(_FACT, {"name": name})
+        return rows[0][0] if rows else ""
 
     async def keep_fact(self, name: str, text: str, was: str | None = None) -> bool:
         insert = insert_into(self._engine, facts).values(name=name, text=text)

@@ -6,8 +6,8 @@ import asyncio
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,20 +18,20 @@ from llmhub_plugins.stores.sql.bodies import SqlBodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
-from llmhub_plugins.stores.sql.request_query import Read, find_requests
+from llmhub_plugins.stores.sql.reading import Read, Reader, Rows
+from llmhub_plugins.stores.sql.request_query import find_requests
 from llmhub_plugins.stores.sql.retention import Retention, kept_since
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
 from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
-from sqlalchemy import Column, Connection, MetaData, Row, String, Table, inspect, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Column, Connection, MetaData, String, Table, bindparam, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from llmhub_core.contracts import (
     Record,
     RecordFilter,
     SchemaState,
     StartError,
-    Unavailable,
     UsageQuestion,
     UsageRow,
 )
@@ -44,35 +44,33 @@ INSUFFICIENT_PRIVILEGE = "42501"
 AT_ONCE = 50
 """Rows: what becomes of them takes half a millisecond."""
 
-_WHOLE_RECORD = select(*(records.c[name] for name in COLUMNS))
+_RECORD_OF_ID = select(*(records.c[name] for name in COLUMNS)).where(records.c.id == bindparam("id"))
 
 
 class Database(ABC):
-    """`shown` is how messages call it: never with a password."""
+    """`shown` is how messages call it: never with a password. `engine` writes what is rare; `reader` reads what is
+    there at once, `searcher` what may have to be searched for."""
 
-    def __init__(self, engine: AsyncEngine, readers: AsyncEngine, shown: str) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader, searcher: Reader, shown: str) -> None:
         self._engine = engine
-        self._readers = readers  # connections of their own, so that no page of the dashboard keeps records waiting
+        self._reader = reader
+        self._searcher = searcher  # by itself, so that no page of the dashboard keeps records or sessions waiting
         self.shown = shown
-        self.alerts = SqlAlerts(engine)
-        self.archive = SqlArchive(engine)
-        self.people = SqlPeople(engine)
-        self.configuration = SqlConfiguration(engine)
+        self.alerts = SqlAlerts(engine, reader)
+        self.people = SqlPeople(engine, reader)
+        self.configuration = SqlConfiguration(engine, reader)
+        self.archive = SqlArchive(engine, self.configuration)
         self.retention = Retention(engine, self.configuration)
-        self.bodies = SqlBodies(engine, self.retention)
+        self.bodies = SqlBodies(engine, reader, self.retention)
 
     async def close(self) -> None:
+        await self._reader.close()
+        await self._searcher.close()
         await self._engine.dispose()
-        await self._readers.dispose()
 
     @abstractmethod
     async def append(self, batch: Sequence[Record], journal: str = "") -> None:
         """`journal` as of `MetadataStore.append_from`, "" for none."""
-
-    @asynccontextmanager
-    async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:
-        """Within it the database gives up what `connection` asks for too long."""
-        yield
 
     @abstractmethod
     def alone(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -138,43 +136,24 @@ class Database(ABC):
     # --- reading
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        async with self._reading() as read:
-            asked = usage_statement(question, time.time(), await kept_since(read))
-            return [] if asked is None else await _each(partial(usage_row, question), await read(*asked))
+        def ask(read: Read) -> Rows:
+            asked = usage_statement(question, time.time(), kept_since(read))
+            return [] if asked is None else read(*asked)
+
+        return await _each(partial(usage_row, question), await self._searcher.ask(ask))
 
     async def requests(self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
-        async with self._reading() as read:
-            return await _each(record_of, await find_requests(read, wanted, limit, before))
+        found = await self._searcher.ask(lambda read: find_requests(read, wanted, limit, before))
+        return await _each(record_of, found)
 
     async def kept_since(self) -> float:
-        async with self._reading() as read:
-            return await kept_since(read)
+        return await self._reader.ask(kept_since)
 
     async def find_record(self, id: str) -> Record | None:
         if id != storable_text(id):  # nothing is stored under such a name, and the drivers choke on it
             return None
-        async with self._reading() as read:
-            rows = await read(_WHOLE_RECORD.where(records.c.id == id))
+        rows = await self._reader.rows(_RECORD_OF_ID, {"id": id})
         return record_of(rows[0]) if rows else None
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Read]:
-        """Reads on one connection; what takes too long is stopped in the database, and Unavailable."""
-        async with self._readers.connect() as connection:
-
-            async def read(statement: Any, values: Any = None) -> Sequence[Row[*tuple[Any, ...]]]:
-                return (await connection.execute(statement, values)).all()
-
-            try:
-                async with self.patience(connection):
-                    yield read
-            except DBAPIError as error:
-                if not _was_given_up(error):
-                    raise
-                raise Unavailable(
-                    "The database needs too long for this question. Ask for a shorter time, or for less at once.",
-                    code="query_timeout",
-                ) from None
 
 
 async def _each(make: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
@@ -184,11 +163,6 @@ async def _each(make: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
         found += map(make, rows[start : start + AT_ONCE])
         await asyncio.sleep(0)
     return found
-
-
-def _was_given_up(error: DBAPIError) -> bool:
-    said = error.orig
-    return getattr(said, "sqlstate", "") == "57014" or str(said) == "interrupted"  # the latter is SQLite's
 
 
 def _create(connection: Connection) -> None:

@@ -16,9 +16,10 @@ from llmhub_plugins.stores.sql.people_tables import (
     sign_in_failures,
     users,
 )
+from llmhub_plugins.stores.sql.reading import Reader
 from llmhub_plugins.stores.sql.rows import storable_text
 from llmhub_plugins.stores.sql.writing import insert_into, writing
-from sqlalchemy import case, delete, func, select
+from sqlalchemy import bindparam, case, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from llmhub_core.contracts import (
@@ -38,10 +39,20 @@ from llmhub_core.contracts import (
 ONE_AT_A_TIME = 7_453_010_771_942_105_118
 """The advisory lock of whoever looks before it writes: makes the first user, or the next link of the chain."""
 
+_SESSION = select(*sessions.c, *users.c).where(
+    sessions.c.digest == bindparam("digest"), users.c.id == sessions.c.user_id
+)  # fmt: skip
+_ADMIN_TOKEN = (
+    select(*admin_tokens.c, *users.c)
+    .select_from(admin_tokens.outerjoin(users, users.c.id == admin_tokens.c.user_id))
+    .where(admin_tokens.c.digest == bindparam("digest"))
+)
+
 
 class SqlPeople(PeopleStore):
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
 
     # users
 
@@ -87,14 +98,11 @@ class SqlPeople(PeopleStore):
     async def find_user(self, name: str) -> User | None:
         if name != storable_text(name):
             return None
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(users).where(users.c.name == name))).mappings().first()
-        return None if row is None else User(**row)
+        rows = await self._reader.rows(select(users).where(users.c.name == name))
+        return User(*rows[0]) if rows else None
 
     async def users(self) -> Sequence[User]:
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(select(users))).mappings().all()
-        return sorted((User(**row) for row in rows), key=lambda user: user.name)
+        return sorted((User(*row) for row in await self._reader.rows(select(users))), key=lambda user: user.name)
 
     # setting up
 
@@ -127,13 +135,10 @@ class SqlPeople(PeopleStore):
             await connection.execute(sessions.update().where(sessions.c.digest == digest).values(seen_at=seen_at))
 
     async def find_session(self, digest: str) -> tuple[SignedIn, User] | None:
-        columns = [*sessions.c, *users.c]
-        statement = select(*columns).where(sessions.c.digest == digest, users.c.id == sessions.c.user_id)
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(statement)).first()
-        if row is None:
+        rows = await self._reader.rows(_SESSION, {"digest": digest})
+        if not rows:
             return None
-        own = len(sessions.c)
+        row, own = rows[0], len(sessions.c)
         return SignedIn(*row[:own]), User(*row[own:])
 
     async def end_session(self, digest: str) -> None:
@@ -153,10 +158,8 @@ class SqlPeople(PeopleStore):
 
     async def failures(self, subject: str) -> Failures:
         table = sign_in_failures.c
-        async with self._engine.connect() as connection:
-            statement = select(table.count, table.last_at).where(table.subject == subject)
-            row = (await connection.execute(statement)).first()
-        return Failures() if row is None else Failures(*row)
+        rows = await self._reader.rows(select(table.count, table.last_at).where(table.subject == subject))
+        return Failures(*rows[0]) if rows else Failures()
 
     async def count_failure(self, subject: str, now: float, forget_before: float) -> Failures:
         table = sign_in_failures.c
@@ -183,20 +186,16 @@ class SqlPeople(PeopleStore):
             return bool((await connection.execute(statement)).rowcount)
 
     async def find_admin_token(self, digest: str) -> tuple[AdminToken, User | None] | None:
-        both = admin_tokens.outerjoin(users, users.c.id == admin_tokens.c.user_id)
-        statement = select(*admin_tokens.c, *users.c).select_from(both).where(admin_tokens.c.digest == digest)
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(statement)).first()
-        if row is None:
+        rows = await self._reader.rows(_ADMIN_TOKEN, {"digest": digest})
+        if not rows:
             return None
-        own = len(admin_tokens.c)
+        row, own = rows[0], len(admin_tokens.c)
         token, user = AdminToken(*row[:own]), None if row[own] is None else User(*row[own:])
         return None if user is None and token.user_id else (token, user)
 
     async def admin_tokens(self) -> Sequence[AdminToken]:
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(select(admin_tokens))).mappings().all()
-        return sorted((AdminToken(**row) for row in rows), key=lambda token: token.name)
+        rows = await self._reader.rows(select(admin_tokens))
+        return sorted((AdminToken(*row) for row in rows), key=lambda token: token.name)
 
     async def touch_admin_token(self, id: str, used_at: float) -> None:
         async with writing(self._engine) as connection:
@@ -256,9 +255,7 @@ class SqlPeople(PeopleStore):
             statement = statement.where(audit.c.at < wanted.until)
         if before is not None:
             statement = statement.where(audit.c.number < before)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-        return [AuditEntry(**row) for row in rows]
+        return [AuditEntry(**row._mapping) for row in await self._reader.rows(statement)]
 
 
 def _differences(was: User | None, user: User) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmhub_plugins.stores.sql import SHIPPED
 from llmhub_plugins.stores.sql.aio import AsyncConnection, create_async_engine
 from llmhub_plugins.stores.sql.database import Database
+from llmhub_plugins.stores.sql.reading import EngineReader
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
 from llmhub_plugins.stores.sql.tables import SUMS, UNUSUAL, records
@@ -108,7 +109,8 @@ class PostgresDatabase(Database):
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
         )
-        database = cls(engine, readers, url.set(drivername="postgresql").render_as_string(hide_password=True))
+        shown = url.set(drivername="postgresql").render_as_string(hide_password=True)
+        database = cls(engine, EngineReader(engine), EngineReader(readers), shown)
         try:
             async with engine.connect():
                 pass

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from llmhub_plugins.stores.sql.reading import Read
 from llmhub_plugins.stores.sql.rows import COLUMNS, storable_text
 from llmhub_plugins.stores.sql.sums import DAY
 from llmhub_plugins.stores.sql.tables import FILTERS, UNUSUAL, records, usage_totals
-from sqlalchemy import Row, Select, func, select, tuple_
+from sqlalchemy import Select, func, select, tuple_
 
 from llmhub_core.contracts import RecordFilter
 
-Read = Callable[..., Awaitable[Sequence[Row[*tuple[Any, ...]]]]]
-"""Of a statement, and the values of what it leaves open."""
 Seen = tuple[float, str]
 
 FIRST_LOOK = 16 * DAY
@@ -24,18 +23,18 @@ GAP = 3 * DAY
 """An index is read on over so much of nothing: that is less work than to ask once more."""
 
 
-async def find_requests(read: Read, wanted: RecordFilter, limit: int, before: Seen | None) -> Sequence[Any]:
+def find_requests(read: Read, wanted: RecordFilter, limit: int, before: Seen | None) -> Sequence[Any]:
     """Rows of `COLUMNS`, newest first.
 
     A caller has an index. A model or a provider is nearly always frequent, and a page of it is found soon in the index
     by time; where it is not, totals tell which days to look at.
     """
     if wanted.caller is not None or (wanted.model is None and wanted.provider is None):
-        return await read(requests_statement(wanted, limit, before))
+        return read(requests_statement(wanted, limit, before))
     found: list[Any] = []
-    async for since, until in _days(read, wanted, before):
+    for since, until in _days(read, wanted, before):
         part = replace(wanted, since=since, until=until)
-        found += await read(requests_statement(part, limit - len(found), before))
+        found += read(requests_statement(part, limit - len(found), before))
         if len(found) >= limit:
             break
     return found
@@ -64,11 +63,11 @@ def requests_statement(wanted: RecordFilter, limit: int, before: Seen | None) ->
     return statement.order_by(table.arrived_at.desc(), table.id.desc()).limit(max(0, limit))
 
 
-async def _days(read: Read, wanted: RecordFilter, before: Seen | None) -> AsyncIterator[tuple[float, float]]:
+def _days(read: Read, wanted: RecordFilter, before: Seen | None) -> Iterator[tuple[float, float]]:
     """Spans in which there may be such records, newest first; elsewhere there are none."""
     # Each by itself, or SQLite would look at every record.
     ends = (select(end(records.c.arrived_at)).scalar_subquery() for end in (func.min, func.max))
-    first, last = (await read(select(*ends)))[0]
+    first, last = (read(select(*ends)))[0]
     if first is None:
         return
     since = max(first, wanted.since if wanted.since is not None else first)
@@ -80,7 +79,7 @@ async def _days(read: Read, wanted: RecordFilter, before: Seen | None) -> AsyncI
     end, width = -(-until // DAY) * DAY, FIRST_LOOK
     while end > since:
         begin = max(end - width, since // DAY * DAY)
-        days = [day for (day,) in await read(_days_statement(wanted, begin, end))]
+        days = [day for (day,) in read(_days_statement(wanted, begin, end))]
         for begun, ended in _joined(days):
             if begun < until and ended > since:
                 yield max(begun, since), min(ended, until)

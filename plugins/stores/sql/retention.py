@@ -14,7 +14,7 @@ from llmhub_plugins.stores.sql.aio import AsyncEngine
 from llmhub_plugins.stores.sql.body_tables import bodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.configuration_tables import facts
-from llmhub_plugins.stores.sql.request_query import Read
+from llmhub_plugins.stores.sql.reading import Read
 from llmhub_plugins.stores.sql.sums import HOUR, MINUTE, MINUTES_KEPT
 from llmhub_plugins.stores.sql.tables import records, usage_totals
 from llmhub_plugins.stores.sql.writing import writing
@@ -91,7 +91,7 @@ class Retention:
             await connection.execute(statement)
 
 
-async def kept_since(read: Read) -> float:
+def kept_since(read: Read) -> float:
     """Records that arrived before this moment may be gone."""
-    rows = await read(_KEPT_SINCE)
+    rows = read(_KEPT_SINCE)
     return float(rows[0][0]) if rows else 0.0

@@ -1,4 +1,4 @@
-"""The SQLite file: one thread of our own writes, SQLAlchemy's connections read.
+"""The SQLite file: one thread writes what is recorded, others read, and what is rare SQLAlchemy writes.
 
 Writing is the hot path. A batch is handed to the thread once and written by the driver itself, with statements
 that were made at start.
@@ -23,6 +23,7 @@ from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
 from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
+from llmhub_plugins.stores.sql.sqlite_reading import SqliteReader
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
 from llmhub_plugins.stores.sql.tables import SUMS
 from sqlalchemy import URL, Connection, Table, event
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 COPIED_AT_ONCE = 25_000
 """Pages, a tenth of a gigabyte."""
+
+SEARCHES = 4
+"""Questions of the dashboard at once; more wait in line."""
 
 CHECKPOINT_PAGES = 4000
 """16 MB of log before it is worked into the file: pages that many batches touch are then written once."""
@@ -65,9 +69,10 @@ class SqliteDatabase(Database):
             max_overflow=6,
             hide_parameters=True,
         )
-        event.listen(engine.sync_engine, "connect", _set_up_reader)
+        event.listen(engine.sync_engine, "connect", _set_up)
         event.listen(engine.sync_engine, "begin", _begin)
-        super().__init__(engine, engine, str(path))
+        patience = settings.query_timeout, settings.busy_timeout
+        super().__init__(engine, SqliteReader(path, 1, *patience), SqliteReader(path, SEARCHES, *patience), str(path))
         self._path = path
         self._settings = settings
         self._add_sums = {table: _add_sums(table) for table in TABLES}
@@ -102,16 +107,6 @@ class SqliteDatabase(Database):
     async def append(self, batch: Sequence[Record], journal: str = "") -> None:
         if batch:
             await self._in_thread(lambda: self._append(batch, journal))
-
-    @asynccontextmanager
-    async def patience(self, connection: AsyncConnection) -> AsyncIterator[None]:
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None  # noqa: S101 — it is connected
-        ends = asyncio.get_running_loop().call_later(self._settings.query_timeout, driver._conn.interrupt)
-        try:
-            yield
-        finally:
-            ends.cancel()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -220,7 +215,7 @@ def _copy(source: Path, target: Path) -> bool:
     return True
 
 
-def _set_up_reader(connection: Any, _: Any) -> None:
+def _set_up(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

@@ -1,0 +1,97 @@
+"""How is read: beside those who write, and never for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from databases import opened, store_of
+from llmhub_plugins.stores.sql.configuration_tables import facts
+from llmhub_plugins.stores.sql.reading import Read, Rows
+from llmhub_plugins.stores.sql.sqlite import SEARCHES
+from llmhub_plugins.stores.sql.sqlite_reading import SqliteReader
+from llmhub_plugins.stores.sql.tables import records
+from sqlalchemy import Select, func, literal, select
+from sqlalchemy.exc import OperationalError
+
+from llmhub_core.contracts import Unavailable
+
+SOON = 2.0
+"""Seconds: far less than what would not end."""
+
+
+def endless() -> Select[Any]:
+    numbers = select(literal(1).label("number")).cte(recursive=True)
+    return select(func.count()).select_from(numbers.union_all(select(numbers.c.number + 1)))
+
+
+COUNT = select(func.count()).select_from(records)
+
+
+async def test_what_takes_too_long_is_stopped_and_nobody_waits_for_it(url: str) -> None:
+    async with opened(store_of(url, query_timeout=0.4)) as store:
+        began = time.monotonic()
+        searcher = store._database._searcher
+        asked = [asyncio.create_task(searcher.rows(endless())) for _ in range(2 * SEARCHES)]
+        await asyncio.sleep(0.1)
+        assert await store._database._reader.rows(COUNT) == [(0,)], "a session is found while others search"
+        assert time.monotonic() - began < 0.4
+        for each in asked:
+            with pytest.raises(Unavailable, match="Ask for a shorter time") as refused:
+                await each
+            assert refused.value.code == "query_timeout"
+        assert time.monotonic() - began < SOON
+        assert await searcher.rows(COUNT) == [(0,)]
+
+
+@pytest.fixture
+def path(sqlite_template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(sqlite_template, tmp_path / "hub.db"))
+
+
+@pytest.fixture
+async def reader(path: Path) -> AsyncIterator[SqliteReader]:
+    reader = SqliteReader(path, 1, query_timeout=60.0, busy_timeout=1.0)
+    yield reader
+    await reader.close()
+
+
+async def test_nothing_is_searched_for_nobody(reader: SqliteReader) -> None:
+    asked = asyncio.create_task(reader.rows(endless()))
+    await asyncio.sleep(0.1)
+    asked.cancel()
+    async with asyncio.timeout(SOON):
+        assert await reader.rows(COUNT) == [(0,)], "the only thread is free again"
+
+
+async def test_closing_waits_for_no_question(path: Path) -> None:
+    reader = SqliteReader(path, 1, query_timeout=60.0, busy_timeout=1.0)
+    asked = asyncio.create_task(reader.rows(endless()))
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(SOON):
+        await reader.close()
+    with pytest.raises(Unavailable):
+        await asked
+
+
+async def test_all_that_a_question_reads_is_of_one_moment(reader: SqliteReader, path: Path) -> None:
+    def twice(read: Read) -> tuple[Rows, Rows]:
+        before = read(select(facts))
+        with sqlite3.connect(path) as other:
+            other.execute("INSERT INTO facts (name, text) VALUES ('between', 'two')")
+        return before, read(select(facts))
+
+    before, after = await reader.ask(twice)
+    assert before == after
+    assert len(await reader.rows(select(facts))) == len(before) + 1
+
+
+async def test_readers_cannot_write(reader: SqliteReader) -> None:
+    with pytest.raises(OperationalError, match="readonly"):
+        await reader.ask(lambda read: read(records.delete()))  # type: ignore[arg-type]
