@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import time
@@ -74,6 +75,18 @@ async def test_keys_show_learned_limits_beside_declared_ones(house: House, brows
     day = next(each for each in items if each["window"] == 86_400)
     assert 0 <= time.time() - day["last_reset"] < 86_400
     assert {each["last_reset"] for each in items if each["window"] == 60} == {None}
+
+
+@pytest.mark.alone
+async def test_a_key_does_not_cool_any_more_when_its_time_is_over(house: House, browser: MakeBrowser) -> None:
+    stats = next(each for each in house.hub.catalog.stats if each.candidate.key.name == "main")
+    eve = await browser("viewer")
+    house.hub.pool.note(stats, UpstreamLimited("slow down", retry_after=0.4))
+    assert "cooling" in (await page(eve, "/keys/echo/main")).text
+    await asyncio.sleep(0.5)
+    shown = (await page(eve, "/keys/echo/main")).text
+    assert "cooling" not in shown
+    assert "the next request tries it" in shown
 
 
 # --- forms
