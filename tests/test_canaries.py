@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -169,7 +170,10 @@ class Hub:
         proc = Path("/proc") / str(self._process.pid)
         self._channels.note("process list", (proc / "cmdline").read_bytes())
         children = "".join(each.read_text() for each in (proc / "task").glob("*/children"))
-        assert not children.split(), "a hub has no children, so none inherits its environment"
+        for child in children.split():  # whoever asks the table of prices
+            with contextlib.suppress(OSError):
+                self._channels.note("process list", (Path("/proc") / child / "cmdline").read_bytes())
+                self._channels.note("environment of a child", (Path("/proc") / child / "environ").read_bytes())
         self._process.send_signal(signal.SIGTERM)
         self._channels.note("stdout", await self._rest)
         self._channels.note("stderr", await self._errors)
@@ -508,7 +512,7 @@ async def call_with_anything(caller: Caller, canaries: Canaries) -> None:
             await caller.ask(method, f"{path}?key={query}", json=body if method != "GET" else None)
     raw = plant("secret in a broken request", prefix="sk-")
     length = b"content-length: 2\r\n"
-    for lines in (
+    broken = (
         f"POST {chat} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {raw}\0\r\n\r\n".encode(),
         f"POST http://u:{raw}@x{chat} HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
         f"POST {chat}?key={raw} HTTP/9.9\r\nhost: x\r\n\r\n".encode(),
@@ -516,8 +520,8 @@ async def call_with_anything(caller: Caller, canaries: Canaries) -> None:
         f"POST {chat} HTTP/1.1\r\nhost: x\r\nauthorization Bearer {raw}\r\n\r\n".encode(),
         f"POST {chat} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {raw * 400}\r\n".encode() + length + b"\r\n{}",
         f"POST {chat} HTTP/1.1\r\nhost: x\r\ncontent-length: {raw}\r\n\r\n".encode(),
-    ):
-        await caller.raw(lines + (b"" if lines.endswith(b"}") else b"\r\n"))
+    )
+    await asyncio.gather(*(caller.raw(each + (b"" if each.endswith(b"}") else b"\r\n")) for each in broken))
     known = {"authorization": f"Bearer {canaries['client token, filed']}"}
     inside = plant("secret in a body", prefix="sk-")
     for wrong in (
