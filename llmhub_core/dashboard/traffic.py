@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -125,10 +126,11 @@ async def usage(visit: Visit) -> web.Response:
     asked = api.query(visit.request, UsagePageAsked)
     show = asked.show if asked.show in SHOWS else "requests"
     asked = past.UsageAsked(since=asked.since or "24h", until=asked.until, by=asked.by)
-    used = await past.usage(visit.control, asked)
-    length = used.until - used.since
-    before = msgspec.structs.replace(asked, since=str(used.since - length), until=str(used.since))
-    earlier = await past.usage(visit.control, before)
+    since, until = past.span(asked)
+    before = msgspec.structs.replace(asked, since=str(max(0.0, 2 * since - until)), until=str(since))
+    now = msgspec.structs.replace(asked, since=str(since), until=str(until))
+    # The database answers them side by side.
+    used, earlier = await asyncio.gather(past.usage(visit.control, now), past.usage(visit.control, before))
     compared = not {"hour", "day"} & set(used.by)
     # Hours and days have an order of their own, and the latest are shown; nothing before an hour compares with it.
     lines = sorted(used.items, key=lambda line: (-line.requests, line.group)) if compared else used.items
