@@ -60,6 +60,22 @@ def test_what_was_disproved_has_to_be_seen_twice() -> None:
     assert guess.amount == 15
 
 
+def test_of_the_two_the_one_counts_whose_refusals_come_at_the_same_count() -> None:
+    many_at_once, many_a_minute = refused(), refused()
+    many_at_once.refused(50, 3, picks=50, now=130.0)
+    many_a_minute.refused(30, 7, picks=50, now=130.0)
+    assert many_at_once.amounts == (None, 3)
+    assert many_a_minute.amounts == (30, None)
+
+
+def test_a_pause_begins_when_the_rest_is_over() -> None:
+    guess = refused()
+    guess.looked(30, 3, picks=31, rests=True, now=110.0)
+    for second, amount in ((111.0, 3), (112.0, 3), (113.0, 4)):
+        guess.looked(29, 3, picks=31, rests=False, now=second)
+        assert guess.at_once.amount == amount
+
+
 @pytest.mark.parametrize(("picks", "amount"), [(30, 31), (31, 30)])
 def test_when_a_rest_is_over_and_the_guess_lets_nobody_try_one_may(picks: int, amount: int) -> None:
     """Else those who waited have been let through, as the guess foretold."""

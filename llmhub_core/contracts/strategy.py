@@ -6,7 +6,7 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import gcd
 from typing import Any, ClassVar, TypeVar
 
@@ -106,13 +106,14 @@ def by_weight(equals: Equals, at: float) -> Iterator[CandidateStats]:
     """All, beginning with the one on whose share of the weights `at`, between 0 and 1, falls, and then those behind it;
     weight 0 comes last."""
     members, sums = equals.members, equals.once("weights", _sums)
-    first = min(bisect_right(sums, at * sums[-1]), len(members) - 1)
+    count = len(members)
+    first = min(bisect_right(sums, at * sums[-1]), count - 1)
     weightless: list[CandidateStats] = []
-    for stats in in_turn(members, first):
-        if _weight(stats):
-            yield stats
+    for place in chain(range(first, count), range(first)):
+        if sums[place] > (sums[place - 1] if place else 0):
+            yield members[place]
         else:
-            weightless.append(stats)
+            weightless.append(members[place])
     yield from weightless
 
 

@@ -171,6 +171,9 @@ def _few_of_those_awake(
     while newer is not None:
         aside = newer
         set_aside(aside)
-        yield from _few_at_a_time(drawn(strategy, choice, aside.awake, 0), equals, first_time)
+        # Nobody is drawn twice from those awake, and mostly there is no need to go on.
+        awake = drawn(strategy, choice, aside.awake, 0)
+        yield from _few_at_a_time(awake, equals, first_time if given else usable)
+        given.update(map(id, aside.awake.members))
         yield from _few_at_a_time(aside.others(time.monotonic()), equals, first_time)
         newer = aside_of(equals).sorted(equals, hub, newer_than=aside.made)

@@ -169,20 +169,24 @@ def _extend_shortly(
     """As `_extend`, of a route with very many candidates: a few are looked at, and more when these do not serve. Then
     the fallbacks wait too, until nobody here is left. `closely` looks at each one that rests, however many do."""
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
-    calm = hub.pool.calm and hub.health.calm
+    held, health = hub.pool.marks.keys(), hub.health
     failing: list[CandidateStats] = []
     earlier = made.more
     passed_over = 0
     made.left_out += route.left_out
     most = len(made.left_out) + MOST_LEFT_OUT
 
+    def held_back(stats: CandidateStats) -> bool:
+        return _held_back(made, stats, hub, time.monotonic(), failing)
+
     def usable(stats: CandidateStats) -> bool:
         nonlocal passed_over
-        if planned and stats.candidate.label in planned:
+        candidate = stats.candidate
+        if planned and candidate.label in planned:
             return False
         if hub.target(dialect, of_catalog(stats).place) is None:
-            made.left_out.append((stats.candidate.label, f"cannot: {dialect.name} is not spoken there"))
-        elif calm or not _held_back(made, stats, hub, time.monotonic(), failing):
+            made.left_out.append((candidate.label, f"cannot: {dialect.name} is not spoken there"))
+        elif (held.isdisjoint(candidate.subjects) and health.calm) or not held_back(stats):
             return True
         if len(made.left_out) > most:
             passed_over += 1

@@ -31,9 +31,9 @@ OVER = 600.0
 class Guess:
     """No more than `amount`, None: any number. After a pause one more is tried, then two, then four, until one is
     refused again or more than at the last refusal (`base`) was plainly admitted. The pause is `shortest` seconds, and
-    doubles up to `longest` while refusals come at the same count."""
+    doubles up to `longest` while refusals come at the same count, which `times` counts."""
 
-    __slots__ = ("amount", "base", "doubted", "grows_at", "longest", "pause", "shortest", "step")
+    __slots__ = ("amount", "base", "doubted", "grows_at", "longest", "pause", "shortest", "step", "times")
 
     def __init__(self, shortest: float, longest: float) -> None:
         self.shortest = self.pause = shortest
@@ -43,16 +43,23 @@ class Guess:
         self.step = 1
         self.grows_at = 0.0
         self.doubted = False
+        self.times = 0
 
     def refused(self, count: int, now: float) -> None:
         """A request was refused where `count` had been admitted."""
         again = bool(self.base) and abs(count - self.base) <= self.base * LIKE
+        self.times = self.times + 1 if again else 0
         self.pause = min(2.0 * self.pause, self.longest) if again else self.shortest
         self.base = count
         # With nothing there it was about something else; and what was disproved needs to be seen twice.
         self.amount = count if count and (again or not self.doubted) else None
         self.doubted = self.doubted and not again
-        self.step, self.grows_at = 1, now + self.pause
+        self.step = 1
+        self.wait(now)
+
+    def wait(self, now: float) -> None:
+        """The pause begins now: until then nothing could be let through."""
+        self.grows_at = now + self.pause
 
     def looked(self, count: int, now: float) -> None:
         """So much is admitted now, and nobody was refused since."""
@@ -83,6 +90,11 @@ class Provisional:
         the attempts that ever began."""
         self.requests.refused(requests, now)
         self.at_once.refused(at_once, now)
+        # The one that agrees with itself more often is the one it is about.
+        if self.at_once.times > self.requests.times:
+            self.requests.amount = None
+        elif self.requests.times > self.at_once.times:
+            self.at_once.amount = None
         self._refused_at, self._woke_at, self._tried, self._picks = now, None, False, picks
 
     def looked(self, requests: int, at_once: int, picks: int, rests: bool, now: float) -> None:
@@ -91,6 +103,7 @@ class Provisional:
             return
         if self._woke_at is None:
             self._woke_at = now
+            self.at_once.wait(now)
         elif not self._tried and now - self._woke_at >= LAG:
             self._tried = True
             if picks == self._picks:  # the rest is over, and the guess lets nobody try that: then one more may
