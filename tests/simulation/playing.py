@@ -155,7 +155,7 @@ class Run:
         }
         wire = _Wire()
         incoming: Any = SimpleNamespace(
-            hub=self.hub, upstream=self.network, protocol=wire, known=None,
+            hub=self.hub, upstream=self.network, protocol=wire, outbox=None, known=None,
             headers=CIMultiDictProxy(CIMultiDict(headers)),
             content=_Body(body), target="/v1/chat/completions", keep_alive=True, chunked=True, variables={}, query={},
         )  # fmt: skip
