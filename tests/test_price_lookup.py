@@ -110,11 +110,14 @@ class Ear(Observer):
     def finished(self, record: Record) -> None:
         self.costs.append(record.cost)
 
+    def priced(self, record: Record) -> None:
+        self.costs.append(record.cost)
+
 
 async def test_what_the_table_is_asked_for_first_counts_as_soon_as_it_answers(
     upstream: FakeUpstream, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what is about money waits for it: budget and observers. The caller's place is free at once."""
+    """Only what is about money waits for it. The caller's place is free at once."""
     questions: list[Sequence[Name]] = []
     may_answer = asyncio.Event()
 
@@ -148,13 +151,13 @@ async def test_what_the_table_is_asked_for_first_counts_as_soon_as_it_answers(
         await ask()
         await ask()
         assert await used() == {"concurrency": 0, "tokens": 28, "money": 0}
-        assert ear.costs == []
+        assert ear.costs == [None, None]
         may_answer.set()
         await hub.settled()
         assert await used() == {"concurrency": 0, "tokens": 28, "money": 2 * COST}
         await ask()
         assert (await used())["money"] == 3 * COST, "known by now"
-        assert ear.costs == [COST] * 3
+        assert ear.costs == [None, None, COST, COST, COST]
         assert [record.cost for record in await house.records()] == [COST] * 3
     assert questions == [[("openai", "gpt-4o-mini")]]
 

@@ -29,6 +29,10 @@ class Observer(Plugin):
     def finished(self, record: Record) -> None:
         """An exchange is over and settled."""
 
+    def priced(self, record: Record) -> None:
+        """The cost is known of a record that `finished` was told of without one: the table of prices was asked for its
+        model for the first time. Called for no other record, a moment later."""
+
     def health_changed(self, change: HealthChange) -> None:
         """A provider key's or deployment's state changed."""
 

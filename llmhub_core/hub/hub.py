@@ -387,21 +387,20 @@ class Hub:
         record = exchange.record()
         self.pricing.price((record,))
         self.ledger.close(record)
-        if record.cost is None and self.pricing.awaits(record):
-            self.spawn(self._tell_priced(record))
-            self._tell(record, self._hear[len(self.observers) :])
-        else:
-            self._tell(record, self._hear)
-        return record
-
-    async def _tell_priced(self, record: Record) -> None:
-        await self.pricing.complete((record,))
-        self._tell(record, self.observers)
-
-    def _tell(self, record: Record, those: Sequence[Hears]) -> None:
-        for observer in those:
+        for observer in self._hear:
             try:
                 observer.finished(record)
+            except Exception:
+                log.exception("the observer %s failed", observer.name)
+        if record.cost is None and self.observers and self.pricing.awaits(record):
+            self.spawn(self._tell_price(record))
+        return record
+
+    async def _tell_price(self, record: Record) -> None:
+        await self.pricing.complete((record,))
+        for observer in self.observers if record.cost is not None else ():
+            try:
+                observer.priced(record)
             except Exception:
                 log.exception("the observer %s failed", observer.name)
 

@@ -196,6 +196,10 @@ class Prometheus(Observer):
         for attempt in record.attempts:
             self._attempts.add((attempt.provider, attempt.reason))
 
+    def priced(self, record: Record) -> None:
+        if record.cost:
+            self._cost.add((record.provider,), record.cost)
+
     def _route(self, record: Record) -> str:
         # With a single provider any model's name leads to it, also one that does not exist: nobody serves that.
         route = record.route

@@ -37,6 +37,15 @@ def test_everything_about_a_request_is_counted() -> None:
     assert samples['llmhub_attempts_total{provider="b",reason="ok"}'] == 2
 
 
+def test_a_price_that_is_known_later_is_counted_then() -> None:
+    observer, record = Prometheus(NoSettings()), a_record("1", cost=None)
+    observer.finished(record)
+    assert "llmhub_cost_usd_total{" not in observer.metrics()
+    record.cost = 1_234_567
+    observer.priced(record)
+    assert check_metrics(observer.metrics())['llmhub_cost_usd_total{provider="b"}'] == 0.001234567
+
+
 def test_a_request_that_nobody_served_has_no_provider() -> None:
     _, refused, *_ = records()
     samples = counted(a_record(), refused)
