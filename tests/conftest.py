@@ -25,6 +25,18 @@ from llmhub_core.testing.house import House
 from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.upstream import FakeUpstream
 
+LONG = (
+    "test_workers", "test_canaries", "test_killed", "test_described", "test_secrets_command", "test_readme",
+    "test_docs", "test_move", "test_export_import", "test_leases", "test_shared_holds", "test_postgres_away",
+    "test_user_command", "test_packaging", "test_example_plugin", "test_seeded_runs", "test_quota_redis",
+    "test_quota_sqlite",
+)  # fmt: skip
+"""Files with tests of many seconds. They come first, or the last of them would run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
 
 def pytest_collection_finish() -> None:
     """What all the modules and tests are made of is nobody's garbage. Looking through it takes half a second, and some
