@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import aiohttp
 import pytest
-from houses import CHAT, COMPLETION, one_provider
+from houses import CHAT, COMPLETION, one_provider, raw_request
 
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.gateway.outbox import Outbox
@@ -130,14 +130,9 @@ def asking(text: str, stream: bool = False, path: str = "/v1/chat/completions", 
 async def test_answers_of_a_pipeline_keep_their_order_whatever_their_kind(times: int) -> None:
     health = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
     async with House(ECHO) as house:
-        host, port = house.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        for _ in range(times):  # from the third time on the head is known
-            writer.write(asking("whole") + asking("streamed", stream=True))
-        writer.write(asking("before health") + health + asking("", path="/v1/none") + asking("last", last=True))
-        async with asyncio.timeout(20):
-            said = (await reader.read()).decode()
-        writer.close()
+        asked = (asking("whole") + asking("streamed", stream=True)) * times
+        asked += asking("before health") + health + asking("", path="/v1/none") + asking("last", last=True)
+        said = (await raw_request(house.url, asked)).decode()
         places = []
         for _ in range(times):
             places += ["whole", "streamed", "[DONE]"]

@@ -1,7 +1,7 @@
 """What one turn of the event loop has to say, said together when the turn is over.
 
 Under load one turn thinks about many requests. Sending each one's words where it is thought of wakes whoever reads
-them once for each, and journals each intent with a call of the kernel of its own; together they cost a fifth less.
+them once for each, and journals each intent with a call of the kernel of its own; together they cost a quarter less.
 Nobody waits longer than until the loop would have turned to the next event anyway.
 """
 
