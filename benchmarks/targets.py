@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+NOT_INHERITED = frozenset({"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"})
+"""A database would be taken up unasked. And an install has its bytecode: a checkout keeps it after one start, too."""
 HUB_TOKEN = "lh-" + hashlib.sha256(b"benchmark").hexdigest()[:40]
 
 
@@ -189,6 +191,6 @@ INSTALLERS: dict[str, Callable[[], None]] = {"litellm": _install_litellm, "portk
 
 
 def environment(target: Target, fill: Callable[[str], str]) -> dict[str, str]:
-    """The caller's own, but for a database that a gateway would take up unasked."""
-    inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    """The caller's own, but for what would make a gateway another one than its users have."""
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     return inherited | {name: fill(value) for name, value in target.environment.items()}
