@@ -338,7 +338,7 @@ async def test_an_ordinary_request_has_an_ordinary_reply(
     async with House(one_provider(upstream.url)) as house:
         assert (await ask(client, house.url)).status == 200
         assert made == [Seen]
-        assert house.hub.body_keeper not in house.hub._hear
+        assert house.hub.body_keeper not in house.hub.telling.hear
 
 
 def test_records_know_nothing_of_bodies() -> None:

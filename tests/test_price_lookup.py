@@ -134,7 +134,7 @@ async def test_what_the_table_is_asked_for_first_counts_as_soon_as_it_answers(
     ear = Ear()
     async with House(config(upstream, limits), tune=lambda hub: hub.observers.append(ear)) as house:
         hub = house.hub
-        hub._hear = [*hub.observers]
+        hub.telling.hear = [*hub.observers]
         caller = hub.tokens.find(token)
         assert caller is not None
 

@@ -45,7 +45,7 @@ class Watching:
         self._news = asyncio.Condition()
         self._stirred = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        control.hub.watchers.append(self._stirred.set)
+        control.hub.telling.watchers.append(self._stirred.set)
 
     def add(self, stream: Any) -> None:
         self.streams.add(stream)

@@ -112,6 +112,13 @@ class QuotaStore(Plugin):
         """What holds now, from earlier runs and other processes."""
         return ()
 
+    async def claim(self, subject: str, lasts: float) -> float:
+        """Whose request tries `subject` again, when a rest is over: 0.0 says that it is this process's, for `lasts`
+        seconds or until the subject is held or lifted anew, and whoever claimed it may claim it again. Else seconds
+        after which to ask again: another process tries, or was refused meanwhile. One that dies loses its claim when
+        that is over. Must not fail, and not take long, for a place that is away: then each process tries for itself."""
+        return 0.0
+
     def watch(self, told: Callable[[Hold], None]) -> None:
         """Before `start`: from then on call `told`, in the event loop and within 100 ms, with whatever other processes
         hold and lift."""

@@ -152,6 +152,9 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
         if failures:
             # What was said before the failure is none of the next one's answer.
             exchange.first_byte = exchange.usage = None
+        if hub.half_open is not None and not hub.half_open.calm and not await _may_go(exchange, hub, stats, place):
+            give_back(exchange, hub, limits, asked=False)
+            continue
         known = len(attempts)
         try:
             if plan.hedge and place < len(candidates):
@@ -220,6 +223,8 @@ async def _hedged(
             return attempt(own, hub, upstream, stats, entrant)
 
         def second() -> CandidateStats | None:
+            if hub.half_open is not None and hub.half_open.is_needed(candidates[place]):
+                return None  # whoever comes back is tried by a request that needs it
             return candidates.pop(place) if _may_retry(exchange, hub, place) else None
 
         await Race(exchange, hub, reply, enter).run(stats, second, after, failures)
@@ -269,6 +274,28 @@ def _leave_out(exchange: Exchange, stats: CandidateStats, reached: LimitReached)
     plan.left_out.append((stats.candidate.label, f"limit: {limit.amount} {limit.kind} in {limit.window} s, {back}"))
     if wait is not None and (plan.soonest is None or wait < plan.soonest):
         plan.soonest = wait
+
+
+async def _may_go(exchange: Exchange, hub: Hub, stats: CandidateStats, place: int) -> bool:
+    """False where another request, here or in another process, tries whether what it rested for is over. Nobody with
+    a closed breaker behind it: then it is asked whatever its own says."""
+    plan, health = exchange.plan, hub.health
+
+    def is_last() -> bool:
+        now = time.monotonic()
+        rest = plan.candidates[place:]
+        return all(health.blocked(other.candidate, now) for other in rest) and not (plan.more and plan.more())
+
+    if hub.half_open is None or await hub.half_open.may_go(stats, is_last):
+        return True
+    now = time.monotonic()
+    if (mark := hub.pool.blocked(stats.candidate, now)) is not None:
+        leave_out(plan, stats.candidate, mark, now)
+    else:
+        plan.left_out.append((stats.candidate.label, "failing: another request tries it"))
+        back = (health.blocked(stats.candidate, now) or now) - now
+        plan.soonest = back if plan.soonest is None else min(plan.soonest, back)
+    return False
 
 
 async def _break_off(exchange: Exchange, reply: Reply, error: HubError) -> Reply:

@@ -5,7 +5,7 @@ Not every failure tells of a deployment: a request may be such that nobody answe
 body) counts once in half a minute, which is as long as clients try by themselves, and again only if somebody else
 answered it after all. A connection that fails is no request's fault.
 
-Other processes are told what opens, closes and is tried, and leave it alone as long: one probe goes for all of them.
+Other processes are told what opens and closes, and one probe goes for all of them (`half_open`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MOST_BREAKERS = 10_000
 SMOOTHING = 0.2
 
 PROBE = 10.0
-"""Seconds for which other processes wait for what becomes of a probe: its answer may be a long one."""
+"""Seconds for which other processes wait for what becomes of a probe: its answer may take long to begin."""
 
 BREAKER = "breaker:"
 """What is held against a deployment has this before ``provider/model``, and ``provider/`` against a provider."""
@@ -71,6 +71,11 @@ class Breaker:
     requests: dict[int, float] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def nearby(self) -> bool:
+        """Whether it tells of the way from here, which other machines may not share."""
+        return self.reason == UpstreamUnreachable.code
+
 
 class Health:
     """`failures` in a row open a deployment's breaker for `pause` seconds, doubling up to five minutes. A provider's
@@ -85,8 +90,6 @@ class Health:
         self.share: Callable[[Hold, bool], None] = _keep_to_oneself
         """Is told what other processes have to know, and whether only those of this machine: one may not reach what
         others do."""
-        self.behind = 0.0
-        """Seconds by which this process lets others go first where they opened a breaker."""
 
     def tune(self, failures: int, pause: float) -> None:
         self._failures, self._pause = failures, pause
@@ -149,7 +152,7 @@ class Health:
             self._close((provider, model), tell=False)
             return
         breaker, lasts = self._breaker((provider, model)), hold.lasts or 0.0
-        until = time.monotonic() + lasts + self.behind
+        until = time.monotonic() + lasts
         if until <= breaker.open_until or breaker.probing:
             return
         if not breaker.open_until:
@@ -169,9 +172,19 @@ class Health:
             for place in _places(stats.candidate):
                 breaker = self._breakers.get(place)
                 if breaker is not None and breaker.open_until:
-                    if not breaker.probing and breaker.open_until <= stats.last_pick:
-                        self._tell(place, breaker, PROBE)
                     breaker.probing = True
+
+    def is_open(self, stats: CandidateStats) -> bool:
+        """Whether a breaker of it is, which may be one that would let a request through to try."""
+        return any(self.breaker(*place) is not None for place in _places(stats.candidate))
+
+    def try_again(self, stats: CandidateStats) -> list[tuple[str, Breaker]]:
+        """What this one tries, with the subjects of what is held against it: others wait for it."""
+        known = [(BREAKER + "/".join(place), self._breakers.get(place)) for place in _places(stats.candidate)]
+        tried = [(subject, each) for subject, each in known if each is not None and each.open_until]
+        for _, breaker in tried:
+            breaker.probing = True
+        return tried
 
     def end(
         self, stats: CandidateStats, error: BaseException | None, first_byte: float | None, request: bytes = b""
@@ -285,9 +298,8 @@ class Health:
                 self.share(Hold(BREAKER + "/".join(place), "active"), False)
 
     def _tell(self, place: Place, breaker: Breaker, lasts: float) -> None:
-        nearby = breaker.reason == UpstreamUnreachable.code
         age = time.monotonic() - breaker.since
-        self.share(Hold(BREAKER + "/".join(place), "cooling", breaker.reason, lasts, age), nearby)
+        self.share(Hold(BREAKER + "/".join(place), "cooling", breaker.reason, lasts, age), breaker.nearby)
 
 
 def _named(provider: str, model: str) -> str:

@@ -7,15 +7,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from llmhub_core.contracts.candidate import ProviderKey
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
-from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.interceptor import Interceptor
 from llmhub_core.contracts.metadata_store import MetadataStore
-from llmhub_core.contracts.observer import HealthChange, Observer
+from llmhub_core.contracts.observer import Observer
 from llmhub_core.contracts.plugin import Plugin
 from llmhub_core.contracts.quota_store import QuotaStore
 from llmhub_core.hub import moved
@@ -36,6 +35,7 @@ from llmhub_core.hub.catalog import Catalog, Place
 from llmhub_core.hub.configuration import Configured, Source
 from llmhub_core.hub.fault_lab import FaultLab
 from llmhub_core.hub.folder import Claims, counting_place
+from llmhub_core.hub.half_open import HalfOpen
 from llmhub_core.hub.health import Health
 from llmhub_core.hub.joined_limits import JoinedLimits
 from llmhub_core.hub.learning import Learning
@@ -55,6 +55,7 @@ from llmhub_core.hub.settling import Settling
 from llmhub_core.hub.shared_holds import SharedHolds
 from llmhub_core.hub.siblings import ALONE, Siblings, Worker
 from llmhub_core.hub.standings import Standings, learn_prices
+from llmhub_core.hub.telling import Telling
 from llmhub_core.hub.tokens import PURPOSE
 from llmhub_core.hub.under_way import UnderWay
 from llmhub_core.hub.vault import Vault
@@ -68,15 +69,6 @@ M = TypeVar("M")
 
 GATHER_EVERY = 10.0
 """Seconds between two looks for journals whose process is gone."""
-
-
-class Hears(Protocol):
-    """Who is told of each exchange that is over."""
-
-    @property
-    def name(self) -> str: ...
-
-    def finished(self, record: Record) -> None: ...
 
 
 class Hub:
@@ -111,6 +103,8 @@ class Hub:
         self._token_key = b""
         self.tokens = build_tokens(settings.tokens)
         routing = settings.routing
+        self.telling = Telling(self)
+        self.finish, self.announce = self.telling.finish, self.telling.announce
         self.pool = Pool(routing.cooldown, routing.max_cooldown, self.announce)
         self.health = Health(routing.breaker_failures, routing.breaker_pause)
         self.affinity = Affinity()
@@ -133,7 +127,9 @@ class Hub:
         self.settle, self.spawn = self._settling.settle, self._settling.spawn
         dead_are_free = self._count_again if worker.is_chief and self.quota.waits else None
         self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling), dead_are_free)
-        self.shared_holds = SharedHolds(self, worker.number, self._settling.spawn)
+        self.shared_holds = SharedHolds(self, self._settling.spawn)
+        self.half_open = HalfOpen(self.pool, self.health, self.quota) if self.quota.waits else None
+        """Where other processes may try the same as this one."""
         self.pricing = Pricing(own_prices(settings), kinds_of(settings))
         self.alerts = Alerts(
             settings.alerts, self, self.store, self.observers, settings.server.public_url, follows=not worker.is_chief
@@ -161,8 +157,6 @@ class Hub:
         self.fault_lab = FaultLab(self.pool, self.health, self._switch_faults)
         self.faults: FaultLab | None = None
         """The same, while any fault is active: the one thing that an ordinary request looks at."""
-        self.watchers: list[Callable[[], None]] = []
-        """Are told that something about keys, providers or the configuration is another now."""
         self.draining = False
         self.ready = False
         self.under_way = UnderWay()
@@ -175,7 +169,6 @@ class Hub:
         self._memos: dict[str, Any] = {}
         self._joined = JoinedLimits()
         self.joined = self._joined.joined
-        self._hear: list[Hears] = [*self.observers]
 
     def memo(self, name: str, make: Callable[[], M]) -> M:
         """Something that a room above keeps for as long as the hub lives."""
@@ -338,7 +331,7 @@ class Hub:
         self._joined.clear()
         if self.ready:
             self._turn_bodies()
-        self._stir()
+        self.telling.stir()
         kept = {place.provider for place in catalog.places.values()}
         gone = [place.provider for place in before.places.values() if place.provider not in kept]
         earlier = [era for era in self._eras if era.count]
@@ -380,50 +373,13 @@ class Hub:
             for era in tuple(self._eras):
                 await era.over()
 
-    # what happened
-
-    def finish(self, exchange: Exchange) -> Record:
-        """The exchange is over: its one record goes to the ledger and to the observers."""
-        record = exchange.record()
-        self.pricing.price((record,))
-        self.ledger.close(record)
-        for observer in self._hear:
-            try:
-                observer.finished(record)
-            except Exception:
-                log.exception("the observer %s failed", observer.name)
-        if record.cost is None and self.observers and self.pricing.awaits(record):
-            self.spawn(self._tell_price(record))
-        return record
-
-    async def _tell_price(self, record: Record) -> None:
-        await self.pricing.complete((record,))
-        for observer in self.observers if record.cost is not None else ():
-            try:
-                observer.priced(record)
-            except Exception:
-                log.exception("the observer %s failed", observer.name)
-
-    def announce(self, change: HealthChange) -> None:
-        if change.now == "active":
-            self.waiting.call()
-        for observer in self.observers:
-            try:
-                observer.health_changed(change)
-            except Exception:
-                log.exception("the observer %s failed", observer.name)
-        self._stir()
-
-    def _stir(self) -> None:
-        self.alerts.wake()
-        for tell in self.watchers:
-            tell()
+    # what is held of an ordinary request
 
     def _turn_bodies(self) -> None:
         """Nothing of an ordinary request is held while nobody wants to keep any."""
         self.body_keeper.turn_to(self.settings.bodies)
         self.bodies = self.body_keeper if self.body_keeper.wanted else None
-        self._hear = [*self.observers] if self.bodies is None else [*self.observers, self.bodies]
+        self.telling.hear = [*self.observers] if self.bodies is None else [*self.observers, self.bodies]
 
     def _switch_faults(self, active: bool) -> None:
         self.faults = self.fault_lab if active else None

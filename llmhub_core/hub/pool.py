@@ -5,8 +5,7 @@ within an account, or the whole provider. Deadlines only ever grow. Times inside
 stepped clock shortens nothing; what is shared with other processes, and kept over restarts, are seconds from now.
 
 Whatever rests comes back through one request that goes first. Refusals come at once: whoever was not refused within
-`PATIENCE` has passed, and nobody waits for the end of a long answer. Of several processes the one that was refused goes
-first, and tells the others that it tries.
+`PATIENCE` has passed, and nobody waits for the end of a long answer. Of several processes one goes first (`half_open`).
 """
 
 from __future__ import annotations
@@ -44,7 +43,6 @@ class Mark:
     """Why something may not be used. `since` and `until` are monotonic; `until` None: until it is lifted.
 
     rested   seconds of rest in all since then, those to come included
-    lasting  whether it had no end when it began
     trier    the candidate of the request that goes first, while that is under way
     next_try when something asks whether it works again; None: not planned
     """
@@ -55,7 +53,6 @@ class Mark:
     since: float = 0.0
     subject: str = ""
     rested: float = 0.0
-    lasting: bool = False
     trier: CandidateStats | None = None
     next_try: float | None = None
 
@@ -75,8 +72,6 @@ class Pool:
         """By subject. Empty in the ordinary case, which costs one look."""
         self.share: Callable[[Hold], None] = _keep_to_oneself
         """Is told what other processes and later runs have to know."""
-        self.behind = 0.0
-        """Seconds by which this process lets others go first where they were refused."""
 
     def tune(self, cooldown: float, longest: float) -> None:
         """From now on; what rests already rests as long as it was told."""
@@ -110,7 +105,16 @@ class Pool:
 
     def begin(self, stats: CandidateStats) -> None:
         """An attempt begins. If a rest is over, this is the request that goes first."""
-        now = stats.last_pick
+        self.try_again(stats, stats.last_pick)
+
+    def is_over(self, stats: CandidateStats) -> bool:
+        """Whether something that was held against it is over and nobody tries it yet."""
+        now, marks = time.monotonic(), (self.marks.get(subject) for subject in stats.candidate.subjects)
+        return any(mark is not None and mark.trier is None and mark.over(now) for mark in marks)
+
+    def try_again(self, stats: CandidateStats, now: float) -> list[Mark]:
+        """What this one tries first: others wait for it."""
+        tried = []
         for subject in stats.candidate.subjects:
             mark = self.marks.get(subject)
             if mark is None or not mark.over(now):
@@ -119,8 +123,8 @@ class Pool:
                 self._lift(mark)
                 continue
             mark.trier, mark.until = stats, now + PATIENCE
-            if not mark.lasting:  # else it is out elsewhere until it is lifted
-                self.share(Hold(subject, mark.state, mark.reason, PATIENCE, now - mark.since))
+            tried.append(mark)
+        return tried
 
     def answered(self, stats: CandidateStats) -> None:
         """A good answer has begun: what this attempt had to try is over."""
@@ -170,7 +174,7 @@ class Pool:
         known = self.marks.get(subject)
         since, rested = (now, 0.0) if known is None else (known.since, known.rested)
         until = None if seconds is None else now + seconds
-        mark = Mark(state, reason, until, since, subject, rested + (seconds or 0.0), until is None)
+        mark = Mark(state, reason, until, since, subject, rested + (seconds or 0.0))
         if self._put(mark):
             self.share(Hold(subject, state, reason, seconds, now - since))
 
@@ -244,14 +248,10 @@ class Pool:
             if mark is not None:
                 self._lift(mark, tell=False)
             return
-        now, known = time.monotonic(), self.marks.get(hold.subject)
-        until = None if hold.lasts is None else now + hold.lasts + self.behind
-        if until is not None and known is not None and hold.lasts is not None and hold.lasts <= PATIENCE:
-            if known.until is not None and known.trier is None:  # somebody tries: that is no news but to wait for
-                known.until = max(known.until, until)
-            return
+        now = time.monotonic()
+        until = None if hold.lasts is None else now + hold.lasts
         rested = hold.age + (hold.lasts or 0.0)
-        self._put(Mark(hold.state, hold.reason, until, now - hold.age, hold.subject, rested, until is None))
+        self._put(Mark(hold.state, hold.reason, until, now - hold.age, hold.subject, rested))
 
     # marks
 

@@ -3,14 +3,10 @@
 The quota store carries it, to all processes that count in the same place, and keeps what rests over a restart. Only
 that a provider cannot be reached stays on the machine, for others may have another way there; its workers tell each
 other.
-
-Whoever was refused is the first to try again, and says so; the others let it go first. So one request tries, and not
-one of each process.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -21,14 +17,6 @@ from llmhub_core.hub.catalog import Catalog
 from llmhub_core.hub.health import BREAKER, Health
 from llmhub_core.hub.pool import Pool, provider_of
 from llmhub_core.hub.siblings import Siblings
-
-STEP = 0.15
-"""Seconds between the moments at which processes that heard of a rest try whether it is over: news take 0.1 at most."""
-
-ELSEWHERE = 5
-"""Processes of other machines have no order: each waits up to so many steps."""
-
-_chance = random.Random()  # noqa: S311
 
 
 class Holder(Protocol):
@@ -42,14 +30,11 @@ class Holder(Protocol):
 
 
 class SharedHolds:
-    """`start` when the quota store is up. `number` is this worker's, from 1; 0 where there is no other. `spawn` does
-    something off the caller's way."""
+    """`start` when the quota store is up. `spawn` does something off the caller's way."""
 
-    def __init__(self, hub: Holder, number: int, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, hub: Holder, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._hub = hub
         self._spawn = spawn
-        if hub.quota.waits:  # else there is no other process
-            hub.pool.behind = hub.health.behind = STEP * (number or _chance.uniform(1.0, ELSEWHERE))
         hub.pool.share = self._tell
         hub.health.share = self._tell_of_breaker
         hub.quota.watch(self._heard)

@@ -13,15 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from llmhub_core.contracts import Amount, Hold, Level, Limit, LimitReached, QuotaStore, Reservation
-from llmhub_core.testing.plugin import PluginSuite
+from llmhub_core.contracts import Amount, Level, Limit, LimitReached, QuotaStore, Reservation
+from llmhub_core.testing.quota_holds import HoldsSuite
 from llmhub_core.testing.quota_processes import Race
 
 LEASE = 600.0
@@ -39,32 +38,8 @@ def is_settled(reservation: Reservation) -> bool:
     return reservation.settled
 
 
-class QuotaStoreSuite(PluginSuite):
+class QuotaStoreSuite(HoldsSuite):
     """Subclass it, say how a store is made, and pytest runs every test below against it."""
-
-    shared: ClassVar[bool] = False
-    """Whether several processes may count in the same place: those that `make` shows, by its settings."""
-
-    kept: ClassVar[bool] = True
-    """Whether the next store that `make` returns finds what this one held."""
-
-    @classmethod
-    def make(cls) -> QuotaStore:
-        raise NotImplementedError
-
-    @classmethod
-    def plugin_class(cls) -> type[QuotaStore]:
-        return type(cls.make())
-
-    async def pass_time(self, store: QuotaStore, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    @pytest.fixture
-    async def store(self) -> AsyncIterator[QuotaStore]:
-        store = self.make()
-        await store.start()
-        yield store
-        await store.stop()
 
     @staticmethod
     async def level(store: QuotaStore, limit: Limit) -> Level:
@@ -345,129 +320,6 @@ class QuotaStoreSuite(PluginSuite):
         assert [await self.standing(store, limit) for limit in limits] == [(0, 4), (0, 4)]
         resets = (await self.level(store, limits[0])).resets_in
         assert 0 < resets <= 5.1
-
-    # holds
-
-    async def held(self, store: QuotaStore, subject: str, within: float = 2.0) -> Hold | None:
-        """What is held against it; a store may be told in the background."""
-        deadline = time.monotonic() + within
-        while True:
-            found = next((hold for hold in await store.holds() if hold.subject == subject), None)
-            if found is not None or time.monotonic() > deadline:
-                return found
-            await asyncio.sleep(0.01)
-
-    async def lifted(self, store: QuotaStore, subject: str) -> None:
-        deadline = time.monotonic() + 2.0
-        while any(hold.subject == subject for hold in await store.holds()):
-            assert time.monotonic() < deadline, "still held"
-            await asyncio.sleep(0.01)
-
-    def keeps_holds(self, store: QuotaStore) -> None:
-        if type(store).hold is QuotaStore.hold:
-            pytest.skip("this store leaves each process to itself")
-
-    async def test_what_is_held_is_told_until_it_is_over(self, store: QuotaStore) -> None:
-        self.keeps_holds(store)
-        subject = f"key:p/{uuid.uuid4().hex}"
-        await store.hold(Hold(subject, "cooling", "rate_limit_exceeded", 0.5, 3.0))
-        hold = await self.held(store, subject)
-        assert hold is not None
-        assert (hold.state, hold.reason) == ("cooling", "rate_limit_exceeded")
-        assert hold.lasts is not None
-        assert 0 < hold.lasts <= 0.5
-        assert 2.9 <= hold.age <= 4.0
-        await self.pass_time(store, 0.6)
-        assert await self.held(store, subject, 0.0) is None
-
-    async def test_deadlines_only_grow_until_they_are_lifted(self, store: QuotaStore) -> None:
-        self.keeps_holds(store)
-        subject = f"group:p/{uuid.uuid4().hex}"
-        for lasts, state in ((100.0, "cooling"), (5.0, "cooling"), (None, "invalid"), (9999.0, "exhausted")):
-            await store.hold(Hold(subject, state, "", lasts))  # type: ignore[arg-type]
-        deadline = time.monotonic() + 2.0
-        while (hold := await self.held(store, subject)) is None or hold.state != "invalid":
-            assert time.monotonic() < deadline
-        assert hold.lasts is None
-        await store.hold(Hold(subject, "active"))
-        await self.lifted(store, subject)
-        await store.hold(Hold(subject, "cooling", "", 5.0))
-        hold = await self.held(store, subject)
-        assert hold is not None
-        assert hold.lasts is not None
-        assert 0 < hold.lasts <= 5.0
-
-    async def test_a_stepped_clock_changes_no_deadline(
-        self, store: QuotaStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.keeps_holds(store)
-        subject, real = f"key:p/{uuid.uuid4().hex}", time.time
-        await store.hold(Hold(subject, "cooling", "", 60.0))
-        assert await self.held(store, subject) is not None
-        for step in (3600.0, -3600.0, 0.0):
-            monkeypatch.setattr(time, "time", lambda step=step: real() + step)
-            hold = await self.held(store, subject)
-            assert hold is not None
-            assert hold.lasts is not None
-            assert 50 < hold.lasts <= 60
-
-    async def test_another_process_hears_within_100_ms(self) -> None:
-        if not self.shared:
-            pytest.skip("this store is for one process")
-        one, other = self.make(), self.make()
-        self.keeps_holds(one)
-        told: list[tuple[Hold, float]] = []
-        heard = asyncio.Event()
-
-        def tell(hold: Hold) -> None:
-            told.append((hold, time.monotonic()))
-            heard.set()
-
-        own: list[Hold] = []
-        one.watch(own.append)
-        other.watch(tell)
-        await one.start()
-        await other.start()
-        try:
-            await asyncio.sleep(0.3)  # until everybody listens
-            subject, took = f"key:p/{uuid.uuid4().hex}", []
-            for state, lasts in (("cooling", 60.0), ("invalid", None), ("active", None), ("exhausted", 5.0)):
-                heard.clear()
-                began = time.monotonic()
-                await one.hold(Hold(subject, state, "why", lasts))  # type: ignore[arg-type]
-                async with asyncio.timeout(5.0):
-                    await heard.wait()
-                hold, at = told[-1]
-                assert (hold.subject, hold.state) == (subject, state)
-                assert hold.lasts == lasts if lasts is None else 0 <= lasts - (hold.lasts or 0) < 1
-                took.append(at - began)
-            assert sorted(took)[1] <= 0.1, took  # the half of them, for this machine may be busy
-            assert own == []
-        finally:
-            await one.stop()
-            await other.stop()
-
-    async def test_the_next_process_finds_what_was_held(self) -> None:
-        store = self.make()
-        self.keeps_holds(store)
-        if not self.kept:
-            pytest.skip("this store forgets with its process")
-        subject, over = f"key:p/{uuid.uuid4().hex}", f"key:p/{uuid.uuid4().hex}"
-        await store.start()
-        await store.hold(Hold(subject, "invalid", "no", None, 7.0))
-        await store.hold(Hold(over, "cooling", "no", 60.0))
-        await store.hold(Hold(over, "active"))
-        await store.stop()
-        again = self.make()
-        await again.start()
-        try:
-            hold = await self.held(again, subject)
-            assert hold is not None
-            assert (hold.state, hold.reason, hold.lasts) == ("invalid", "no", None)
-            assert 7.0 <= hold.age < 30.0
-            assert await self.held(again, over, 0.0) is None
-        finally:
-            await again.stop()
 
     # processes
 

@@ -5,7 +5,8 @@ is the only one. While Redis does not answer each hub counts for itself (see `lo
 was taken: once, though it be asked twice. Needs the driver: ``pip install llm-hub[redis]``.
 
 Rooms: `quotas.lua` (how limits are counted), `counters` (questions to the script), `line` (the connection), `exact`
-(with Redis), `local` (what may be used without it), `apart` (what it has to be told), `holds` (who must rest).
+(with Redis), `local` (what may be used without it), `apart` (what it has to be told), `holds` (who must rest), `claims`
+(who tries again).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from llmhub_core.contracts import Amount, Hold, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
 
 if TYPE_CHECKING:
+    from llmhub_plugins.stores.redis.claims import Claims
     from llmhub_plugins.stores.redis.exact import Exact
     from llmhub_plugins.stores.redis.holds import Holds
 
@@ -49,6 +51,7 @@ class RedisQuotaStore(QuotaStore):
     Settings = RedisQuotaSettings
     _exact: Exact
     _holds: Holds
+    _claims: Claims
     _told: Callable[[Hold], None] = staticmethod(lambda hold: None)
 
     async def start(self) -> None:
@@ -56,6 +59,7 @@ class RedisQuotaStore(QuotaStore):
         cannot be reached is waited for in the background."""
         if find_spec("redis") is None:
             raise StartError("Redis needs its driver: pip install 'llm-hub[redis]'")
+        from llmhub_plugins.stores.redis.claims import Claims
         from llmhub_plugins.stores.redis.exact import Exact
         from llmhub_plugins.stores.redis.holds import Holds
 
@@ -63,6 +67,7 @@ class RedisQuotaStore(QuotaStore):
         await self._exact.start()
         self._holds = Holds(self.settings, self._told)
         self._holds.start()
+        self._claims = Claims(self._exact, self._holds.key, self._holds.process)
 
     async def stop(self) -> None:
         """Tell Redis what it does not know yet, for two seconds at the most."""
@@ -76,6 +81,9 @@ class RedisQuotaStore(QuotaStore):
     async def holds(self) -> Sequence[Hold]:
         """None while Redis is away: they come as soon as it is back."""
         return await self._holds.all()
+
+    async def claim(self, subject: str, lasts: float) -> float:
+        return await self._claims.claim(subject, lasts)
 
     def watch(self, told: Callable[[Hold], None]) -> None:
         self._told = told

@@ -92,8 +92,7 @@ class Taken:
 class Script:
     """The Lua source, named by its hash; Redis is sent the whole of it only if it does not know it yet."""
 
-    def __init__(self) -> None:
-        source = SOURCE
+    def __init__(self, source: str = SOURCE) -> None:
         self.by_hash = packed("EVALSHA", sha1(source.encode()).hexdigest())  # noqa: S324 — that is how Redis names it
         self.whole = packed("EVAL", source)
 

@@ -267,19 +267,32 @@ class Exact:
         """Away if Redis does not answer. `tail` is made anew when Redis says that it is another day, or too late."""
         for _ in range(3):
             arguments, packed_question = plan.question(question, self._days, tail())
-            try:
-                try:
-                    answer = await self._line.ask(command(arguments + 2, self._script.by_hash, packed_question))
-                except NoScriptError:
-                    answer = await self._line.ask(command(arguments + 2, self._script.whole, packed_question))
-            except (AuthenticationError, NoScriptError) as error:
-                raise Away(f"{type(error).__name__}: {error}") from None
+            answer = await self._run(self._script, arguments, packed_question)
             self._ahead = answer[1] - int(time.monotonic() * 1000)
             if answer[0] != 2:
                 self._heard(answer)
                 return answer
             self._days.told(answer[1])
         raise Away("its clock jumps")
+
+    async def _run(self, script: Script, arguments: int, question: bytes) -> Any:
+        try:
+            try:
+                return await self._line.ask(command(arguments + 2, script.by_hash, question))
+            except NoScriptError:
+                return await self._line.ask(command(arguments + 2, script.whole, question))
+        except (AuthenticationError, NoScriptError) as error:
+            raise Away(f"{type(error).__name__}: {error}") from None
+
+    async def ask(self, script: Script, arguments: int, question: bytes) -> Any:
+        """What another script answers; Away if Redis does not, which is noticed here as well."""
+        if self._away_since is not None:
+            raise Away("it is away")
+        try:
+            return await self._run(script, arguments, question)
+        except Away as away:
+            self._failed(away)
+            raise
 
     def _heard(self, answer: list[int]) -> None:
         self._in_a_row = 0

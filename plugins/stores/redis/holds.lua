@@ -1,5 +1,5 @@
 -- What is held against keys and accounts: a hash of subject -> JSON [state, reason, since, until (-1: none), process].
--- KEYS  1: the hash. 2: how many changes there were.
+-- KEYS  1: the hash. 2: how many changes there were. put: 3: who tries the subject (see claims.lua), which is then over.
 -- ARGV  put: subject, state, reason, age and how long it lasts (-1: no end) in milliseconds, process, channel.
 --       list: nothing else.
 -- Times are milliseconds by the server's clock. Deadlines only grow until somebody lifts them. Every change is published.
@@ -33,11 +33,14 @@ if was and over(was) then was = false end
 local ends = lasts < 0 and -1 or now + lasts
 if state == 'active' then
     redis.call('HDEL', KEYS[1], subject)
-    if not was then return {now, 0} end
+    -- Who waits for what becomes of it has forgotten the hold itself.
+    local tried = redis.call('DEL', KEYS[3])
+    if not was and tried == 0 then return {now, 0} end
 else
     if was and (was[4] < 0 or (ends >= 0 and ends <= was[4])) then return {now, 0} end
     redis.call('HSET', KEYS[1], subject, cjson.encode({state, reason, now - age, ends, process}))
     redis.call('PEXPIRE', KEYS[1], KEPT)
+    redis.call('DEL', KEYS[3])
 end
 local number = redis.call('INCR', KEYS[2])
 redis.call('PUBLISH', channel, cjson.encode({number, process, subject, state, reason, age, lasts}))

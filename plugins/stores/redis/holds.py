@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from llmhub_plugins.stores.redis.claims import claim_key
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -50,10 +51,11 @@ class Holds:
             socket_connect_timeout=max(PATIENCE, settings.connect_timeout),
             retry=Retry(NoBackoff(), 0),
         )
-        self._keys = [f"{{{settings.prefix}}}:holds", f"{{{settings.prefix}}}:holds:changes"]
-        self._channel = self._keys[0]
+        self.key = f"{{{settings.prefix}}}:holds"
+        self._keys = [self.key, f"{self.key}:changes"]
+        self._channel = self.key
         self._script = self._redis.register_script(SOURCE)
-        self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
+        self.process = f"{os.getpid():x}-{os.urandom(4).hex()}"
         self._told = told
         self._known: dict[str, tuple[Hold, float]] = {}  # by subject, and when it was told
         self._mine: set[str] = set()  # what this hub held, for a Redis that loses it
@@ -124,7 +126,8 @@ class Holds:
                 lasts = -1 if hold.lasts is None else int((hold.lasts - passed) * 1000)
                 words: list[str | int] = [subject, hold.state, hold.reason, int((hold.age + passed) * 1000), lasts]
                 async with asyncio.timeout(PATIENCE):
-                    await self._script(keys=self._keys, args=["put", *words, self._process, self._channel])
+                    keys = [*self._keys, claim_key(self.key, subject)]
+                    await self._script(keys=keys, args=["put", *words, self.process, self._channel])
             if self._known.get(subject) is known:
                 self._waiting.discard(subject)
                 if known is not None and known[0].state == "active":
@@ -156,7 +159,7 @@ class Holds:
         number, process, subject, state, reason, age, lasts = change
         missed = number > self._latest + 1
         self._latest = max(self._latest, number)
-        if process != self._process:
+        if process != self.process:
             self._take(Hold(subject, state, reason, None if lasts < 0 else lasts / 1000, age / 1000))
         if missed:
             await self._catch_up()

@@ -22,15 +22,18 @@ from typing import Any
 from weakref import WeakSet
 
 from llmhub_plugins.stores.sqlite_quota.counts import Counts, Held
-from llmhub_plugins.stores.sqlite_quota.holds import LATEST, Watcher, holds_now, put
+from llmhub_plugins.stores.sqlite_quota.holds import LATEST, Watcher, claim, holds_now, put
 from llmhub_plugins.stores.sqlite_quota.writer import Writer
 
-from llmhub_core.contracts import Amount, Hold, Level, Limit, QuotaStore, Reservation, StartError, hookimpl
+from llmhub_core.contracts import Amount, Hold, Level, Limit, QuotaStore, Reservation, StartError, Unavailable, hookimpl
 
 Clock = Callable[[], float]
 
 SETTLING = 60.0
 """Seconds for which a settlement tries to be written: what was used must not be forgotten."""
+
+CLAIMING = 0.5
+"""Seconds after which a request tries by itself what it cannot claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,12 @@ class SqliteQuotaStore(QuotaStore):
 
     async def holds(self) -> Sequence[Hold]:
         return await self._writer.ask(holds_now, max(5.0, self._patience))
+
+    async def claim(self, subject: str, lasts: float) -> float:
+        try:
+            return await self._writer.ask(lambda counts: claim(counts, self._process, subject, lasts), CLAIMING)
+        except Unavailable:
+            return 0.0
 
     def watch(self, told: Callable[[Hold], None]) -> None:
         self._told = told

@@ -44,6 +44,9 @@ CREATE TABLE IF NOT EXISTS quota_holds (
     number INTEGER PRIMARY KEY AUTOINCREMENT, process TEXT NOT NULL, subject TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER
 );
+CREATE TABLE IF NOT EXISTS quota_claims (
+    subject TEXT PRIMARY KEY, process TEXT NOT NULL, until INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS quota_held_expires ON quota_held (expires);
 CREATE INDEX IF NOT EXISTS quota_held_counter ON quota_held (counter, expires);
 """
@@ -251,8 +254,9 @@ class Counts:
     def rows(self, question: str, *values: object) -> list[Any]:
         return self._ask(question, values).fetchall()
 
-    def run(self, statement: str, *values: object) -> None:
-        self._ask(statement, values)
+    def run(self, statement: str, *values: object) -> int:
+        """How many rows it concerned."""
+        return self._ask(statement, values).rowcount
 
     def day(self, zone: str) -> tuple[int, int]:
         """When today began in `zone` and when it ends, on the clock on the wall."""

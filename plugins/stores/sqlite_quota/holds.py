@@ -30,6 +30,11 @@ LATEST = "SELECT coalesce(max(number), 0) FROM quota_holds"
 PUT = "REPLACE INTO quota_holds (process, subject, state, reason, since, until) VALUES (?, ?, ?, ?, ?, ?)"
 FORGET = "DELETE FROM quota_holds WHERE until <= ?"
 
+CLAIMED = "SELECT until FROM quota_claims WHERE subject = ? AND process <> ?"
+CLAIM = "REPLACE INTO quota_claims (subject, process, until) VALUES (?, ?, ?)"
+CLAIM_OVER = "DELETE FROM quota_claims WHERE subject = ?"
+CLAIMS_OVER = "DELETE FROM quota_claims WHERE until <= ?"
+
 Row = tuple[int, str, str, str, str, int, int | None]
 
 
@@ -41,13 +46,28 @@ def put(counts: Counts, process: str, hold: Hold) -> None:
     lifted = was is None or was[3] == "active"
     counts.run(FORGET, now - LIFTED_KEPT)
     if hold.state == "active":
-        if not lifted:
+        tried = counts.run(CLAIM_OVER, hold.subject)
+        if tried or not lifted:  # who waits for what becomes of it has forgotten the hold itself
             counts.run(PUT, process, hold.subject, "active", "", now, now + LIFTED_KEPT)
         return
     until = None if hold.lasts is None else now + int(hold.lasts * 1000)
     if was is not None and not lifted and (was[6] is None or (until is not None and until <= was[6])):
         return
+    counts.run(CLAIM_OVER, hold.subject)
     counts.run(PUT, process, hold.subject, hold.state, hold.reason, now - int(hold.age * 1000), until)
+
+
+def claim(counts: Counts, process: str, subject: str, lasts: float) -> float:
+    """Within a transaction. What others hold for a time is not over; what lasts until it is lifted may be tried."""
+    now = counts.now
+    others = [row[6] for row in counts.rows(OF, subject) if row[1] != process and row[3] != "active" and row[6]]
+    others += [until for (until,) in counts.rows(CLAIMED, subject, process)]
+    left = max((until - now for until in others), default=0)
+    if left > 0:
+        return left / 1000
+    counts.run(CLAIMS_OVER, now)
+    counts.run(CLAIM, subject, process, now + int(lasts * 1000))
+    return 0.0
 
 
 def holds_now(counts: Counts) -> list[Hold]:

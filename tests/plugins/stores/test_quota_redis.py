@@ -660,3 +660,19 @@ async def test_a_reservation_of_another_store_is_refused(server: Server) -> None
 
 def test_both_schemes_are_known() -> None:
     assert [cls.name for cls in (RedisQuotaStore, RedisTlsQuotaStore)] == ["redis", "rediss"]
+
+
+async def test_a_frozen_redis_keeps_nobody_from_trying(own: Server) -> None:
+    store = at(own, timeout=0.05)
+    await store.start()
+    assert await store.claim("key:p/k", 60.0) == 0.0
+    own.signal(signal.SIGSTOP)
+    took = []
+    for number in range(10):
+        began = time.monotonic()
+        assert await store.claim(f"key:p/{number}", 60.0) == 0.0
+        took.append(time.monotonic() - began)
+    own.signal(signal.SIGCONT)
+    await store.stop()
+    assert max(took) < 0.4, took
+    assert sorted(took)[5] < 0.005, "noticed, and not asked any more"
