@@ -21,6 +21,7 @@ from llmhub_core.dashboard import (
     route_pages,
     token_pages,
     traffic,
+    usage_page,
 )
 from llmhub_core.dashboard.page import go
 from llmhub_core.dashboard.render import Asset, load_assets, render, set_up_templates
@@ -29,6 +30,7 @@ PAGES = (
     *entrance.PAGES,
     *first_steps.PAGES,
     *traffic.PAGES,
+    *usage_page.PAGES,
     *provider_pages.PAGES,
     *key_pages.PAGES,
     *route_pages.PAGES,

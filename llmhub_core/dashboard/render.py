@@ -16,7 +16,7 @@ import jinja2
 from aiohttp import web
 
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.slices import unhurried
+from llmhub_core.admin.slices import gathered
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
 from llmhub_core.dashboard.page import inside
@@ -123,7 +123,7 @@ async def render(visit: Visit, template: str, facts: dict[str, Any], status: int
         "token": visit.control.hub.settings.auth.api == "token",
     }
     pieces = aiohttp_jinja2.get_env(visit.request.app).get_template(template).generate(**common, **facts)
-    text = "".join([piece async for piece in unhurried(pieces)])
+    text = "".join(await gathered(pieces))
     return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
 
 

@@ -103,8 +103,9 @@ class PostgresDatabase(Database):
         limits: dict[str, Any] = {"timeout": settings.timeout, "command_timeout": settings.timeout}
         pool: dict[str, Any] = {"pool_timeout": settings.timeout, "pool_pre_ping": True, "hide_parameters": True}
         engine = create_async_engine(url, connect_args=limits, pool_size=settings.pool_size, **pool)
-        # Compiling a question takes longer than answering it.
-        patience = {"statement_timeout": str(int(settings.query_timeout * 1000)), "jit": "off"}
+        patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
+        # Compiling a question, or starting processes that help with it, takes longer than answering it.
+        patience |= {"jit": "off", "max_parallel_workers_per_gather": "0"}
         reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": patience}
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
