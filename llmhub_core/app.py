@@ -49,7 +49,7 @@ def make_app(hub: Hub) -> web.Application:
             reviving.cancel()
             await asyncio.gather(reviving, return_exceptions=True)
         finally:
-            control.close()
+            await control.close()
             await hub.stop()
 
     app.cleanup_ctx.append(run_hub)

@@ -6,9 +6,6 @@ OpenAPI document come from it.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Awaitable, Callable
 from functools import cache
 from keyword import iskeyword
@@ -33,11 +30,12 @@ from llmhub_core.admin import (
     scripts,
     setting,
 )
+from llmhub_core.admin.answers import Written, asked_and_written, written
 from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
 from llmhub_core.admin.people import begin_session, sign_out
-from llmhub_core.admin.refusals import Denied, not_found, unusable
+from llmhub_core.admin.refusals import Denied, not_found
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
     ExplainView,
@@ -78,16 +76,16 @@ async def quotas(visit: Visit, asked: ListAsked) -> Page[LevelView]:
     return Page(await limits.quotas(visit.control))
 
 
-async def usage(visit: Visit, asked: past.UsageAsked) -> UsageView:
-    return await past.usage(visit.control, asked)
+async def usage(visit: Visit, asked: past.UsageAsked) -> Written:
+    return await visit.control.page_process.run(asked_and_written, past.usage, asked)
 
 
-async def requests(visit: Visit, asked: past.RequestsAsked) -> RequestPage:
-    return await past.requests(visit.control, asked)
+async def requests(visit: Visit, asked: past.RequestsAsked) -> Written:
+    return await visit.control.page_process.run(asked_and_written, past.requests, asked)
 
 
 async def request(visit: Visit, asked: Nothing) -> RequestView:
-    return await past.request(visit.control, visit.request.match_info["id"])
+    return await visit.control.page_process.run(past.request, visit.part("id"))
 
 
 async def explain(visit: Visit, asked: setting.ExplainAsked) -> ExplainView:
@@ -184,12 +182,9 @@ def _handler(endpoint: Endpoint) -> Callable[[Visit], Awaitable[web.StreamRespon
         answer = await endpoint.call(visit, asked)
         if isinstance(answer, web.StreamResponse):
             return answer
-        wanted = getattr(asked, "format", "json")
-        if wanted == "csv":
-            return await as_csv(answer)
-        if wanted != "json":
-            raise unusable("There is no format of that name.", "Choose json or csv.")
-        response = as_json(answer)
+        if isinstance(answer, Written):
+            return answer.response()
+        response = (await written(answer, getattr(asked, "format", "json"))).response()
         if getattr(answer, "revision", None) is not None:
             response.etag = str(answer.revision)
         return response
@@ -209,33 +204,6 @@ async def _nowhere(visit: Visit) -> web.StreamResponse:
     if not allowed:
         raise not_found("call of that name")
     raise Denied(405, "method_not_allowed", f"Use {' or '.join(sorted(allowed))} here.")
-
-
-def as_json(answer: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json", charset="utf-8")
-
-
-async def as_csv(answer: Any) -> web.Response:
-    """The items of a list, one a line. What a spreadsheet would take for a formula is kept from being one."""
-    items = [msgspec.to_builtins(item) async for item in unhurried(answer.items)]
-    text = io.StringIO()
-    writer = csv.writer(text)
-    groups = list(getattr(answer, "by", ()))
-    names = [name for name in (items[0] if items else {}) if name != "group"]
-    writer.writerow([*groups, *names])
-    async for item in unhurried(items):
-        writer.writerow([_cell(value) for value in (*item.get("group", ()), *(item[name] for name in names))])
-    headers = {"content-disposition": 'attachment; filename="llm-hub.csv"'}
-    if getattr(answer, "next", None):
-        headers["x-next-cursor"] = answer.next
-    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
-
-
-def _cell(value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        return "" if value is None else str(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 async def refuse(visit: Visit, denied: Denied) -> web.Response:

@@ -22,7 +22,7 @@ OFF = "Bodies are not kept: [bodies] store in the configuration is none."
 async def body(visit: Visit, asked: Nothing) -> BodyView:
     """Denied if the request is not known, or if what is kept of it cannot be opened."""
     id, hub = visit.part("id"), visit.control.hub
-    await past.known(visit.control, id)
+    await past.known(visit.control.hub.store, id)
     store = hub.store.bodies
     kept = None if store is None else await store.find_body(id)
     if kept is None:
@@ -43,7 +43,7 @@ async def body(visit: Visit, asked: Nothing) -> BodyView:
 
 async def forget(visit: Visit, asked: Nothing) -> Done:
     id = visit.part("id")
-    await past.known(visit.control, id)
+    await past.known(visit.control.hub.store, id)
     store: BodyStore | None = visit.control.hub.store.bodies
     await _note(visit, "body.forget", id)
     return Done(done=store is not None and await store.forget_body(id))

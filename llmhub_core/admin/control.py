@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,9 +12,11 @@ from aiohttp import web
 
 from llmhub_core.admin import throttle
 from llmhub_core.admin.accounts import Accounts
+from llmhub_core.admin.page_process import PageProcess
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.sessions import Sessions
-from llmhub_core.contracts.people import PeopleStore
+from llmhub_core.contracts.metadata_store import MetadataStore
+from llmhub_core.contracts.people import PeopleStore, SignedIn, User
 from llmhub_core.contracts.provider import Fetch
 from llmhub_core.hub.dry_run import Asked, DryRun
 from llmhub_core.hub.hub import Hub
@@ -43,6 +45,7 @@ class Control:
         self.fetch = fetch
         """Calls of providers, for tests of their keys; lent by the gateway."""
         self.started_at = time.time()
+        self.page_process = PageProcess(hub.store)
         self.setup_secret = ""
         """For the one-time link, while nobody has used it; in memory only."""
         parts = urlsplit(hub.settings.server.public_url)
@@ -63,7 +66,7 @@ class Control:
         if people is None:
             return
         self.accounts = Accounts(people, throttle.key_of(self.hub.vault))
-        self.sessions = Sessions(people, secure=self._origin.startswith("https:"))
+        self.sessions = Sessions(people, secure=self._origin.startswith("https:"), find=self._find_sessions)
         if not self.hub.worker.first or await people.users():
             return
         name = environ.get(OWNER, "")
@@ -77,7 +80,11 @@ class Control:
                 return
         self.setup_secret = await self.accounts.offer_setup()
 
-    def close(self) -> None:
+    async def _find_sessions(self, digests: Sequence[str]) -> Sequence[tuple[SignedIn, User] | None]:
+        return await self.page_process.run(_sessions_of, digests)
+
+    async def close(self) -> None:
+        await self.page_process.close()
         if self.hub.store.people is not None:
             self.accounts.close()
 
@@ -89,6 +96,10 @@ class Control:
         host = request.host
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return f"http://{host}" if name in LOOPBACK else ""
+
+
+async def _sessions_of(store: MetadataStore, digests: Sequence[str]) -> Sequence[tuple[SignedIn, User] | None]:
+    return [None if store.people is None else await store.people.find_session(digest) for digest in digests]
 
 
 def _password(environ: Mapping[str, str]) -> str:

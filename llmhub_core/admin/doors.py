@@ -100,7 +100,7 @@ class Visit:
         return self.request.match_info[name]
 
     def may(self, role: UserRole) -> bool:
-        return self.who is not None and USER_ROLES.index(self.who.user.role) >= USER_ROLES.index(role)
+        return is_at_least(None if self.who is None else self.who.user, role)
 
     def text(self, name: str) -> str:
         """A field of the body; Denied if it is no text."""
@@ -108,6 +108,10 @@ class Visit:
         if not isinstance(value, str):
             raise unusable(f"{name} must be a text.")
         return value
+
+
+def is_at_least(user: User | None, role: UserRole) -> bool:
+    return user is not None and USER_ROLES.index(user.role) >= USER_ROLES.index(role)
 
 
 Handler = Callable[[Visit], Awaitable[web.StreamResponse]]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from llmhub_core.admin.slices import pause
 if TYPE_CHECKING:
     from llmhub_core.admin.control import Control
     from llmhub_core.admin.doors import Visit
+    from llmhub_core.admin.sessions import Who
 
 log = logging.getLogger("llmhub.admin")
 
@@ -31,57 +33,75 @@ PULSE = 15.0
 """Seconds of silence after which a comment shows that the line is alive."""
 
 MOST = 20
-"""Streams at once, of one worker: each is a connection, and a look at its session every other second."""
+"""Streams at once, of one worker: each is a connection."""
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """One of them, and whose it is. `told` is the state that it told last, `spoken` when; it is `stirred` to tell the
+    next, a sign of life, or that its session is `over`."""
+
+    task: asyncio.Task[Any]
+    who: Who
+    identity: str
+    told: bytes = b""
+    spoken: float = field(default_factory=time.monotonic)
+    over: bool = False
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Watching:
-    """The streams of one worker. However many there are, they share one look at the hub, and none looks if there are
-    none."""
+    """The streams of one worker. However many there are, they share one look at the hub, and one at their sessions;
+    nobody looks if there are none."""
 
     def __init__(self, control: Control) -> None:
-        self.streams: set[Any] = set()
+        self.streams: set[Stream] = set()
         self.state = b""
         self._control = control
-        self._news = asyncio.Condition()
         self._stirred = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+        self._checked = 0.0
         control.hub.telling.watchers.append(self._stirred.set)
 
-    def add(self, stream: Any) -> None:
+    def add(self, stream: Stream) -> None:
         self.streams.add(stream)
         if self._looking is None or self._looking.done():
             self.state = b""
             self._looking = asyncio.create_task(self._look(), name="events")
-
-    async def other_than(self, state: bytes) -> bytes:
-        """The state as soon as it is another; the same again after a while in which it was not."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(EVERY), self._news:
-                await self._news.wait_for(lambda: self.state != state)
-        return self.state
+        elif self.state:
+            stream.stirred.set()
 
     async def _look(self) -> None:
         while self.streams:
             self._stirred.clear()
             try:
-                state = await _state(self._control)
+                self.state = await _state(self._control)
+                await self._check()
             except Exception as error:  # the database is away: then nothing is told until it is back
                 log.debug("the hub could not be looked at: %s", type(error).__name__)
-            else:
-                if state != self.state:
-                    self.state = state
-                    await self._tell()
+            await self._tell()
             await asyncio.sleep(min(SOONEST, EVERY))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(EVERY - SOONEST, 0)):
                     await self._stirred.wait()
 
+    async def _check(self) -> None:
+        """Whose session is over."""
+        if time.monotonic() - self._checked < 2 * EVERY:
+            return
+        self._checked = time.monotonic()
+        streams = list(self.streams)
+        present = await self._control.sessions.present([(each.who, each.identity) for each in streams])
+        for stream, is_present in zip(streams, present, strict=True):
+            stream.over = not is_present
+
     async def _tell(self) -> None:
         """One stream after the other, or callers would wait until all have written."""
-        for _ in range(len(self.streams)):
-            async with self._news:
-                self._news.notify()
-            await pause()
+        for stream in list(self.streams):
+            silent = time.monotonic() - stream.spoken >= PULSE
+            if stream.over or silent or stream.told != self.state:
+                stream.stirred.set()
+                await pause()
 
 
 _watching: web.AppKey[Watching] = web.AppKey("llmhub_event_streams", Watching)
@@ -93,48 +113,45 @@ def prepare(app: web.Application, control: Control) -> None:
 
 
 async def _end_all(app: web.Application) -> None:
-    for task in list(app[_watching].streams):
-        task.cancel()
+    for stream in list(app[_watching].streams):
+        stream.task.cancel()
 
 
 async def stream(visit: Visit) -> web.StreamResponse:
     """Ends when the session does, when the caller leaves, and when the hub stops."""
     from llmhub_core.admin.refusals import Denied
 
-    watching = visit.request.app[_watching]
+    watching, task, who = visit.request.app[_watching], asyncio.current_task(), visit.who
     if len(watching.streams) >= MOST:
         raise Denied(429, "too_many_streams", "Too many pages watch this hub at once.", "Close one.", retry_after=10)
+    assert task is not None  # noqa: S101 — a handler runs in one
+    assert who is not None  # noqa: S101 — the door lets nobody else pass
     response = web.StreamResponse(headers={**HEADERS, "content-type": "text/event-stream; charset=utf-8"})
     await response.prepare(visit.request)
-    task = asyncio.current_task()
-    watching.add(task)
+    own = Stream(task, who, str(visit.session.identity))
+    watching.add(own)
     try:
-        await _send(visit, response, watching)
+        await _send(own, response, watching)
     except (ConnectionError, asyncio.CancelledError):
         pass
     finally:
-        watching.streams.discard(task)
+        watching.streams.discard(own)
     return response
 
 
-async def _send(visit: Visit, response: web.StreamResponse, watching: Watching) -> None:
-    identity = str(visit.session.identity)
-    last, spoken, number = b"", time.monotonic(), 0
-    who = visit.who
-    seen = 0.0
-    while who is not None:
-        if time.monotonic() - seen >= 2 * EVERY:  # each asks the database
-            if not await visit.control.sessions.present(who, identity):
-                break
-            seen = time.monotonic()
-        state = await watching.other_than(last)
-        if state != last:
-            number += 1
-            await response.write(b"id: %d\nevent: state\ndata: %b\n\n" % (number, state))
-            last, spoken = state, time.monotonic()
-        elif time.monotonic() - spoken >= PULSE:
+async def _send(stream: Stream, response: web.StreamResponse, watching: Watching) -> None:
+    number = 0
+    while await stream.stirred.wait():
+        stream.stirred.clear()
+        stream.spoken = time.monotonic()
+        if stream.over:
+            break
+        if stream.told == watching.state:
             await response.write(b": here\n\n")
-            spoken = time.monotonic()
+            continue
+        number += 1
+        stream.told = watching.state
+        await response.write(b"id: %d\nevent: state\ndata: %b\n\n" % (number, stream.told))
     await response.write(b"event: end\ndata: {}\n\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from llmhub_core import __version__
 from llmhub_core.admin import configuration, limits
@@ -13,7 +13,7 @@ from llmhub_core.admin.refusals import not_found
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
 from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
-from llmhub_core.contracts.metadata_store import UsageQuestion
+from llmhub_core.contracts.metadata_store import MetadataStore, UsageQuestion, UsageRow
 from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
@@ -116,7 +116,7 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
     all_keys = await _all_keys(hub, standing)
     # Whole hours, for these are summed already, however many requests there were.
     hour = now // HOUR * HOUR
-    recent = await hub.store.usage(UsageQuestion(hour - HOUR, hour + HOUR, ("provider",)))
+    recent = await control.page_process.run(_used_by_provider, hour - HOUR, hour + HOUR)
     asked = Counter({row.group[0]: row.requests for row in recent})
     failed = Counter({row.group[0]: row.failed for row in recent})
     of_key, of_place = _by_provider(all_keys), await _deployments(hub, standing)
@@ -147,6 +147,10 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
         providers=providers,
     )
     return view, all_keys
+
+
+async def _used_by_provider(store: MetadataStore, since: float, until: float) -> Sequence[UsageRow]:
+    return await store.usage(UsageQuestion(since, until, ("provider",)))
 
 
 def _by_provider(all_keys: list[KeyView]) -> dict[str, list[KeyView]]:

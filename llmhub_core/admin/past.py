@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found, unusable
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
@@ -27,11 +26,18 @@ from llmhub_core.admin.views import (
     UsageView,
 )
 from llmhub_core.contracts.exchange import Outcome, Record
-from llmhub_core.contracts.metadata_store import RecordFilter, Seen, UsageGroup, UsageQuestion, UsageRow
+from llmhub_core.contracts.metadata_store import (
+    MetadataStore,
+    RecordFilter,
+    Seen,
+    UsageGroup,
+    UsageQuestion,
+    UsageRow,
+)
 
 HOUR = 3600.0
 DAY = 86_400.0
-GROUPS: tuple[UsageGroup, ...] = ("provider", "model", "key", "caller", "minute", "hour", "day")
+GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
 MOST_ROWS = 20_000
 """Groups that one answer may have; a year by hour and caller is more than anybody reads."""
 
@@ -99,27 +105,22 @@ def span(asked: Span) -> tuple[float, float]:
     return since, hour + HOUR if until is None or until >= now else until
 
 
-async def usage(control: Control, asked: UsageAsked) -> UsageView:
+async def usage(store: MetadataStore, asked: UsageAsked) -> UsageView:
     since, until = span(asked)
-    by = groups(asked.by)
-    lines = await used(control, UsageQuestion(since, until, by))
-    kept = await control.hub.store.kept_since()
-    return UsageView(by=list(by), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
-
-
-def groups(by: str) -> tuple[UsageGroup, ...]:
-    """What it names, each once; Denied for something that nothing is summed by."""
-    found: dict[UsageGroup, None] = {}
-    for name in by.split(","):
-        group = next((group for group in GROUPS if group == name.strip()), None)
-        if group is None:
+    groups: list[UsageGroup] = []
+    for name in asked.by.split(","):
+        found = next((group for group in GROUPS if group == name.strip()), None)
+        if found is None:
             raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
-        found[group] = None
-    return tuple(found)
+        if found not in groups:
+            groups.append(found)  # type: ignore[arg-type]
+    lines = await used(store, UsageQuestion(since, until, tuple(groups)))
+    kept = await store.kept_since()
+    return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
 
 
-async def used(control: Control, question: UsageQuestion) -> list[UsageLine]:
-    rows = await control.hub.store.usage(question)
+async def used(store: MetadataStore, question: UsageQuestion) -> list[UsageLine]:
+    rows = await store.usage(question)
     if len(rows) > MOST_ROWS:
         raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
     return [_line(row) async for row in unhurried(rows)]
@@ -140,7 +141,7 @@ _sums = attrgetter(*_SUMS)
 # requests
 
 
-async def requests(control: Control, asked: RequestsAsked) -> RequestPage:
+async def requests(store: MetadataStore, asked: RequestsAsked) -> RequestPage:
     since, until = span_or_all(asked)
     wanted = RecordFilter(
         caller=asked.caller,
@@ -151,28 +152,28 @@ async def requests(control: Control, asked: RequestsAsked) -> RequestPage:
         until=until,
     )
     limit = page_limit(asked.limit)
-    found = await control.hub.store.requests(wanted, limit + 1, _seen(asked.cursor))
+    found = await store.requests(wanted, limit + 1, _seen(asked.cursor))
     shown = found[:limit]
     more = len(found) > limit
     return RequestPage(
         items=[_request_line(record) async for record in unhurried(shown)],
         next=_cursor(shown[-1]) if more else None,
-        kept_since=await control.hub.store.kept_since(),
+        kept_since=await store.kept_since(),
     )
 
 
-async def known(control: Control, id: str) -> Record:
+async def known(store: MetadataStore, id: str) -> Record:
     """The record of that id; Denied if there is none."""
-    record = await control.hub.store.find_record(id)
+    record = await store.find_record(id)
     if record is None:
-        kept = await control.hub.store.kept_since()
+        kept = await store.kept_since()
         day = f"{datetime.fromtimestamp(kept, UTC):%Y-%m-%d %H:%M} UTC"
         raise not_found("request of that id", f"Requests from before {day} are no longer kept." if kept else "")
     return record
 
 
-async def request(control: Control, id: str) -> RequestView:
-    record, bodies = await known(control, id), control.hub.store.bodies
+async def request(store: MetadataStore, id: str) -> RequestView:
+    record, bodies = await known(store, id), store.bodies
     own = set(RequestView.__struct_fields__) - set(RequestLine.__struct_fields__)
     plain = own - {"tags", "tried", "left_out", "decisions", "body_kept"}
     return RequestView(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from llmhub_core.contracts.errors import as_it_was
+
 
 class Denied(Exception):
     """`advice` says what would help; `retry_after` is in seconds; `field` is what of a form or body it is about."""
+
+    __reduce__ = as_it_was
 
     def __init__(
         self,

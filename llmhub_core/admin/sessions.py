@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ NOTED_EVERY = 60.0
 
 
 WHO = web.RequestKey("llmhub_who", object)
+
+FindSessions = Callable[[Sequence[str]], Awaitable[Sequence[tuple[SignedIn, User] | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,15 @@ async def who_presents(people: PeopleStore, token: str) -> Who | None:
 
 
 class Sessions(AbstractStorage):
-    """aiohttp-session's storage over the metadata store. `secure` where browsers come by HTTPS."""
+    """aiohttp-session's storage over the metadata store. `secure` where browsers come by HTTPS. Sessions are looked up,
+    by their digests, with `find`."""
 
-    def __init__(self, people: PeopleStore, secure: bool) -> None:
+    def __init__(self, people: PeopleStore, secure: bool, find: FindSessions) -> None:
         # A __Host- cookie can be set by no other host and over no plain connection; browsers refuse it on the latter.
         name = "__Host-llmhub" if secure else "llmhub"
         super().__init__(cookie_name=name, httponly=True, secure=secure or None, samesite="Lax", path="/")
         self._people = people
+        self._find = find
 
     async def load_session(self, request: web.Request) -> Session:
         """The session of the cookie if it is known, young enough and its user may still come; else a new, empty one."""
@@ -76,21 +81,26 @@ class Sessions(AbstractStorage):
         return Session(identity, data=data, new=False)
 
     async def find(self, identity: str) -> tuple[SignedIn, User] | None:
-        found = await self._people.find_session(digest_of(identity))
-        if found is None or found[1].disabled or _end(found[0]) <= time.time():
-            return None
-        return found
+        return (await self._find_all([identity]))[0]
+
+    async def _find_all(self, identities: Sequence[str]) -> list[tuple[SignedIn, User] | None]:
+        found, now = await self._find([*map(digest_of, identities)]), time.time()
+        return [None if each is None or each[1].disabled or _end(each[0]) <= now else each for each in found]
 
     async def used(self, who: Who, identity: str) -> None:
         """Put the end of an idle session off."""
         if time.time() - who.seen_at > NOTED_EVERY:
             await self._people.touch_session(digest_of(identity), time.time())
 
-    async def present(self, who: Who, identity: str) -> bool:
-        """Whether somebody who was let in would be let in now."""
-        if who.token is None:
-            return await self.find(identity) is not None
-        found = await self._people.find_admin_token(who.token.digest)
+    async def present(self, those: Sequence[tuple[Who, str]]) -> list[bool]:
+        """Whether they, who were let in (with these ids, or admin tokens), would be let in now."""
+        found = iter(await self._find_all([identity for who, identity in those if who.token is None]))
+        return [
+            next(found) is not None if who.token is None else await self._present(who, who.token) for who, _ in those
+        ]
+
+    async def _present(self, who: Who, token: AdminToken) -> bool:
+        found = await self._people.find_admin_token(token.digest)
         return found is not None and who.ends_at > time.time() and not (found[1] is not None and found[1].disabled)
 
     async def token_used(self, token: AdminToken) -> None:

@@ -42,6 +42,17 @@ Source = Literal["gateway", "capacity", "provider", "network"]
 LimitScope = Literal["key", "group", "model", "provider"]
 
 
+def as_it_was(error: Exception) -> tuple[Any, ...]:
+    """What pickle wants of an error: by itself it would call the constructor with the message alone."""
+    return _made_again, (type(error), error.args, error.__dict__)
+
+
+def _made_again(kind: type[Exception], args: tuple[Any, ...], facts: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
 class HubError(Exception):
     """What a caller is told when an exchange fails.
 
@@ -59,6 +70,8 @@ class HubError(Exception):
     retryable: ClassVar[bool] = False
     details: Any = None
     origin: str = ""
+
+    __reduce__ = as_it_was
 
     def __init__(
         self,

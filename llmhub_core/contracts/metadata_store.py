@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from llmhub_core.contracts.alerts import AlertStore
@@ -27,37 +26,13 @@ UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "da
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`.
-
-    `only` takes those alone of which each thing named is one of its names: ``{"caller": ("ann", "bob")}``; no times.
-    `most` is how many groups there may be, 0 for all: those with the most requests, or the latest where `by` begins
-    with a time.
-    """
+    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`; with `names` only of
+    those whose last group is one of them."""
 
     since: float
     until: float
     by: tuple[UsageGroup, ...] = ("model",)
-    only: Mapping[UsageGroup, tuple[str, ...]] = field(default_factory=dict)
-    most: int = 0
-
-    @property
-    def in_time(self) -> bool:
-        """Whether groups are, first of all, spans of time."""
-        return self.by[:1] in (("minute",), ("hour",), ("day",))
-
-    def takes(self, record: Record) -> bool:
-        return self.since <= record.arrived_at < self.until and all(
-            getattr(record, name) in names for name, names in self.only.items()
-        )
-
-    def largest(self, rows: Iterable[UsageRow]) -> list[UsageRow]:
-        """What `most` leaves of them, in the order in which `usage` answers."""
-        ordered = sorted(rows, key=attrgetter("group"))
-        if not self.most:
-            return ordered
-        if self.in_time:
-            return ordered[-self.most :]
-        return sorted(ordered, key=attrgetter("requests"), reverse=True)[: self.most]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +101,11 @@ class MetadataStore(Plugin):
     people: PeopleStore | None = None
     configuration: ConfigurationStore | None = None
 
+    def reader(self) -> MetadataStore | None:
+        """The same store, not started, for another process: it is pickled, started there, and only asked. None if no
+        other process can see what this one wrote: then this one is asked."""
+        return None
+
     @abstractmethod
     async def schema(self) -> SchemaState:
         """StartError if it says to be of this version and is not, as after half a restore."""
@@ -148,8 +128,7 @@ class MetadataStore(Plugin):
         return ""
 
     @abstractmethod
-    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        """Sums, one row a group: sorted by group, or the most requests first where `most` is asked for."""
+    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]: ...
 
     @abstractmethod
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:

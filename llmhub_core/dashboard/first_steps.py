@@ -94,7 +94,7 @@ async def call(visit: Visit) -> web.Response:
 
 
 async def _call(visit: Visit, made: MadeToken | None = None) -> web.Response:
-    served = (await past.requests(visit.control, past.RequestsAsked(outcome="served", limit=1))).items
+    served = (await past.requests(visit.control.hub.store, past.RequestsAsked(outcome="served", limit=1))).items
     facts = {
         "made": made,
         "first": served[0] if served else None,

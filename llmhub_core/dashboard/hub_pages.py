@@ -32,7 +32,7 @@ async def settings(visit: Visit) -> web.Response:
         if not only or line.origin != "default":
             table, _, name = line.key.rpartition(".")
             groups.setdefault(table or "hub", []).append((name, line))
-    return await render(visit, "settings.html", {"groups": groups.items(), "only": only})
+    return await render(visit, "settings.html", {"groups": list(groups.items()), "only": only})
 
 
 PAGES = (

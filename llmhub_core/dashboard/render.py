@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -15,8 +17,9 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.slices import gathered
+from llmhub_core.admin.doors import Visit, is_at_least
+from llmhub_core.admin.slices import unhurried
+from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
 from llmhub_core.dashboard.page import inside
@@ -71,6 +74,7 @@ class Asset:
     body: bytes
 
 
+@cache
 def load_assets() -> dict[str, Asset]:
     """All static files by name; the rooms of css/ and js/ as one file each, in their order. Served from this table and
     not from a folder, so that nothing else can be."""
@@ -92,9 +96,11 @@ def _rooms(folder: Traversable) -> list[Traversable]:
     return sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)
 
 
-def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
-    aiohttp_jinja2.setup(
-        app,
+@cache
+def templates() -> jinja2.Environment:
+    """Of no application: pages are also made where none is."""
+    environment = aiohttp_jinja2.setup(
+        web.Application(),
         loader=jinja2.FileSystemLoader(str(files("llmhub_templates"))),
         autoescape=True,
         auto_reload=False,
@@ -102,29 +108,56 @@ def set_up_templates(app: web.Application, assets: dict[str, Asset]) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment = aiohttp_jinja2.get_env(app)
+    assets = load_assets()
     environment.filters.update(FILTERS)
     environment.globals.update(asset=lambda name: assets[name].path, share=share, navigation=NAVIGATION)
+    return environment
 
 
 async def render(visit: Visit, template: str, facts: dict[str, Any], status: int = 200) -> web.Response:
-    """A page, with what every page needs: who is there, where they are, the token for forms."""
+    """A page that shows these facts."""
+    return await render_gathered(visit, template, _these, facts, status=status)
+
+
+async def _these(store: MetadataStore, facts: dict[str, Any]) -> dict[str, Any]:
+    return facts
+
+
+async def render_gathered(
+    visit: Visit, template: str, gather: Callable[..., Awaitable[dict[str, Any]]], *asked: Any, status: int = 200
+) -> web.Response:
+    """A page that shows what `gather` (a function of its module) makes of the store and of what is `asked`: that may
+    happen in another process."""
+    body = await visit.control.page_process.run(_draw, template, _common(visit), gather, asked)
+    return web.Response(body=body, status=status, content_type="text/html", charset="utf-8")
+
+
+def _common(visit: Visit) -> dict[str, Any]:
+    """What every page needs: who is there, where they are, the token for forms."""
     who = visit.who
     theme = visit.request.cookies.get(THEME, "")
-    common = {
+    return {
         "who": None if who is None else who.user,
         "csrf": "" if who is None else who.csrf,
         "here": visit.request.path,
         "here_in_full": _address(visit.request),
         "session_left": 0 if who is None else round(who.ends_at - time.time()),
         "theme": theme if theme in THEMES else "",
-        "may": visit.may,
-        "may_change": visit.may("admin"),
         "token": visit.control.hub.settings.auth.api == "token",
     }
-    pieces = aiohttp_jinja2.get_env(visit.request.app).get_template(template).generate(**common, **facts)
-    text = "".join(await gathered(pieces))
-    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+async def _draw(
+    store: MetadataStore,
+    template: str,
+    common: dict[str, Any],
+    gather: Callable[..., Awaitable[dict[str, Any]]],
+    asked: tuple[Any, ...],
+) -> bytes:
+    may = partial(is_at_least, common["who"])
+    facts = {**common, "may": may, "may_change": may("admin"), **await gather(store, *asked)}
+    pieces = templates().get_template(template).generate(facts)
+    return "".join([piece async for piece in unhurried(pieces)]).encode()
 
 
 def _address(request: web.Request) -> str:

@@ -20,7 +20,7 @@ OVERLAPS = (("24h", "a day"), ("1h", "an hour"), ("7d", "a week"), ("0", "not at
 async def tokens(visit: Visit) -> web.Response:
     if "add" in visit.request.query and visit.may("admin"):
         return await new(visit, NOTHING_SENT)
-    used = await past.usage(visit.control, past.UsageAsked(since="30d", by="caller"))
+    used = await visit.control.page_process.run(past.usage, past.UsageAsked(since="30d", by="caller"))
     facts = {
         "tokens": sorted(await entry_lists.tokens(visit.control), key=lambda token: token.name),
         "used": {line.group[0]: line for line in used.items},

@@ -56,7 +56,8 @@ class House:
     """``async with House('[[providers]] …') as house:`` runs a hub with that configuration.
 
     `url` is its address, `config` its file; `registry` may be given to try plugins that are not installed, `tune` is
-    called with the hub before it starts.
+    called with the hub before it starts. With `page_process` pages are made in a process of their own, as where the hub
+    serves; it takes half a second to start, until when they are made here.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class House:
         registry: Registry | None = None,
         folder: Path | None = None,
         tune: Callable[[Hub], None] | None = None,
+        page_process: bool = False,
     ) -> None:
         self._config = config
         self._environ = dict(environ or {})
         self._registry = registry
         self._folder = folder
         self._tune = tune
+        self._page_process = page_process
         self._stack = AsyncExitStack()
         self.hub: Hub
         self.config: Path
@@ -91,6 +94,7 @@ class House:
             self._tune(self.hub)
         runner = make_runner(self.hub)
         self.control = runner.app[CONTROL]
+        self.control.page_process.enabled = self._page_process
         self._stack.push_async_callback(runner.cleanup)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

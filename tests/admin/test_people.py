@@ -16,7 +16,6 @@ from browsers import PASSWORD, Browser, MakeBrowser, people_of
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.api import ROOT
 from llmhub_core.admin.refusals import Denied
-from llmhub_core.admin.sessions import Sessions
 from llmhub_core.testing.house import House
 
 
@@ -158,7 +157,7 @@ async def test_a_reset_is_not_undone_by_who_knows_the_old_password(house: House,
 
     await owners.reset("viewer", PASSWORD)
     signed_in = await accounts.sign_in("viewer", PASSWORD, "::1")
-    store, answer = Sessions(people, secure=False), web.Response()
+    store, answer = house.control.sessions, web.Response()
     session = await store.begin(signed_in)
     await store.save_session(make_mocked_request("GET", "/"), answer, session)
     assert await store.find(str(session.identity)) is None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from llmhub_core.contracts import (
     MetadataStore,
@@ -86,6 +86,12 @@ class _SqlStore(MetadataStore):
     """
 
     _database: Database
+    _reads_only = False
+
+    def reader(self) -> Self:
+        reader = type(self)(self.settings)
+        reader._reads_only = True
+        return reader
 
     async def stop(self) -> None:
         await self._database.close()
@@ -137,7 +143,7 @@ class SqliteStore(_SqlStore):
     async def start(self) -> None:
         from llmhub_plugins.stores.sql.sqlite import SqliteDatabase
 
-        self._database = await SqliteDatabase.open(self.settings)
+        self._database = await SqliteDatabase.open(self.settings, self._reads_only)
         self.alerts = self._database.alerts
         self.archive = self._database.archive
         self.bodies = self._database.bodies
@@ -154,7 +160,7 @@ class PostgresStore(_SqlStore):
     async def start(self) -> None:
         from llmhub_plugins.stores.sql.postgres import PostgresDatabase
 
-        self._database = await PostgresDatabase.open(self.settings)
+        self._database = await PostgresDatabase.open(self.settings, self._reads_only)
         self.alerts = self._database.alerts
         self.archive = self._database.archive
         self.bodies = self._database.bodies

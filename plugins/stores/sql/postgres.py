@@ -94,19 +94,23 @@ class PostgresDatabase(Database):
     """Made by `open`."""
 
     @classmethod
-    async def open(cls, settings: PostgresSettings) -> PostgresDatabase:
-        """StartError if the driver is missing or the database does not answer."""
+    async def open(cls, settings: PostgresSettings, reads_only: bool = False) -> PostgresDatabase:
+        """StartError if the driver is missing or the database does not answer. With `reads_only` nothing can be
+        written, and one connection is enough beside those for questions."""
         if find_spec("asyncpg") is None:
             raise StartError("PostgreSQL needs its driver: pip install 'llm-hub[postgres]'")
         url = _driver_url(settings.url)
         # Without these a database that hangs would hang everything, for ever.
         limits: dict[str, Any] = {"timeout": settings.timeout, "command_timeout": settings.timeout}
         pool: dict[str, Any] = {"pool_timeout": settings.timeout, "pool_pre_ping": True, "hide_parameters": True}
-        engine = create_async_engine(url, connect_args=limits, pool_size=settings.pool_size, **pool)
-        patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
-        # Compiling a question, or starting processes that help with it, takes longer than answering it.
-        patience |= {"jit": "off", "max_parallel_workers_per_gather": "0"}
-        reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": patience}
+        asking: dict[str, str] = {"default_transaction_read_only": "on"} if reads_only else {}
+        connections = 1 if reads_only else settings.pool_size
+        engine = create_async_engine(
+            url, connect_args={**limits, "server_settings": asking}, pool_size=connections, **pool
+        )
+        # Compiling a question takes longer than answering it.
+        patience = {"statement_timeout": str(int(settings.query_timeout * 1000)), "jit": "off"}
+        reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": asking | patience}
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
         )

@@ -77,12 +77,15 @@ class SqliteDatabase(Database):
         self._settings = settings
         self._add_sums = {table: _add_sums(table) for table in TABLES}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmhub-sqlite")
-        self._writer: sqlite3.Connection
+        self._writer: sqlite3.Connection | None = None
 
     @classmethod
-    async def open(cls, settings: SqliteSettings) -> SqliteDatabase:
-        """Makes the file if there is none; StartError if it cannot be used."""
+    async def open(cls, settings: SqliteSettings, reads_only: bool = False) -> SqliteDatabase:
+        """Makes the file if there is none; StartError if it cannot be used. With `reads_only` nothing is opened before
+        it is asked."""
         database = cls(_path_of(settings.url), settings)
+        if reads_only:
+            return database
         try:
             await database._in_thread(database._open_writer)
         except (sqlite3.Error, OSError) as error:
@@ -97,7 +100,8 @@ class SqliteDatabase(Database):
         return database
 
     async def close(self) -> None:
-        await self._in_thread(lambda: self._writer.close())
+        if self._writer is not None:
+            await self._in_thread(self._writer.close)
         await self._release()
 
     async def _release(self) -> None:
@@ -141,7 +145,9 @@ class SqliteDatabase(Database):
             self._write([storable(record) for record in batch], journal)
 
     def _write(self, batch: Sequence[Record], journal: str) -> None:
-        writer, cursor = self._writer, self._writer.cursor()
+        writer = self._writer
+        assert writer is not None  # noqa: S101 — a hub that records has one
+        cursor = writer.cursor()
         new = batch
         writer.execute("BEGIN IMMEDIATE")
         try:
