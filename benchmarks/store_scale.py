@@ -85,11 +85,11 @@ class Work:
     """CPU seconds of this process, and of a server's processes. Those of a server that came and went count too, as far
     as their parent has heard of it, to a hundredth of a second."""
 
-    def __init__(self, server: Postgres | None) -> None:
-        self._server = server
+    def __init__(self, server: int | None) -> None:
+        self._server = server  # the id of its first process
 
     def seconds(self) -> float:
-        return time.process_time() + (0.0 if self._server is None else self._of_server(self._server.pid))
+        return time.process_time() + (0.0 if self._server is None else self._of_server(self._server))
 
     def _of_server(self, pid: int) -> float:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -218,7 +218,7 @@ def database(kind: str, folder: Path) -> Iterator[tuple[SqliteStore | PostgresSt
         return
     with Postgres.running(folder, "-c shared_buffers=512MB -c max_wal_size=4GB") as server:
         url = server.url("hub") if server.has("hub") else server.new_database("hub")
-        yield PostgresStore(PostgresSettings(url=url, timeout=patient, query_timeout=patient)), Work(server)
+        yield PostgresStore(PostgresSettings(url=url, timeout=patient, query_timeout=patient)), Work(server.pid)
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ from llmhub_core.contracts.metadata_store import (
 
 HOUR = 3600.0
 DAY = 86_400.0
-GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
+GROUPS: tuple[UsageGroup, ...] = ("provider", "model", "key", "caller", "minute", "hour", "day")
 MOST_ROWS = 20_000
 """Groups that one answer may have; a year by hour and caller is more than anybody reads."""
 
@@ -107,16 +107,21 @@ def span(asked: Span) -> tuple[float, float]:
 
 async def usage(store: MetadataStore, asked: UsageAsked) -> UsageView:
     since, until = span(asked)
-    groups: list[UsageGroup] = []
-    for name in asked.by.split(","):
-        found = next((group for group in GROUPS if group == name.strip()), None)
-        if found is None:
-            raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
-        if found not in groups:
-            groups.append(found)  # type: ignore[arg-type]
-    lines = await used(store, UsageQuestion(since, until, tuple(groups)))
+    by = groups(asked.by)
+    lines = await used(store, UsageQuestion(since, until, by))
     kept = await store.kept_since()
-    return UsageView(by=list(groups), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
+    return UsageView(by=list(by), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
+
+
+def groups(by: str) -> tuple[UsageGroup, ...]:
+    """What it names, each once; Denied for something that nothing is summed by."""
+    found: dict[UsageGroup, None] = {}
+    for name in by.split(","):
+        group = next((group for group in GROUPS if group == name.strip()), None)
+        if group is None:
+            raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
+        found[group] = None
+    return tuple(found)
 
 
 async def used(store: MetadataStore, question: UsageQuestion) -> list[UsageLine]:

@@ -36,6 +36,18 @@ async def unhurried(items: Iterable[T]) -> AsyncIterator[T]:
             ends = perf_counter() + SLICE
 
 
+async def gathered(items: Iterable[T]) -> list[T]:
+    """All of them; for very many that are made quickly, of which each would be handed on for more than it costs."""
+    found = []
+    ends = perf_counter() + SLICE
+    for item in items:
+        found.append(item)
+        if perf_counter() >= ends:
+            await pause()
+            ends = perf_counter() + SLICE
+    return found
+
+
 async def pause() -> None:
     """Let others go first. If there were any, it takes until it is this one's turn again: slices of several pages
     follow each other, each after a pause."""

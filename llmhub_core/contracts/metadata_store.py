@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from llmhub_core.contracts.alerts import AlertStore
@@ -26,13 +27,37 @@ UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "da
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`; with `names` only of
-    those whose last group is one of them."""
+    """Sums of records that arrived in [`since`, `until`) (seconds since 1970), grouped by `by`.
+
+    `only` takes those alone of which each thing named is one of its names: ``{"caller": ("ann", "bob")}``; no times.
+    `most` is how many groups there may be, 0 for all: those with the most requests, or the latest where `by` begins
+    with a time.
+    """
 
     since: float
     until: float
     by: tuple[UsageGroup, ...] = ("model",)
-    names: tuple[str, ...] = ()
+    only: Mapping[UsageGroup, tuple[str, ...]] = field(default_factory=dict)
+    most: int = 0
+
+    @property
+    def in_time(self) -> bool:
+        """Whether groups are, first of all, spans of time."""
+        return self.by[:1] in (("minute",), ("hour",), ("day",))
+
+    def takes(self, record: Record) -> bool:
+        return self.since <= record.arrived_at < self.until and all(
+            getattr(record, name) in names for name, names in self.only.items()
+        )
+
+    def largest(self, rows: Iterable[UsageRow]) -> list[UsageRow]:
+        """What `most` leaves of them, in the order in which `usage` answers."""
+        ordered = sorted(rows, key=attrgetter("group"))
+        if not self.most:
+            return ordered
+        if self.in_time:
+            return ordered[-self.most :]
+        return sorted(ordered, key=attrgetter("requests"), reverse=True)[: self.most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +153,8 @@ class MetadataStore(Plugin):
         return ""
 
     @abstractmethod
-    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]: ...
+    async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
+        """Sums, one row a group: sorted by group, or the most requests first where `most` is asked for."""
 
     @abstractmethod
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:

@@ -21,6 +21,7 @@ from llmhub_core.dashboard import (
     route_pages,
     token_pages,
     traffic,
+    usage_page,
 )
 from llmhub_core.dashboard.page import go
 from llmhub_core.dashboard.render import Asset, load_assets, render
@@ -29,6 +30,7 @@ PAGES = (
     *entrance.PAGES,
     *first_steps.PAGES,
     *traffic.PAGES,
+    *usage_page.PAGES,
     *provider_pages.PAGES,
     *key_pages.PAGES,
     *route_pages.PAGES,
@@ -41,7 +43,7 @@ PAGES = (
 
 def add_pages(app: web.Application, control: Control) -> None:
     assets = load_assets()
-    control.page_process.modules.append(traffic.__name__)
+    control.page_process.modules += [traffic.__name__, usage_page.__name__]
     for page in PAGES:
         policy = Policy(page.role, form=True, most=page.most)
         words = [word.strip("{}") for word in page.path.strip("/").split("/") if word] or ["overview"]

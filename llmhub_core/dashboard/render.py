@@ -18,7 +18,7 @@ import jinja2
 from aiohttp import web
 
 from llmhub_core.admin.doors import Visit, is_at_least
-from llmhub_core.admin.slices import unhurried
+from llmhub_core.admin.slices import gathered
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
@@ -157,7 +157,7 @@ async def _draw(
     may = partial(is_at_least, common["who"])
     facts = {**common, "may": may, "may_change": may("admin"), **await gather(store, *asked)}
     pieces = templates().get_template(template).generate(facts)
-    return "".join([piece async for piece in unhurried(pieces)]).encode()
+    return "".join(await gathered(pieces)).encode()
 
 
 def _address(request: web.Request) -> str:

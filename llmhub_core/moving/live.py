@@ -30,7 +30,7 @@ GROWS: Part = "audit"
 REST = tuple(part for part in PARTS if part not in USAGE)
 
 PASSING = ("facts", "usage_totals")
-"""Not compared at the end: notes of each database about itself, and minutes that are forgotten after two days."""
+"""Not compared at the end: notes of each database about itself, and short sums that are forgotten after their time."""
 
 WATCH_EVERY = 0.25
 """Seconds between two looks for new records, and whether a hub still runs on the source."""

@@ -115,8 +115,24 @@ class MetadataStoreSuite(PluginSuite):
         assert (b.input_tokens, b.output_tokens, b.cached_tokens) == (200, 40, 120)
         both = await store.usage(UsageQuestion(0, 4e9, ("caller", "provider")))
         assert {row.group: row.requests for row in both} == {("anyone", "b"): 3, ("anyone", "c"): 1, ("bob", "b"): 1}
-        some = await store.usage(UsageQuestion(0, 4e9, ("caller", "provider"), ("c", "nobody")))
+        some = await store.usage(UsageQuestion(0, 4e9, ("caller", "provider"), {"provider": ("c", "nobody")}))
         assert {row.group: row.requests for row in some} == {("anyone", "c"): 1}
+        others = await store.usage(UsageQuestion(0, 4e9, ("provider",), {"caller": ("bob",)}))
+        assert {row.group: row.requests for row in others} == {("b",): 1}
+
+    async def test_the_largest_groups_or_the_latest(self, store: MetadataStore) -> None:
+        await store.append([
+            a_record(f"r-{caller}-{number}", caller=caller, arrived_at=NOON + number * 7200)
+            for caller, requests in (("ann", 2), ("bob", 5), ("cem", 1), ("dea", 2))
+            for number in range(requests)
+        ])  # fmt: skip
+        rows = await store.usage(UsageQuestion(0, 4e9, ("caller",), most=3))
+        assert [(row.group, row.requests) for row in rows] == [(("bob",), 5), (("ann",), 2), (("dea",), 2)]
+        every = [row.group for row in await store.usage(UsageQuestion(0, 4e9, ("hour",)))]
+        assert len(every) == 5
+        latest = await store.usage(UsageQuestion(0, 4e9, ("hour",), most=2))
+        assert [(row.group, row.requests) for row in latest] == [(group, 1) for group in every[-2:]]
+        assert len(await store.usage(UsageQuestion(0, 4e9, ("caller", "hour"), most=4))) == 4
 
     async def test_groups_of_every_kind(self, store: MetadataStore) -> None:
         await store.append([a_record("r-1"), a_record("r-2"), a_record("r-3", arrived_at=NOON + 90_000)])

@@ -6,6 +6,7 @@ import gzip
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
 from clusters import OpenHouse, spoil
 
 from llmhub_core.admin.accounts import Accounts
-from llmhub_core.contracts import Attempt
+from llmhub_core.contracts import Attempt, Record
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.dashboard import charts, words
 from llmhub_core.dashboard.page import inside
@@ -29,22 +30,30 @@ LISTS = ("/", "/requests", "/usage", "/usage?by=caller", "/keys", "/health", "/p
 
 
 class Reader(HTMLParser):
-    """What a page is made of: its tags with the names of their attributes, its links, its text."""
+    """What a page is made of: its tags with the names of their attributes, its links, its text, its cells."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, tuple[str, ...]]] = []
         self.links: list[str] = []
         self.text = ""
+        self.rows: list[list[str]] = []
         self.feed(text)
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, tuple(name for name, _ in attrs)))
         self.links += [value or "" for name, value in attrs if name in ("href", "src", "action", "formaction")]
         self.links = [link for link in self.links if link != "#main"]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
 
 
 async def page(browser: Browser, path: str, status: int = 200) -> Reader:
@@ -416,6 +425,60 @@ async def test_many_callers_in_a_month_are_drawn(house: House, browser: MakeBrow
     assert "100 lines more with fewer requests" in text
     told = await (await ann.ask("GET", "/admin/api/usage?by=caller,day&from=30d")).json()
     assert told["total"]["requests"] == sum(line["requests"] for line in told["items"])
+
+
+async def test_the_usage_page_tells_what_plain_sums_tell(house: House, browser: MakeBrowser) -> None:
+    """Of every selection that it offers and some more, with the period before, in a zone of half hours too."""
+    hour = time.time() // 3600 * 3600 + 3600
+    kept = [
+        a_record(
+            f"r-{number}",
+            arrived_at=hour - 4000 - (number * 7919 % 5_100_000),
+            caller=f"c{number % 7}",
+            model=f"m{number % 3}",
+            input_tokens=number,
+        )
+        for number in range(800)
+    ]
+    await house.hub.store.append(kept)
+    ann = await browser("viewer")
+    spans = {f"{days}d" if days > 1 else "24h": (hour - days * 86_400, hour) for days in (1, 7, 30)}
+    since, until = hour - 20 * 86_400 + 1800, hour - 86_400 - 9000
+    spans[f"{since}&to={until}"] = (since, until)
+    for asked, (since, until) in spans.items():
+        for by in ("caller", "model", "caller,model", "caller,day", "hour", "day", "minute"):
+            names = by.split(",")
+            found = await page(ann, f"/usage?by={by}&from={asked}&show=tokens")
+            own = [one for one in kept if since <= one.arrived_at < until]
+            told: dict[tuple[str, ...], int] = {}
+            earlier: dict[tuple[str, ...], int] = {}
+            for one in own:
+                group = _group(one, names)
+                told[group] = told.get(group, 0) + 1
+            for one in kept:
+                if 2 * since - until <= one.arrived_at < since:
+                    earlier[_group(one, names)] = earlier.get(_group(one, names), 0) + 1
+            compared = not {"hour", "day", "minute"} & {*names}
+            shown = sorted(told)[-100:]
+            if names[0] not in ("hour", "day", "minute"):
+                shown = sorted(told, key=lambda group: (-told[group], group))[:100]
+            lines = [[*group, str(told[group])] for group in shown]
+            if compared:
+                for group, line in zip(shown, lines, strict=True):
+                    line.append(words.change(told[group], earlier.get(group, 0)) or "–")
+            head = next(place for place, row in enumerate(found.rows) if row[len(names) :][:1] == ["Requests"])
+            assert [row[: len(lines[0])] for row in found.rows[head + 1 :]] == lines, (by, asked)
+            text = "".join(found.text.split())
+            change = words.change(len(own), sum(earlier.values())) or "nothing to compare"
+            assert f"Requests{words.short(len(own))}{change}".replace(" ", "") in text
+            assert f"Tokensin{words.short(sum(one.input_tokens for one in own))}" in text
+            assert ("Morelines" in text or "linesmore" in text) == (len(told) > 100)
+
+
+def _group(record: Record, names: list[str]) -> tuple[str, ...]:
+    shapes = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
+    at = datetime.fromtimestamp(record.arrived_at // 60 * 60, UTC)
+    return tuple(f"{at:{shapes[name]}}" if name in shapes else getattr(record, name) for name in names)
 
 
 def test_pages_are_in_the_navigation_and_have_names() -> None:

@@ -16,11 +16,11 @@ async def test_it_answers_what_changed_or_why_not(house: House, browser: MakeBro
     house.config.write_text(good.replace('model = "fast"', 'model = "quick"'))
     answer = await (await admin.ask("POST", RELOAD)).json()
     assert (answer["refused"], answer["changes"]) == (False, ["route quick added", "route fast removed"])
+    await soon(lambda: "quick" in house.hub.catalog.routes)
     house.config.write_text(good + "[server]\nprot = 1\n")
     answer = await (await admin.ask("POST", RELOAD)).json()
     assert answer["refused"]
     assert answer["problems"] == [f'{house.config}:25:1: server.prot: is not a setting; did you mean "port"?']
-    await soon(lambda: "quick" in house.hub.catalog.routes)
     health = await (await admin.ask("GET", "/admin/api/health")).json()
     assert any("The changed configuration is not used" in problem["what"] for problem in health["problems"])
     page = await (await admin.ask("GET", "/health")).text()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from clusters import OpenHouse, soon
+from clusters import OpenHouse, everywhere, soon
 from playwright.async_api import expect
 from watching import Visit, add_people, ask
 
@@ -147,6 +147,7 @@ async def test_a_provider_and_its_keys(visit: Visit, house: House, scripts: bool
         await ann.press("Test it")
         await expect(page.get_by_role("alert")).to_contain_text("Incorrect API key provided")
         assert await ask(house, "mine/small") != 200
+        await everywhere(house, "/keys/mine/first", lambda told: told["state"] == "invalid")
         await ann.go("/keys/mine/first")
         await ann.press("Use it again now")
         await expect(page.get_by_role("status")).to_contain_text("may be used again")

@@ -18,12 +18,12 @@ from llmhub_plugins.stores.sql.bodies import SqlBodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.people import SqlPeople
-from llmhub_plugins.stores.sql.reading import Read, Reader, Rows
+from llmhub_plugins.stores.sql.reading import Read, Reader
 from llmhub_plugins.stores.sql.request_query import find_requests
 from llmhub_plugins.stores.sql.retention import Retention, kept_since
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
-from llmhub_plugins.stores.sql.usage_query import usage_row, usage_statement
+from llmhub_plugins.stores.sql.usage_query import find_usage, usage_row
 from sqlalchemy import Column, Connection, MetaData, String, Table, bindparam, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -136,9 +136,8 @@ class Database(ABC):
     # --- reading
 
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
-        def ask(read: Read) -> Rows:
-            asked = usage_statement(question, time.time(), kept_since(read))
-            return [] if asked is None else read(*asked)
+        def ask(read: Read) -> Sequence[Any]:
+            return find_usage(read, question, time.time(), kept_since(read))
 
         return await _each(partial(usage_row, question), await self._searcher.ask(ask))
 

@@ -108,8 +108,9 @@ class PostgresDatabase(Database):
         engine = create_async_engine(
             url, connect_args={**limits, "server_settings": asking}, pool_size=connections, **pool
         )
-        # Compiling a question takes longer than answering it.
-        patience = {"statement_timeout": str(int(settings.query_timeout * 1000)), "jit": "off"}
+        patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
+        # Compiling a question, or starting processes that help with it, takes longer than answering it.
+        patience |= {"jit": "off", "max_parallel_workers_per_gather": "0"}
         reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": asking | patience}
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool

@@ -15,7 +15,7 @@ from llmhub_plugins.stores.sql.body_tables import bodies
 from llmhub_plugins.stores.sql.configuration import SqlConfiguration
 from llmhub_plugins.stores.sql.configuration_tables import facts
 from llmhub_plugins.stores.sql.reading import Read
-from llmhub_plugins.stores.sql.sums import HOUR, MINUTE, MINUTES_KEPT
+from llmhub_plugins.stores.sql.sums import HOUR, PASSING
 from llmhub_plugins.stores.sql.tables import records, usage_totals
 from llmhub_plugins.stores.sql.writing import writing
 from sqlalchemy import delete, func, select
@@ -44,8 +44,9 @@ class Retention:
         """One step; False if there is nothing more to do, or another process does it."""
         if not await self.is_ours(time.time()):
             return False
-        if await self._prune_minutes(int(time.time()) - MINUTES_KEPT):
-            return True
+        for span, (by, kept) in PASSING.items():
+            if await self._prune_sums(span, by, int(time.time()) - kept):
+                return True
         before = int(max(before, 0.0)) // HOUR * HOUR
         async with self._engine.connect() as connection:
             oldest = (await connection.execute(select(func.min(records.c.arrived_at)))).scalar()
@@ -75,15 +76,15 @@ class Retention:
             return True
         return await self._facts.keep_fact(HOLDER, f"{self._name} {now + LEASE}", known)
 
-    async def _prune_minutes(self, before: int) -> bool:
-        """An hour of them."""
+    async def _prune_sums(self, span: int, by: str, before: int) -> bool:
+        """An hour of them, or one span."""
         table = usage_totals.c
-        minutes = (table.span == MINUTE) & (table.by == "model")
+        these = (table.span == span) & (table.by == by)
         async with self._engine.connect() as connection:
-            first = (await connection.execute(select(func.min(table.began)).where(minutes))).scalar()
+            first = (await connection.execute(select(func.min(table.began)).where(these))).scalar()
         if first is None or first >= before:
             return False
-        await self._delete(delete(usage_totals).where(minutes, table.began < min(first + HOUR, before)))
+        await self._delete(delete(usage_totals).where(these, table.began < min(first + max(span, HOUR), before)))
         return True
 
     async def _delete(self, statement: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import add
 from typing import Any
 
@@ -13,12 +14,16 @@ from llmhub_core.contracts import Record
 
 MINUTE = 60
 HOUR = 3600
+QUARTER = 6 * HOUR
 DAY = 86_400
+FOUR = 4 * DAY
 LONG = 16 * DAY
-"""Of the models of each caller alone, of which a year by the day would be hundreds of thousands of rows."""
+"""By this, four days and a quarter of one the models of each caller are summed alone: of these a month by the day would
+be a hundred thousand rows, and of all combinations, where hours stand, a day has tens of thousands."""
 
-MINUTES_KEPT = 2 * DAY
-"""How long sums by the minute are kept: for charts of what happens now, and for spans that begin within an hour."""
+PASSING: dict[int, tuple[str, int]] = {MINUTE: ("model", 2 * DAY), QUARTER: ("caller_model", 64 * DAY)}
+"""Sums that go: by what they are summed, and for how long they are kept. Minutes are for charts of what happens now and
+for spans that begin within an hour, quarters for a month and the one before it."""
 
 TABLES: tuple[Table, ...] = (usage_hours, usage_totals)
 
@@ -42,17 +47,24 @@ def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]
     minutes = _by_minute(records)
     hours = _folded(minutes, lambda group: (group[0] - group[0] % HOUR, *group[1:]))
     totals: _Sums = {}
-    recent = {group: sums for group, sums in minutes.items() if group[0] >= now - MINUTES_KEPT}
+    recent = {group: sums for group, sums in minutes.items() if group[0] >= now - PASSING[MINUTE][1]}
     totals |= _folded(recent, lambda group: (MINUTE, "model", group[0], group[3], group[2]))
     totals |= _folded(hours, lambda group: (HOUR, "model", group[0], group[3], group[2]))
     totals |= _folded(hours, lambda group: (HOUR, "key", group[0], group[3], group[5]))
     totals |= _folded(hours, lambda group: (HOUR, "caller", group[0], "", group[1]))
     by_hour = {group: sums for group, sums in totals.items() if group[0] == HOUR}
-    totals |= _folded(by_hour, lambda group: (DAY, group[1], group[2] - group[2] % DAY, *group[3:]))
-    days = _folded(hours, lambda group: (DAY, "caller_model", group[0] - group[0] % DAY, group[1], group[2]))
-    totals |= days
-    totals |= _folded(days, lambda group: (LONG, group[1], group[2] - group[2] % LONG, *group[3:]))
+    totals |= _folded(by_hour, partial(_widened, DAY))
+    wider = _folded(hours, lambda group: (QUARTER, "caller_model", group[0] - group[0] % QUARTER, group[1], group[2]))
+    totals |= {group: sums for group, sums in wider.items() if group[2] >= now - PASSING[QUARTER][1]}
+    for span in (DAY, FOUR, LONG):
+        wider = _folded(wider, partial(_widened, span))
+        totals |= wider
     return [(table, _rows(sums)) for table, sums in zip(TABLES, (hours, totals), strict=True)]
+
+
+def _widened(span: int, group: Row) -> Row:
+    """The group of totals in which this one of a narrower span counts."""
+    return span, group[1], group[2] - group[2] % span, *group[3:]
 
 
 def _by_minute(records: Iterable[Record]) -> _Sums:

@@ -3,7 +3,8 @@
 Sums are written in the same transaction as records, so that at every moment they are the sums of the other table's
 rows; they stay when old records are pruned. `usage_hours` knows every combination of what sums are asked by. There can
 be nearly as many of these as records, so `usage_totals` has what is asked most, in few rows: a provider's model, a
-provider's key, a caller, a caller's model; by minute, hour and day, and what is most by 16 days.
+provider's key, a caller, a caller's model; by minute, hour and day, and what is most by a
+quarter of a day, by four days and 16.
 
 Records have few indexes, for each costs a request as much as all its columns together: by time, with what else is
 filtered by, so that what does not fit is passed over within the index; by caller, of whom there are many; and of the
@@ -99,7 +100,7 @@ TOTALS: dict[str, dict[str, str]] = {
     "model": {"provider": "within", "model": "name"},
     "key": {"provider": "within", "key": "name"},
     "caller": {"caller": "name"},
-    "caller_model": {"caller": "within", "model": "name"},  # by the day and 16 days alone
+    "caller_model": {"caller": "within", "model": "name"},  # by all spans but minutes and hours
 }
 """Of each kind of total, what its two columns of names hold."""
 
@@ -120,7 +121,7 @@ usage_hours = Table(
 usage_totals = Table(
     "usage_totals",
     metadata,
-    Column("span", Integer, primary_key=True, autoincrement=False),  # 60, 3600, 86400 or 1382400 seconds
+    Column("span", Integer, primary_key=True, autoincrement=False),  # in seconds, as `sums` has them
     *_keys("by"),  # what `name` is a name of; `TOTALS` has them all
     _began("began"),
     *_keys("within", "name"),

@@ -1,4 +1,4 @@
-"""The statement that answers "how much was used": from the widest sums that fit, the ragged ends from the records.
+"""The statements that answer "how much was used": from the widest sums that fit, the ragged ends from the records.
 
 A statement is made once for all questions that differ in their times alone: making one costs more than asking it.
 """
@@ -6,15 +6,29 @@ A statement is made once for all questions that differ in their times alone: mak
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from llmhub_plugins.stores.sql.reading import Read
 from llmhub_plugins.stores.sql.rows import storable_text
-from llmhub_plugins.stores.sql.sums import DAY, HOUR, LONG, MINUTE, MINUTES_KEPT
+from llmhub_plugins.stores.sql.sums import DAY, FOUR, HOUR, LONG, MINUTE, PASSING, QUARTER
 from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
@@ -24,12 +38,16 @@ END_OF_TIME = 253_402_300_800.0
 """The year 10000, in which dates end."""
 
 SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
-_SPANS_OF: dict[str, tuple[int, ...]] = {"": (HOUR,), "caller_model": (LONG, DAY, HOUR)}
+_SPANS_OF: dict[str, tuple[int, ...]] = {
+    "": (HOUR,),
+    "caller_model": (LONG, FOUR, DAY, QUARTER, HOUR),
+    "model": (DAY, HOUR, MINUTE),
+}
 """The widest first; of other totals there are days and hours."""
+
+FIRST_LOOK = 16
+"""Groups are so many in each span of time, to begin with, where the latest of them are looked for."""
 _SHAPES = {"minute": "%Y-%m-%dT%H:%M:%SZ", "hour": "%Y-%m-%dT%H:%M:%SZ", "day": "%Y-%m-%d"}
-
-
-_NAMES: Any = bindparam("names", expanding=True)
 
 
 class _Whole(FunctionElement[int]):
@@ -50,15 +68,67 @@ def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
 
 
+class _ByBytes(FunctionElement[str]):
+    """A text that is ordered byte by byte, wherever it is."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_ByBytes)
+def _by_bytes(element: _ByBytes, compiler: Any, **options: Any) -> str:
+    # By the words of a language PostgreSQL would take many times as long.
+    return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
+
+
+@compiles(_ByBytes, "sqlite")
+def _by_bytes_in_sqlite(element: _ByBytes, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+def find_usage(read: Read, question: UsageQuestion, now: float, kept_since: float) -> list[Any]:
+    """Rows of the groups and the sums, in the order that the contract says."""
+    found: list[Any] = []
+    for part in _parts(question, now):
+        asked = usage_statement(part, now, kept_since)
+        if asked is None:
+            break
+        rows = read(*asked)
+        found = [*(reversed(rows) if question.most and question.in_time else rows), *found]
+        if question.most and len(found) >= question.most:
+            break
+    return found[-question.most :]
+
+
+def _parts(question: UsageQuestion, now: float) -> Iterator[UsageQuestion]:
+    """The question itself; or the same of spans of time, the latest first, where only the latest groups are wanted.
+    Each is eight times as long as the one after it: where little is to be found, there is little to look through."""
+    if not (question.most and question.in_time):
+        yield question
+        return
+    unit = SPANS[question.by[0]]
+    width = unit * (question.most if len(question.by) == 1 else -(-question.most // FIRST_LOOK))
+    until = min(question.until, now + unit)
+    part = question
+    while True:
+        begin = (until - width) // max(unit, HOUR) * max(unit, HOUR)  # before `kept_since` all is of whole hours
+        part = replace(part, since=max(begin, question.since))
+        yield part
+        if part.since <= question.since:
+            return
+        until, width = part.since, width * 8
+        part = replace(part, until=until)
+
+
 def usage_statement(
     question: UsageQuestion, now: float, kept_since: float
 ) -> tuple[Select[Any], dict[str, Any]] | None:
-    """One statement and its times, so that what it adds up is of one moment; None for an empty span of time.
+    """One statement and its values, so that what it adds up is of one moment; None for an empty span of time.
 
     Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours.
     """
     since, until = max(question.since, 0.0), min(question.until, END_OF_TIME)
-    if not since < until:
+    if not since < until or not all(question.only.values()):
         return None
     if until >= now:  # nothing arrived after it, so the span in which it lies need not be taken apart
         until = min(-(-until // LONG) * LONG, END_OF_TIME)
@@ -69,44 +139,61 @@ def usage_statement(
     by = _totals_of(question)
     narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=LONG)
     spans = [span for span in _SPANS_OF.get(by, (DAY, HOUR)) if span <= narrowest]
-    if by == "model" and since >= now - MINUTES_KEPT + HOUR:  # an hour before they are pruned nobody reads them
-        spans.append(MINUTE)
-    pieces = _pieces(since, until, spans)
+    pieces = _pieces(since, until, spans, now)
     if narrowest == MINUTE and since < kept_since:  # its minutes are gone: they count in the first of their hour
         middle = min(until, kept_since)
-        pieces = chain(_pieces(since, middle, [HOUR]), _pieces(middle, until, spans))
+        pieces = chain(_pieces(since, middle, [HOUR], now), _pieces(middle, until, spans, now))
     widths: list[int] = []
-    times: dict[str, float] = {}
+    values: dict[str, Any] = {}
     for number, (span, begin, end) in enumerate(pieces):
         widths.append(span)
-        times |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
-    only = question.by[-1] if question.names else ""
-    values: dict[str, Any] = times | ({"names": [storable_text(name) for name in question.names]} if only else {})
-    return _statement(by, tuple(question.by), tuple(widths), only), values
+        values |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
+    for name, names in question.only.items():
+        values[f"only_{name}"] = _padded([storable_text(each) for each in names])
+    order = "" if not question.most else "latest" if question.in_time else "largest"
+    if question.most:
+        values["most"] = question.most
+    return _statement(by, tuple(question.by), tuple(widths), tuple(question.only), order), values
+
+
+def _padded(names: list[str]) -> list[str]:
+    """To 1, 2, 4, 8 … names: for each number of them the statement is another one to the database."""
+    return names + names[-1:] * ((1 << (len(names) - 1).bit_length()) - len(names))
 
 
 @lru_cache(maxsize=256)
-def _statement(by: str, group: tuple[str, ...], widths: tuple[int, ...], only: str) -> Select[Any]:
+def _statement(
+    by: str, group: tuple[str, ...], widths: tuple[int, ...], only: tuple[str, ...], order: str
+) -> Select[Any]:
     parts = [_part(by, span, number, only) for number, span in enumerate(widths)]
     every = union_all(*parts).subquery()
     groups = [_group(name, every.c) for name in group]
-    sums = [func.coalesce(func.sum(every.c[name]), 0) for name in SUMS]
-    return select(*groups, *sums).group_by(*groups).order_by(*groups)
+    # PostgreSQL sums to a type of any length, which takes it and its driver long to write and read.
+    sums = [cast(func.coalesce(func.sum(every.c[name]), 0), BigInteger) for name in SUMS]
+    statement = select(*groups, *sums).group_by(*groups)
+    sorted_by = [each if name in SPANS else _ByBytes(each) for name, each in zip(group, groups, strict=True)]
+    if not order:
+        return statement.order_by(*sorted_by)
+    if order == "latest":
+        sorted_by = [each.desc() for each in sorted_by]
+    else:
+        sorted_by.insert(0, func.sum(every.c.requests).desc())
+    return statement.order_by(*sorted_by).limit(bindparam("most"))
 
 
 def usage_row(question: UsageQuestion, row: Sequence[Any]) -> UsageRow:
     width = len(question.by)
     group = tuple(map(_shown, question.by, row[:width]))
-    return UsageRow(group, *map(int, row[width:]))  # PostgreSQL sums to Decimal
+    return UsageRow(group, *row[width:])
 
 
 def _totals_of(question: UsageQuestion) -> str:
     """Which totals know all that is asked by; "" where only the table of all combinations does."""
-    names = set(question.by) - set(SPANS)
+    names = {*question.by, *question.only} - set(SPANS)
     return next((by for by, known in TOTALS.items() if names <= set(known)), "")
 
 
-def _pieces(since: float, until: float, spans: Sequence[int]) -> Iterator[tuple[int, float, float]]:
+def _pieces(since: float, until: float, spans: Sequence[int], now: float) -> Iterator[tuple[int, float, float]]:
     """[`since`, `until`) in pieces of whole spans, the widest in the middle; 0 for what only records can tell."""
     if not since < until:
         return
@@ -114,22 +201,23 @@ def _pieces(since: float, until: float, spans: Sequence[int]) -> Iterator[tuple[
         yield 0, since, until
         return
     span, *narrower = spans
-    first, last = float(-(-since // span) * span), float(until // span * span)
+    # An hour before they go nobody reads them any more.
+    there = max(since, now - PASSING[span][1] + HOUR) if span in PASSING else since
+    first, last = float(-(-there // span) * span), float(until // span * span)
     if first < last:
-        yield from _pieces(since, first, narrower)
+        yield from _pieces(since, first, narrower, now)
         yield span, first, last
-        yield from _pieces(last, until, narrower)
+        yield from _pieces(last, until, narrower, now)
     else:
-        yield from _pieces(since, until, narrower)
+        yield from _pieces(since, until, narrower, now)
 
 
-def _part(by: str, span: int, number: int, only: str) -> Select[Any]:
+def _part(by: str, span: int, number: int, only: Sequence[str]) -> Select[Any]:
     """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
     since: Any = bindparam(f"since{number}")
     until: Any = bindparam(f"until{number}")
     if not span:
-        found = _records(since, until)
-        return found.where(records.c[only].in_(_NAMES)) if only else found
+        return _records(since, until).where(*(_is_one_of(records.c[name], name) for name in only))
     if not by or (by == "caller_model" and span == HOUR):
         table, began = usage_hours, usage_hours.c.hour
         names = {name: table.c[name] for name in GROUP}
@@ -139,10 +227,13 @@ def _part(by: str, span: int, number: int, only: str) -> Select[Any]:
         names = {name: table.c[column] for name, column in TOTALS[by].items()}
         where = [table.c.span == span, table.c.by == by]
     where += [began >= since, began < until]
-    if only:
-        where.append(names[only].in_(_NAMES))
+    where += [_is_one_of(names[name], name) for name in only]
     columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
     return select(began.label("began"), *columns, *(table.c[name] for name in SUMS)).where(*where)
+
+
+def _is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    return column.in_(bindparam(f"only_{name}", expanding=True))
 
 
 def _records(since: Any, until: Any) -> Select[Any]:

@@ -115,13 +115,12 @@ def added_up(all_records: Sequence[Record], question: UsageQuestion) -> list[Usa
     """What `usage` must answer, the slow way."""
     groups: dict[tuple[str, ...], list[Record]] = {}
     for one in all_records:
-        if question.since <= one.arrived_at < question.until:
+        if question.takes(one):
             moment = datetime.fromtimestamp(one.arrived_at // MINUTE * MINUTE, UTC)
             shown = {name: f"{moment:{shape}}" for name, shape in SHOWN.items()}
             group = tuple(shown[name] if name in shown else str(getattr(one, name)) for name in question.by)
-            if not question.names or group[-1] in question.names:
-                groups.setdefault(group, []).append(one)
-    return [
+            groups.setdefault(group, []).append(one)
+    rows = [
         UsageRow(
             group,
             requests=len(members),
@@ -136,6 +135,7 @@ def added_up(all_records: Sequence[Record], question: UsageQuestion) -> list[Usa
         )
         for group, members in groups.items()
     ]
+    return question.largest(rows)
 
 
 ALL_TIME = UsageQuestion(0.0, float("inf"), ("provider", "model", "key", "caller", "hour"))
@@ -388,7 +388,7 @@ async def test_sums_until_now_need_no_narrow_ones_at_their_end(store: Store, mon
         await assert_usage(store, batch, UsageQuestion(TEN, now - 0.5 * HOUR, by))  # type: ignore[arg-type]
     names = ("anyone", "bob", batch[0].caller)
     for by in (("day", "caller"), ("minute", "caller"), ("key", "caller")):
-        await assert_usage(store, batch, UsageQuestion(TEN + 1.5 * HOUR, now - 0.5 * HOUR, by, names))  # type: ignore[arg-type]
+        await assert_usage(store, batch, UsageQuestion(TEN + 1.5 * HOUR, now - 0.5 * HOUR, by, {"caller": names}))  # type: ignore[arg-type]
     every, _ = usage_statement(UsageQuestion(0.0, now, ("caller", "model")), now, 0.0) or (None, None)
     assert "usage_totals" in str(every)
     assert "usage_hours" not in str(every)

@@ -11,7 +11,7 @@ from alembic import command
 from databases import opened, store_of
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
-from llmhub_plugins.stores.sql.sums import LONG, Row, columns_of, summed
+from llmhub_plugins.stores.sql.sums import FOUR, LONG, QUARTER, Row, columns_of, summed
 from llmhub_plugins.stores.sql.tables import records, usage_hours, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
 from sqlalchemy import Connection, Table, inspect
@@ -32,7 +32,8 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:
         _put(connection, usage_hours, sums[usage_hours])
         if revision >= "0006":
             totals = sums[usage_totals]
-            _put(connection, usage_totals, [row for row in totals if row[0] != LONG or revision >= "0008"])
+            came = {LONG: "0008", FOUR: "0010", QUARTER: "0010"}
+            _put(connection, usage_totals, [row for row in totals if revision >= came.get(row[0], "0006")])
 
     async with opened(store_of(url), migrate=False) as store, store._database.alone() as connection:
         await connection.run_sync(make)
