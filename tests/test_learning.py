@@ -17,7 +17,7 @@ from houses import COMPLETION, ask, provider, route
 from llmhub_core.admin import limits
 from llmhub_core.admin.views import LevelView
 from llmhub_core.cli import main
-from llmhub_core.hub import learning
+from llmhub_core.hub import guesses, learning
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.limit_estimates import BOUNDLESS
 from llmhub_core.testing.house import House
@@ -36,8 +36,8 @@ class Time:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000_000.0
-        for name in ("SOON", "LATER", "QUIET"):
-            monkeypatch.setattr(learning, name, 0.0)
+        for room, name in ((learning, "SOON"), (learning, "LATER"), (guesses, "QUIET")):
+            monkeypatch.setattr(room, name, 0.0)
 
     def tune(self, hub: Hub) -> None:
         hub.learning.clock = lambda: self.now
@@ -131,7 +131,7 @@ async def test_a_restart_and_another_process_know_what_was_learned(
         assert all(level.learned and level.learned.binds for level in await learned(house))
         await asked(client, house, clock, 2)
         hub = house.hub
-        other = learning.Learning(hub.catalog, hub.quota, lambda: hub.store.configuration, list, hub.pool.rests)
+        other = learning.Learning(hub.catalog, hub.quota, lambda: hub.store.configuration, list, hub.pool)
         # What both saw adds up, whoever writes first.
         seen = learning.Seen(next(iter(house.hub.learning.book)), clock.now + 60, learning.seen_limits(HEADERS)[0])
         other._note(seen)
@@ -210,14 +210,14 @@ async def test_a_refusal_that_tells_nothing_holds_back_what_would_be_refused_too
         assert hub_learning._ticking is not None
         hub_learning._ticking.cancel()
         assert await asked(client, house, clock, 6, every=1.0) == [200] * 5 + [503]
-        await asyncio.gather(*hub_learning._tasks)
+        await asyncio.gather(*hub_learning.guesses._tasks)
         refused = await asked(client, house, clock, 10, every=1.0)
         assert refused == [429] * 10
         assert len(upstream.requests) == 6, "only the first one was asked of the provider"
         assert await learned(house) == [], "one refusal makes no limit"
         clock.now += 61.0
         assert await asked(client, house, clock, 6, every=0.1) == [200] * 5 + [429]
-        await hub_learning.look_at_guesses()
+        await hub_learning.guesses.look()
         assert await asked(client, house, clock, 1, every=0.1) == [503]
         assert len(upstream.requests) == 12, "after a minute one more is tried"
 
@@ -239,8 +239,8 @@ async def test_a_limit_that_is_never_told_is_found_and_kept_to(
                 clock.now += 2.0
                 await ask(client, house.url)
                 await house.hub.idle()
-                await asyncio.gather(*house.hub.learning._tasks)
-                await house.hub.learning.look_at_guesses()
+                await asyncio.gather(*house.hub.learning.guesses._tasks)
+                await house.hub.learning.guesses.look()
                 house.hub.learning.bind()
         (level,) = await learned(house)
         assert level.learned is not None

@@ -146,6 +146,38 @@ async def test_another_hub_tries_where_the_one_that_found_out_is_idle(
     assert len([at for at in asked if at < asked[0] + 0.45]) == 1
 
 
+async def test_what_one_guesses_after_a_refusal_all_hold_to(
+    quota: str, upstream: FakeUpstream, client: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    config = quota + "[routing]\ncooldown = 0.1\n" + provider("main", upstream.url) + route("fast", "main/small")
+    config = config.replace('kind = "openai', 'learn_limits = "bind"\nkind = "openai')
+    taken = 0
+
+    def answer(request: ReceivedRequest) -> Answer:
+        nonlocal taken
+        taken += 1
+        refusal = {"error": {"message": "slow", "code": "rate_limit_exceeded"}}
+        return json_answer(COMPLETION) if taken <= 3 else json_answer(refusal, 429)
+
+    upstream.on(answer)
+    async with AsyncExitStack() as stack:
+        houses = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            houses.append(await stack.enter_async_context(House(config, folder=tmp_path / name)))
+        await asyncio.sleep(0.3)  # until everybody listens
+        for _ in range(2):
+            assert (await ask(client, houses[0].url)).status == 200
+        assert (await ask(client, houses[1].url)).status == 200
+        assert (await ask(client, houses[0].url)).status in (429, 503)
+        (subject,) = houses[1].hub.learning._standing
+        await until(lambda: all(house.hub.learning.guesses.get(subject) for house in houses))
+        for house in houses:
+            guess = house.hub.learning.guesses.get(subject)
+            assert guess is not None
+            assert guess.amounts == (3, None)
+
+
 # what is told of breakers
 
 

@@ -49,9 +49,7 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
             made.reason, made.detail = REASON, f"{fault}, read as {error.code}"
             error.provider_code = REASON
         made.provider_code, made.provider_request_id = error.provider_code, error.provider_request_id
-        hub.pool.note(stats, error)
-        if isinstance(error, UpstreamLimited):
-            hub.learning.refused(stats, error)
+        hub.pool.note(stats, error, hub.learning.refused(stats, error) if isinstance(error, UpstreamLimited) else None)
         raise
     except HubError as error:
         failure = error

@@ -127,7 +127,6 @@ class Hub:
         self.settle, self.spawn = self._settling.settle, self._settling.spawn
         dead_are_free = self._count_again if worker.is_chief and self.quota.waits else None
         self.leases = Leases(self.quota, lambda: bool(self.in_flight or self._settling), dead_are_free)
-        self.shared_holds = SharedHolds(self, self._settling.spawn)
         self.half_open = HalfOpen(self.pool, self.health, self.quota) if self.quota.waits else None
         """Where other processes may try the same as this one."""
         self.pricing = Pricing(own_prices(settings), kinds_of(settings))
@@ -148,9 +147,10 @@ class Hub:
             self.quota,
             lambda: self.store.configuration,
             lambda: self.standings.turn_to(self.catalog),
-            self.pool.rests,
+            self.pool,
             worker.is_chief,
         )
+        self.shared_holds = SharedHolds(self, self._settling.spawn)
         self.sees_requests = tuple(each for each in self.interceptors if "request" in each.sees)
         self.sees_events = tuple(each for each in self.interceptors if "event" in each.sees)
         self.sees_responses = tuple(each for each in self.interceptors if "response" in each.sees)

@@ -2,8 +2,8 @@
 
 What is told in headers is looked at now and then, not at each answer; what an error says, each time. Where learned
 limits bind and nothing is told, the quota store, which all processes share, counts what goes through: only there, for
-counting costs each request what any other limit does. After a refusal each process holds back for a while what would
-probably be refused as well (`provisional`); what refusals have in common is learned.
+counting costs each request what any other limit does. After a refusal what would probably be refused as well is held
+back for a while (`guesses`); what refusals have in common is learned.
 
 What is learned rests in the metadata store as one text. Each process writes down what it saw and, every few seconds,
 adds that to what is there, so that all know the same and a restart forgets at most those seconds.
@@ -16,16 +16,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from llmhub_core.contracts.candidate import Candidate, Limit
 from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.errors import UpstreamLimited
-from llmhub_core.contracts.quota_store import QuotaStore
+from llmhub_core.contracts.quota_store import Hold, QuotaStore
 from llmhub_core.contracts.rates import seen_limits
 from llmhub_core.hub.catalog import Catalog, Standing
+from llmhub_core.hub.guesses import Count, Guesses
 from llmhub_core.hub.learned import (
     MINUTE,
     MOST,
@@ -45,7 +45,7 @@ from llmhub_core.hub.learned import (
     subject_of,
 )
 from llmhub_core.hub.limit_estimates import BOUNDLESS
-from llmhub_core.hub.provisional import Provisional
+from llmhub_core.hub.pool import Pool
 
 log = logging.getLogger("llmhub.learning")
 
@@ -58,26 +58,11 @@ SHARE_EVERY = 10.0
 SEEN_EVERY = 300.0
 """Seconds between: changes of bounds; looks at counts; readings of what others learned; notes that nothing changed."""
 
-QUIET = 1.0
-"""Seconds after a refusal at which is counted what went through: by then those refused with it have given back."""
-
 FACT = "learned_limits"
 TRIES = 5
 
-GUESSES = 200
-"""Accounts and models of which is guessed at a time what they take after a refusal: each costs a look a second."""
-
 MANY = 1000
 """Things seen that are written down though none of them is news."""
-
-
-class _Count(NamedTuple):
-    """What is taken of a model of an account: in the last minute, and at once."""
-
-    subject: str
-    requests: int
-    tokens: int
-    at_once: int
 
 
 class Learning:
@@ -90,7 +75,7 @@ class Learning:
         quota: QuotaStore,
         facts: Callable[[], ConfigurationStore | None],
         changed: Callable[[], None],
-        rests: Callable[[Candidate], bool],
+        pool: Pool,
         is_chief: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -98,7 +83,7 @@ class Learning:
         self._quota = quota
         self._facts = facts
         self._changed = changed
-        self._rests = rests
+        self._pool = pool
         self._is_chief = is_chief
         self.clock = clock
         self.book: Book = {}
@@ -111,11 +96,10 @@ class Learning:
         self._bounds: dict[str, tuple[Bounds, Bounds]] = {}
         """By subject, where learned limits bind: what is learned, and what is held to at the moment."""
         self._joined: dict[tuple[tuple[Limit, ...], str], tuple[Bounds, tuple[Limit, ...]]] = {}
-        self._guesses: dict[str, Provisional] = {}
-        self._refused: dict[str, int] = {}
-        """Refusals of what is being counted, the first one aside."""
+        self.tell: Callable[[Hold], None] = _keep_to_oneself
+        """Is told what other processes have to know at once."""
+        self.guesses = Guesses(self, lambda hold: self.tell(hold))
         self._since = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._away = False
 
@@ -126,11 +110,11 @@ class Learning:
         self._ticking = asyncio.create_task(self._tick(), name="learning")
 
     async def stop(self) -> None:
-        for task in (self._ticking, *self._tasks):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        await self.guesses.stop()
         if self._unshared:
             await self.share()
 
@@ -151,10 +135,11 @@ class Learning:
             news = self._note(Seen(subject_of(stats.candidate), self.clock(), each)) or news
         stats.look_at = now + (SOON if news or (seen and self._unsure(stats.candidate)) else LATER)
 
-    def refused(self, stats: Standing, error: UpstreamLimited) -> None:
-        """An attempt was refused. Without a number, what went through tells, where limits bind."""
+    def refused(self, stats: Standing, error: UpstreamLimited) -> float | None:
+        """An attempt was refused. Without a number, what went through tells, where limits bind: then the seconds of
+        rest that will do may be known."""
         if stats.learns == "off":
-            return
+            return None
         subject = subject_of(stats.candidate)
         for each in error.limits:
             self._note(Seen(subject, self.clock(), each, "body"))
@@ -165,37 +150,12 @@ class Learning:
             and error.scope != "provider"
             and (known is None or not known.told)
         ):
-            if subject in self._refused:
-                self._refused[subject] += 1
-                return
-            self._refused[subject] = 0
-            task = asyncio.create_task(self._count_refusal(subject))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            return self.guesses.refused(subject)
+        return None
 
-    async def _count_refusal(self, subject: str) -> None:
-        """See what had been admitted when a request was refused: without those that are refused with it."""
-        try:
-            await asyncio.sleep(0)  # it gives back first what it had taken itself
-            before = await self._counts([subject])
-            self._refused[subject] = 0
-            await asyncio.sleep(QUIET)
-            for was, count in zip(before, await self._counts([subject]), strict=False):
-                requests = max(count.requests, was.requests - self._refused[subject])
-                guess = self._guesses.get(subject)
-                if guess is None and len(self._guesses) < GUESSES:
-                    guess = self._guesses[subject] = Provisional()
-                if guess is not None:
-                    at_once = max(0, was.at_once - self._refused[subject])
-                    guess.refused(requests, at_once, self._picks(subject), self.clock())
-                    self._bind_one(subject)
-                if self.clock() - self._since >= MINUTE + SHARE_EVERY:  # what went through before is not known
-                    self._note(Seen(subject, self.clock(), refused=True, requests=requests, tokens=count.tokens))
-                    self.bind()
-        finally:
-            del self._refused[subject]
+    # what guesses are made of
 
-    async def _counts(self, subjects: Sequence[str]) -> list[_Count]:
+    async def counts(self, subjects: Sequence[str]) -> list[Count]:
         """What went through within the last minute; none if the store is out."""
         limits = [limit for subject in subjects for limit in self._counted(subject)]
         try:
@@ -204,14 +164,28 @@ class Learning:
             log.warning("what went through is not known at the moment: %s", type(error).__name__)
             return []
         taken = {level.limit.id: level.used + level.reserved for level in levels}
-        return [_Count(subject, *(taken[limit.id] for limit in self._counted(subject))) for subject in subjects]
+        return [Count(subject, *(taken[limit.id] for limit in self._counted(subject))) for subject in subjects]
+
+    def counted(self, count: Count) -> None:
+        if self.clock() - self._since >= MINUTE + SHARE_EVERY:  # what went through before is not known
+            self._note(Seen(count.subject, self.clock(), refused=True, requests=count.requests, tokens=count.tokens))
+            self.bind()
+
+    def guessed(self, subject: str) -> None:
+        self._bind_one(subject)
+
+    def binds(self, subject: str) -> bool:
+        return subject in self._standing
+
+    def rests(self, subject: str) -> tuple[bool, bool]:
+        standing = self._standing.get(subject, ())
+        if all(self._pool.rests(stats.candidate) for stats in standing):
+            return True, False
+        return False, all(self._pool.is_over(stats) for stats in standing)
 
     def _counted(self, subject: str) -> tuple[Limit, ...]:
         _, holds = self._bounds.get(subject, (None, None))
         return (holds.counted if holds is not None else ()) or counting(subject)
-
-    def _picks(self, subject: str) -> int:
-        return sum(stats.picks for stats in self._standing.get(subject, ()))
 
     def _note(self, seen: Seen) -> bool:
         learned = self.book.get(seen.subject)
@@ -240,7 +214,7 @@ class Learning:
         if not (standing or self._standing):
             return
         was, self._standing = self._standing, standing
-        known, self._known = self._known, self.book.keys() | self._guesses.keys()
+        known, self._known = self._known, self.book.keys() | self.guesses.subjects()
         self._bounds = {subject: bounds for subject, bounds in self._bounds.items() if subject in standing}
         changed = False
         for subject, some in standing.items():
@@ -252,7 +226,7 @@ class Learning:
 
     def _bind_one(self, subject: str) -> bool:
         """Whether what is learned is something else now."""
-        now, known, guess = self.clock(), self.book.get(subject), self._guesses.get(subject)
+        now, known, guess = self.clock(), self.book.get(subject), self.guesses.get(subject)
         learned, holds = before = self._bounds.get(subject, (None, None))
         if known is not None or learned is None or holds is not learned:
             # Quota stores know limits again by their identity.
@@ -292,8 +266,8 @@ class Learning:
             await asyncio.sleep(TICK)
             now = self.clock()
             try:
-                if self._guesses:
-                    await self.look_at_guesses()
+                if self.guesses:
+                    await self.guesses.look()
                 if self._is_chief and abs(now - counted_at) >= COUNT_EVERY:
                     counted_at = now
                     await self.look_at_counts()
@@ -309,24 +283,10 @@ class Learning:
     async def look_at_counts(self) -> None:
         """See what goes through where there were refusals: whether it is held back, and whether more would do."""
         subjects = [subject for subject, known in self.book.items() if known.hidden is not None]
-        for count in await self._counts(subjects) if subjects else ():
+        for count in await self.counts(subjects) if subjects else ():
             seen = Seen(count.subject, self.clock(), requests=count.requests, tokens=count.tokens)
             if seen.added_to(copied(self.book[count.subject])):
                 self._note(seen)
-
-    async def look_at_guesses(self) -> None:
-        """Let more through where that goes well."""
-        for count in await self._counts([subject for subject in self._guesses if subject not in self._refused]):
-            subject, guess, now = count.subject, self._guesses.get(count.subject), self.clock()
-            standing = self._standing.get(subject, ())
-            if guess is None or subject in self._refused:
-                continue
-            if guess.over(now) or not standing:
-                del self._guesses[subject]
-            else:
-                rests = all(self._rests(stats.candidate) for stats in standing)
-                guess.looked(count.requests, count.at_once, self._picks(subject), rests, now)
-            self._bind_one(subject)
 
     def _learns(self) -> bool:
         return any(mode != "off" for place in self._catalog.places.values() for mode in place.learns.values())
@@ -373,3 +333,7 @@ class Learning:
 
 def _as_before(was: Bounds | None, now: Bounds) -> Bounds:
     return was if was is not None and was == now else now
+
+
+def _keep_to_oneself(hold: Hold) -> None:
+    """Of a hub that is alone."""

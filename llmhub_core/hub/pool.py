@@ -140,8 +140,9 @@ class Pool:
         marks = (self.marks.get(subject) for subject in stats.candidate.subjects)
         return [mark for mark in marks if mark is not None and mark.trier is stats]
 
-    def note(self, stats: CandidateStats, error: Exception) -> None:
-        """What a failed attempt says about its key or account; other errors say nothing about it."""
+    def note(self, stats: CandidateStats, error: Exception, will_do: float | None = None) -> None:
+        """What a failed attempt says about its key or account; other errors say nothing about it. Where it is not
+        stated how long to rest, so many seconds `will_do`, if that is known."""
         candidate = stats.candidate
         if isinstance(error, UpstreamDenied):
             subject = _subject(candidate, error.scope) if error.scope != "key" else f"key:{candidate.key.id}"
@@ -159,7 +160,7 @@ class Pool:
                     longer = exhausted and known.state != "exhausted"
                     if not longer:
                         return  # refused together: that is one refusal
-                seconds = self._unstated(known, exhausted)
+                seconds = self._unstated(known, exhausted) if will_do is None or exhausted else will_do
             self._hold(subject, "exhausted" if exhausted else "cooling", reason, seconds)
 
     def _unstated(self, known: Mark | None, exhausted: bool) -> float:

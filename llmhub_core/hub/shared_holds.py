@@ -14,7 +14,9 @@ import msgspec
 
 from llmhub_core.contracts.quota_store import Hold, QuotaStore
 from llmhub_core.hub.catalog import Catalog
+from llmhub_core.hub.guesses import REFUSED
 from llmhub_core.hub.health import BREAKER, Health
+from llmhub_core.hub.learning import Learning
 from llmhub_core.hub.pool import Pool, provider_of
 from llmhub_core.hub.siblings import Siblings
 
@@ -27,6 +29,7 @@ class Holder(Protocol):
     health: Health
     quota: QuotaStore
     siblings: Siblings
+    learning: Learning
 
 
 class SharedHolds:
@@ -37,6 +40,7 @@ class SharedHolds:
         self._spawn = spawn
         hub.pool.share = self._tell
         hub.health.share = self._tell_of_breaker
+        hub.learning.tell = self._tell_of_refusal
         hub.quota.watch(self._heard)
         hub.siblings.answer("hold", self._heard_nearby)
         self._up = False
@@ -63,12 +67,20 @@ class SharedHolds:
         if self._hub.quota.waits and not nearby:
             self._tell(hold)
 
+    def _tell_of_refusal(self, hold: Hold) -> None:
+        """What follows from it is nobody's but of those that run now."""
+        if self._hub.quota.waits:
+            self._tell(hold)
+
     def _heard_nearby(self, told: Any) -> None:
         self._heard(msgspec.convert(told, Hold))
 
     def _heard(self, hold: Hold) -> None:
         """Of providers and keys that this hub knows; others may share the store and not the configuration."""
         hub, subject = self._hub, hold.subject
+        if subject.startswith(REFUSED):
+            hub.learning.guesses.adopt(hold)
+            return
         place = hub.catalog.places.get(provider_of(subject))
         if place is None or (subject.startswith("key:") and subject not in {f"key:{key.id}" for key in place.keys}):
             return

@@ -17,6 +17,7 @@ from typing import Any
 from accounts import Network
 from multidict import CIMultiDict, CIMultiDictProxy
 from scenario import Request, Scenario
+from sharing import Place, Plugin, SharedQuotaStore
 from virtual_time import Clock, virtual_time
 
 from llmhub_core.cli.common import known
@@ -31,7 +32,9 @@ TOKEN = "lh-" + "t" * 39
 
 @cache
 def registry() -> Registry:
-    return Registry().discover()
+    registry = Registry().discover()
+    registry.admit_module(Plugin(), "sharing")
+    return registry
 
 
 @dataclass
@@ -88,11 +91,14 @@ def token_of(caller: int) -> str:
 
 
 class Run:
-    def __init__(self, scenario: Scenario, clock: Clock) -> None:
+    """On one hub, or on `hubs` of them that share a quota store and what they learn, and get requests by chance."""
+
+    def __init__(self, scenario: Scenario, clock: Clock, hubs: int = 1) -> None:
         self.scenario, self.clock = scenario, clock
         random.seed(scenario.seed)
         self.result = Result()
-        config = scenario.config()
+        place = SharedQuotaStore.place = Place()
+        config = scenario.config() if hubs == 1 else scenario.config("shared:")
         for caller, rpm in enumerate(scenario.callers):
             limits = f"limits = {{ rpm = {rpm} }}\n" if rpm else ""
             digest = sha256(token_of(caller).encode()).hexdigest()
@@ -101,19 +107,25 @@ class Run:
             path = Path(folder, "config.toml")
             path.write_text(config)
             loaded = load(path, {}, known(registry()))
-            self.hub = Hub(loaded.settings, registry(), Path(folder))
-        self.hub.ledger = _Ledger()  # type: ignore[assignment]
-        self.hub.store = SimpleNamespace(configuration=None)  # type: ignore[assignment]
-        self.hub.learning.clock = clock.wall
+            self.hubs = [Hub(loaded.settings, registry(), Path(folder)) for _ in range(hubs)]
+        self.hub = self.hubs[0]
+        chance = random.Random(scenario.seed)
+        self._whose = [chance.randrange(hubs) for _ in scenario.requests]
+        for hub in self.hubs:
+            hub.ledger = _Ledger()  # type: ignore[assignment]
+            hub.store = SimpleNamespace(configuration=None if hubs == 1 else place)  # type: ignore[assignment]
+            hub.learning.clock = clock.wall
         every = [account for some in scenario.accounts for account in some]
         self.accounts = {f"sk-{account.name}": account for account in every}
         self.network = Network(self.accounts)
         self.handler = chained(self.hub.dialects["openai_chat"])
 
     async def play(self) -> Result:
-        await self.hub.standings.start()
-        await self.hub.learning.start()
-        self.hub.leases.start()
+        for hub in self.hubs:
+            await hub.shared_holds.start()
+            await hub.standings.start()
+            await hub.learning.start()
+            hub.leases.start()
         loop = asyncio.get_running_loop()
         for when, seconds in self.scenario.steps:
             loop.call_later(when, self._set_clock, seconds)
@@ -126,9 +138,11 @@ class Run:
         self.result.left = sum(level.reserved for level in await self.hub.quota.levels(every))
         for account in self.accounts.values():
             self.result.upstream += account.said
-        await self.hub.leases.stop()
-        await self.hub.learning.stop()
-        await self.hub.standings.stop()
+        for hub in self.hubs:
+            await hub.leases.stop()
+            await hub.learning.stop()
+            await hub.standings.stop()
+            hub.shared_holds.stop()
         return self.result
 
     def _set_clock(self, seconds: float) -> None:
@@ -155,7 +169,8 @@ class Run:
         }
         wire = _Wire()
         incoming: Any = SimpleNamespace(
-            hub=self.hub, upstream=self.network, protocol=wire, outbox=None, known=None,
+            hub=self.hubs[self._whose[request.number]], upstream=self.network, protocol=wire,
+            outbox=None, known=None,
             headers=CIMultiDictProxy(CIMultiDict(headers)),
             content=_Body(body), target="/v1/chat/completions", keep_alive=True, chunked=True, variables={}, query={},
         )  # fmt: skip

@@ -43,8 +43,8 @@ class Scenario:
     steps: list[tuple[float, float]] = field(default_factory=list)
     kind: str = "calm"
 
-    def config(self) -> str:
-        text = '[storage]\nquota = "memory:"\nmetadata = "sqlite:///x.db"\n[server]\n[auth]\napi = "token"\n'
+    def config(self, quota: str = "memory:") -> str:
+        text = f'[storage]\nquota = "{quota}"\nmetadata = "sqlite:///x.db"\n[server]\n[auth]\napi = "token"\n'
         deployments = []
         for number, accounts in enumerate(self.accounts):
             text += f'[[providers]]\nname = "p{number}"\nkind = "openai_compatible"\n'

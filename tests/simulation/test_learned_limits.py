@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
 from accounts import TRUTH, Account
+from oracle import Oracle
 from playing import Result, Run
 from scenario import Request, Scenario
 from virtual_time import virtual_time
@@ -46,10 +48,10 @@ def half_an_hour(seed: int, limits: list[int], truth: TRUTH, load: float, tells:
     )
 
 
-def learned(scenario: Scenario) -> tuple[dict[str, int], list[float], Result]:
+def learned(scenario: Scenario, hubs: int = 1) -> tuple[dict[str, int], list[float], Result]:
     """What the hub knows at the end, by account; when requests were refused, in seconds; and all that came of them."""
     with virtual_time() as clock:
-        run = Run(scenario, clock)
+        run = Run(scenario, clock, hubs)
         began = clock.now
         result = clock.run(run.play())
         known = {each.account: each.limit.amount for each in run.hub.learning.known()}
@@ -71,6 +73,45 @@ def test_hidden_limits_are_learned_by_the_whole_hub(limits: list[int], truth: TR
     for number, limit in enumerate(limits):
         assert known[f"group:p{number}/a{number}"] == pytest.approx(limit, rel=0.1)
     assert len(result.served) >= 0.96 * sum(limits) * 31
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("limits", "truth", "hubs"), [([15, 40], "none", 4), ([30], "whole", 2), ([60], "short", 3)])
+def test_what_one_process_is_refused_all_hold_to(limits: list[int], truth: TRUTH, hubs: int) -> None:
+    known, refusals, result = learned(half_an_hour(2, limits, truth, 1.3), hubs)
+    assert len(refusals) < 0.02 * result.upstream.total()
+    for number, limit in enumerate(limits):
+        assert known[f"group:p{number}/a{number}"] == pytest.approx(limit, rel=0.1)
+    assert len(result.served) >= 0.96 * sum(limits) * 31
+
+
+def at_once(seed: int, limits: list[int], truth: TRUTH, load: float) -> Scenario:
+    """Ten minutes with accounts that run so many requests at once."""
+    scenario = half_an_hour(seed, [int(52 * limit * load) for limit in limits], truth, 1.0)
+    for (account,), limit in zip(scenario.accounts, limits, strict=True):
+        account.rpm, account.concurrency = 0, limit
+    chance = Random(seed)
+    scenario.requests = [replace(each, pace=chance.random()) for each in scenario.requests if each.at < 600.0]
+    return scenario
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("limits", "truth"),
+    [
+        ([5], "exact"),
+        pytest.param([3, 8], "none", marks=pytest.mark.soak),
+        pytest.param([20], "whole", marks=pytest.mark.soak),
+    ],
+)
+@pytest.mark.parametrize("hubs", [1, 4])
+def test_how_many_run_at_once_is_found_and_kept_to(limits: list[int], truth: TRUTH, hubs: int) -> None:
+    scenario = at_once(2, limits, truth, 1.3)
+    best = Oracle(at_once(2, limits, truth, 1.3), 10.0).run()
+    _, refusals, result = learned(scenario, hubs)
+    print(f"{len(result.served)} served of {best} that could have been")
+    assert len(refusals) < 0.02 * result.upstream.total()
+    assert len(result.served) >= 0.92 * best
 
 
 @pytest.mark.timeout(300)
