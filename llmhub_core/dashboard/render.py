@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from llmhub_core.admin.slices import gathered
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.people import UserRole
 from llmhub_core.dashboard.charts import share
+from llmhub_core.dashboard.compiled import kept_in
 from llmhub_core.dashboard.page import inside
 from llmhub_core.dashboard.words import FILTERS
 
@@ -59,6 +61,9 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
 )  # fmt: skip
+
+OPTIONS: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+"""What templates are compiled with."""
 
 THEMES = ("light", "dark")
 THEME = "theme"
@@ -99,14 +104,14 @@ def _rooms(folder: Traversable) -> list[Traversable]:
 @cache
 def templates() -> jinja2.Environment:
     """Of no application: pages are also made where none is."""
+    folder = Path(str(files("llmhub_templates")))
     environment = aiohttp_jinja2.setup(
         web.Application(),
-        loader=jinja2.FileSystemLoader(str(files("llmhub_templates"))),
-        autoescape=True,
+        loader=jinja2.FileSystemLoader(folder),
+        bytecode_cache=kept_in(folder, OPTIONS),
         auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        **OPTIONS,
     )
     assets = load_assets()
     environment.filters.update(FILTERS)

@@ -20,7 +20,7 @@ from clusters import OpenHouse, spoil
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.contracts import Attempt, Record
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
-from llmhub_core.dashboard import charts, words
+from llmhub_core.dashboard import charts, hub_pages, words
 from llmhub_core.dashboard.page import inside
 from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
@@ -473,6 +473,33 @@ async def test_the_usage_page_tells_what_plain_sums_tell(house: House, browser: 
             assert f"Requests{words.short(len(own))}{change}".replace(" ", "") in text
             assert f"Tokensin{words.short(sum(one.input_tokens for one in own))}" in text
             assert ("Morelines" in text or "linesmore" in text) == (len(told) > 100)
+
+
+async def test_settings_of_many_tables_come_page_by_page(
+    house: House, browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await browser("admin")
+
+    def tables(found: Reader) -> list[str]:
+        return re.findall(r"Settings of (\S+)Setting", "".join(found.text))
+
+    every = tables(await page(ann, "/settings"))
+    assert every[0] == "server"
+    assert len(every) == len(set(every)) > 8
+    monkeypatch.setattr(hub_pages, "TABLES", 3)
+    found, path, seen = [], "/settings", []
+    while path:
+        shown = await page(ann, path)
+        assert len(tables(shown)) <= 3
+        found += tables(shown)
+        seen.append(path)
+        path = next((link for link in shown.links if link.startswith("/settings?page=") and link not in seen), "")
+    assert found == every
+    assert tables(await page(ann, "/settings?page=999")) == every[-(len(every) % 3 or 3) :]
+    assert tables(await page(ann, "/settings?page=-1")) == every[:3]
+    assert tables(await page(ann, "/settings?find=[ECHO]")) == [name for name in every if "[echo]" in name][:3]
+    assert "Nothing is called so" in (await page(ann, "/settings?find=nothing-of-the-kind")).text
+    assert (await page(ann, "/settings?page=x", 400)).tags
 
 
 def _group(record: Record, names: list[str]) -> tuple[str, ...]:
