@@ -1,12 +1,13 @@
 """Quotas counted in Redis: exact for all hubs on all machines that use it.
 
-Reserving is one script and one round trip, over all limits of a request at once, and so is settling; the server's clock
-is the only one. While Redis does not answer each hub counts for itself (see `local`), and tells Redis afterwards what
-was taken: once, though it be asked twice. Needs the driver: ``pip install llm-hub[redis]``.
+Reserving is one script and one round trip, over all limits of a request at once, and so is settling; what a turn of the
+event loop reserves and settles of the same limits is one question. The server's clock is the only one. While Redis does
+not answer each hub counts for itself (see `local`), and tells Redis afterwards what was taken: once, though it be asked
+twice. Needs the driver: ``pip install llm-hub[redis]``.
 
-Rooms: `quotas.lua` (how limits are counted), `counters` (questions to the script), `line` (the connection), `exact`
-(with Redis), `local` (what may be used without it), `apart` (what it has to be told), `holds` (who must rest), `claims`
-(who tries again).
+Rooms: `quotas.lua` (how limits are counted), `counters` and `plans` (limits as the script knows them), `line` (the
+connection), `asking` (questions to the script), `turns` (those of a turn, together), `exact` (with Redis), `local`
+(without it), `apart` (what it has to be told), `holds` (who must rest), `claims` (who tries again).
 """
 
 from __future__ import annotations

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import msgspec
 from llmhub_plugins.stores.redis import local
 from llmhub_plugins.stores.redis.counters import UNKNOWN, Counter, Held, Plan, Taken
+from llmhub_plugins.stores.redis.plans import Plans
 
-from llmhub_core.contracts import Amount, Limit
+from llmhub_core.contracts import Amount
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, eq=False):
     """Told once or many times, it counts once."""
 
     plan: Plan
@@ -31,8 +31,7 @@ class Settlement:
         return tail
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Adoption:
+class Adoption(msgspec.Struct, frozen=True, eq=False):
     """What was taken without Redis at `at`: reserved until `until`, or used for good (None). Monotonic seconds."""
 
     plan: Plan
@@ -50,13 +49,13 @@ class Adoption:
 class Apart:
     """`adoptions` and `settlements` wait to be told, in this order; `used` are the counters with uses of our own."""
 
-    def __init__(self, new_id: Callable[[], str], plan_of: Callable[[Sequence[Taken], Sequence[Limit]], Plan]) -> None:
+    def __init__(self, new_id: Callable[[], str], plans: Plans) -> None:
         self.settlements: deque[Settlement] = deque()
         self.adoptions: deque[Adoption] = deque()
         self.used: set[Counter] = set()
         self._open: dict[str, tuple[Held, Plan, float, float]] = {}
         self._new_id = new_id
-        self._plan_of = plan_of
+        self._plans = plans
 
     def reserve(self, held: Held, plan: Plan, lease: float, hubs: int, since: float | None) -> None:
         """LimitReached or Unavailable if this hub's share is used. `since` is when Redis went away, if it has."""
@@ -106,12 +105,12 @@ class Apart:
             held.local = False
             if until > now:
                 left = [Taken(counter, UNKNOWN, need) for counter, need in amounts.items()]
-                mine = self._plan_of(left, plan.limits)
+                mine = self._plans.of_taken(left, plan.limits)
                 self.adoptions.append(Adoption(mine, held.id, at, until, tuple(amounts.values())))
         self._open.clear()
         for counter in self.used:
             local.forget(counter, counter.limit, now)
-            plan = self._plan_of([Taken(counter, UNKNOWN, 0)], ())
+            plan = self._plans.of_counters([counter])
             for at, amount in counter.uses:
                 if amount > 0:
                     self.adoptions.append(Adoption(plan, self._new_id(), at, None, (int(amount),)))

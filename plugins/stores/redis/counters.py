@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from llmhub_core.contracts import Amount, Limit, Reservation
 
@@ -18,6 +20,8 @@ LARGEST = 2**53 - 1
 """Lua counts in doubles: more than that of anything is counted as that."""
 UNKNOWN = -1
 """A bucket that the script has to look for."""
+
+encode = msgspec.msgpack.Encoder().encode
 
 SOURCE = Path(__file__).with_name("quotas.lua").read_text("utf-8")
 
@@ -82,41 +86,42 @@ class Held(Reservation):
         return [Taken(counter, *self.held.pop(counter)) for counter in gone]
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True, gc=False):
     counter: Counter
     bucket: int | list[float]
     amount: int
 
 
 class Script:
-    """The Lua source, named by its hash; Redis is sent the whole of it only if it does not know it yet."""
+    """A Lua source, named by its hash; Redis is sent the whole of it only if it does not know it yet."""
 
-    def __init__(self, source: str = SOURCE) -> None:
+    def __init__(self, source: str) -> None:
         self.by_hash = packed("EVALSHA", sha1(source.encode()).hexdigest())  # noqa: S324 — that is how Redis names it
         self.whole = packed("EVAL", source)
 
 
 class Plan:
-    """Counters that are asked for together. `limits` are as they came, without those that are named twice."""
+    """Counters that are asked for together. `limits` are as they came, without those that are named twice; `gates` are
+    those of the counters that somebody leaves again."""
 
-    __slots__ = ("_blocks", "_keys", "_version", "counters", "limits")
+    __slots__ = ("_blocks", "_count", "_keys", "_version", "counters", "gates", "limits")
 
     def __init__(self, born: str, limits: Sequence[Limit], counters: Sequence[Counter]) -> None:
         once = dict(zip(counters, limits, strict=True))
         self.counters = tuple(once)
         self.limits = tuple(once.values())
-        self._keys = b"".join((packed(len(once) + 1), packed(born), *(counter.key for counter in self.counters)))
+        self.gates = tuple(counter for counter in once if counter.kind == "g")
+        self._count = b"*%d\r\n" % (7 + len(once))
+        self._keys = b"".join((packed(len(once) + 1, born), *(counter.key for counter in self.counters)))
         self._blocks = b""
         self._version = -1
 
-    def question(self, name: str, days: Days, tail: Sequence[int | str]) -> tuple[int, bytes]:
-        """What follows the script's name: how many arguments, and these."""
+    def words(self, script: bytes, question: bytes, days: Days, tail: Sequence[int | str]) -> bytes:
+        """The command that asks a packed `question`."""
         if self._version != days.version:
-            self._blocks = packed(len(self.counters), *(each for limit in self.limits for each in _block(limit, days)))
+            self._blocks = packed_list([_block(limit, days) for limit in self.limits])
             self._version = days.version
-        count = 4 + 6 * len(self.counters) + len(tail)
-        return count, b"".join((self._keys, packed(name), self._blocks, packed(*tail)))
+        return b"".join((self._count, script, self._keys, question, self._blocks, packed_list(tail)))
 
 
 def _block(limit: Limit, days: Days) -> tuple[str | int, ...]:
@@ -155,13 +160,18 @@ class Days:
 
 def packed(*values: str | int) -> bytes:
     """Arguments of a command as Redis reads them."""
-    parts = []
-    for value in values:
-        text = str(value).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
-    return b"".join(parts)
+    return b"".join(_argument(str(value).encode()) for value in values)
 
 
-def command(count: int, *parts: bytes) -> bytes:
-    """A command of so many arguments, packed already."""
-    return b"".join((b"*%d\r\n" % count, *parts))
+def packed_list(values: Sequence[Any]) -> bytes:
+    """One argument, which the script unpacks: that is quicker on both sides than many."""
+    return _argument(encode(values))
+
+
+def _argument(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def command(*words: str) -> bytes:
+    """A whole command."""
+    return b"*%d\r\n%b" % (len(words), packed(*words))

@@ -8,27 +8,20 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from llmhub_plugins.stores.redis.apart import Apart, Settlement
-from llmhub_plugins.stores.redis.counters import (
-    UNKNOWN,
-    Counter,
-    Days,
-    Held,
-    Plan,
-    Script,
-    Taken,
-    command,
-    name_of,
-    packed,
-)
-from llmhub_plugins.stores.redis.line import AuthenticationError, Away, Line, NoScriptError
+from llmhub_plugins.stores.redis.asking import Asking
+from llmhub_plugins.stores.redis.counters import UNKNOWN, Counter, Held, Plan, Script, Taken, command, name_of
+from llmhub_plugins.stores.redis.line import AuthenticationError, Away
+from llmhub_plugins.stores.redis.plans import Plans
+from llmhub_plugins.stores.redis.turns import Turns
 
-from llmhub_core.contracts import Amount, Level, Limit, LimitReached, Reservation, StartError
+from llmhub_core.contracts import Amount, Level, Limit, Reservation, StartError
 
 if TYPE_CHECKING:
     from llmhub_plugins.stores.redis import RedisQuotaSettings
@@ -42,43 +35,28 @@ BEAT = 2.0
 """Seconds between two signs of life; also the longest pause between two attempts to reach a Redis that is away."""
 SILENT = 10_000
 """Milliseconds without a sign of life after which a hub does not count as one."""
-STALE = 1000
-"""Milliseconds after which a question is not answered any more: whoever asked has gone on without Redis."""
-MOST_PLANS = 10_000
 MANY = 500
 """Leases that are renewed with one question."""
 TOGETHER = 32
 """Questions that are sent at once when much has to be told."""
-ROUNDING = 1e-3
-"""Seconds added to a wait, for times are cut to milliseconds."""
 
 
 class Exact:
     """ValueError or StartError at once for an address that cannot be read."""
 
     def __init__(self, settings: RedisQuotaSettings) -> None:
-        try:
-            self._line = Line(settings.url, settings.timeout, settings.connect_timeout)
-        except (ValueError, TypeError):  # its text may show the address, and with it a password
-            raise StartError("The address of Redis cannot be read; write redis://user:password@host:6379/0.") from None
-        self._patience = int(2000 * settings.timeout)
-        self._prefix = settings.prefix
-        self._born_key = f"{{{settings.prefix}}}:born"
-        self._script = Script()
-        self._days = Days(time.time())
+        self._asking = Asking(settings.url, settings.timeout, settings.connect_timeout, self._heard)
+        self._turns = Turns(self._asking, self._unheard)
+        self._plans = Plans(settings.prefix, lambda: self._away_since is None and not self._apart.used)
         self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
         self._numbers = count(1)
-        self._counters: dict[str, Counter] = {}
-        self._plans: dict[int, tuple[Sequence[Limit], Plan]] = {}
-        self._alone = Plan(self._born_key, (), ())
-        self._ahead: int | None = None  # of our monotonic clock is the server's, in milliseconds
         self._born: int | None = None
         self._hubs = 1
         # while something is wrong
         self._away_since: float | None = None
         self._in_a_row = 0
         self._latest: deque[bool] = deque(maxlen=LATEST)
-        self._apart = Apart(self._new_id, self._plan_of)
+        self._apart = Apart(self._new_id, self._plans)
         self._remembered: dict[Counter, int] = {}
         self._mine: WeakSet[Held] = WeakSet()
         self._lease = 0.0  # how long open reservations were last told to last
@@ -88,15 +66,15 @@ class Exact:
 
     async def start(self) -> None:
         try:
-            await self._line.ask(command(1, packed("PING")))
+            await self._asking.line.ask(partial(command, "PING"))
             await self._beat()
             await self._look_around()
         except AuthenticationError:
-            await self._line.close()
+            await self._asking.line.close()
             raise StartError("Redis refuses the user or the password of storage.quota.") from None
         except Away as away:
             if str(away).startswith("NoPermission"):
-                await self._line.close()
+                await self._asking.line.close()
                 raise StartError(f"The user of storage.quota may not do in Redis what is needed: {away}") from None
             self._go_away(str(away))
         self._keeper = asyncio.create_task(self._keep())
@@ -108,12 +86,12 @@ class Exact:
         with contextlib.suppress(Away, TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._hand_over()
-                await self._ask(self._alone, "leave", lambda: [self._process])
-        await self._line.close()
+                await self._asking.ask(self._plans.alone, "leave", lambda: [self._process])
+        await self._asking.line.close()
 
     async def _look_around(self) -> None:
         """Warn of a server that forgets."""
-        told = (await self._line.ask(command(1, packed("INFO")))).decode("utf-8", "replace")
+        told = (await self._asking.line.ask(partial(command, "INFO"))).decode("utf-8", "replace")
         known = dict(line.partition(":")[::2] for line in told.split("\r\n"))
         if known.get("aof_enabled") == "0":
             log.warning("Redis keeps no append-only file: a restart of it may forget what was used (appendonly yes)")
@@ -127,10 +105,10 @@ class Exact:
         held.held, held.at, held.local = {}, 0, False
         if not limits:
             return held
-        plan = self._plan(limits)
+        plan = self._plans.of(limits)
         if self._away_since is None:
             try:
-                await self._reserve(held, plan, lease)
+                await self._reserve(held, plan, int(lease * 1000))
             except Away as away:
                 self._undo(held, plan)  # it may have been heard all the same
                 self._failed(away)
@@ -142,38 +120,27 @@ class Exact:
                 return held
         self._apart.reserve(held, plan, lease, self._hubs, self._away_since)
         self._mine.add(held)
-        held.at = self._server_time(time.monotonic())
+        held.at = self._asking.server_time(time.monotonic())
         held.expires = held.at / 1000 + lease
         if self._away_since is None:
             self._wake.set()
         return held
 
-    async def _reserve(self, held: Held, plan: Plan, lease: float) -> None:
-        long, needs = int(lease * 1000), [counter.need(held.amount) for counter in plan.counters]
-        answer = await self._ask(plan, "reserve", lambda: [held.id, long, self._stale(), *needs])
-        if answer[0] == 0:
-            raise LimitReached(plan.limits[answer[2]], None if answer[3] < 0 else answer[3] / 1000 + ROUNDING)
-        held.at, held.expires = answer[1], (answer[1] + long) / 1000
-        now = time.monotonic()
-        for place, counter in enumerate(plan.counters):
-            bucket, counter.left = answer[3 + 2 * place : 5 + 2 * place]
-            counter.seen = now
-            held.held[counter] = bucket, needs[place]
-            if counter.kind == "g":
-                counter.inside += 1
+    async def _reserve(self, held: Held, plan: Plan, long: int) -> None:
+        amount = held.amount
+        needs = [counter.need(amount) for counter in plan.counters]
+        held.at, buckets = await self._turns.reserve(plan, held.id, long, needs)
+        held.expires = (held.at + long) / 1000
+        held.held = dict(zip(plan.counters, zip(buckets, needs, strict=True), strict=True))
+        for gate in plan.gates:
+            gate.inside += 1
 
     def _new_id(self) -> str:
         return f"{self._process}-{next(self._numbers)}"
 
-    def _stale(self) -> int:
-        """By the server's clock: when nobody will wait for the answer any more."""
-        if self._ahead is None:
-            return 0
-        return int(time.monotonic() * 1000) + self._ahead + self._patience + STALE
-
     def _undo(self, held: Held, plan: Plan) -> None:
         taken = tuple(Taken(counter, UNKNOWN, counter.need(held.amount)) for counter in plan.counters)
-        self._tell_later(Settlement(plan, held.id, self._server_time(time.monotonic()), taken, Amount(0)))
+        self._tell_later(Settlement(plan, held.id, self._asking.server_time(time.monotonic()), taken, Amount(0)))
 
     async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None) -> None:
         if not isinstance(reservation, Held):
@@ -185,19 +152,16 @@ class Exact:
         if reservation.local:
             self._apart.settle(reservation, taken, actual)
             return
-        plan = self._plan_of(taken, together)
+        plan = self._plans.of_taken(taken, together)
         settlement = Settlement(plan, reservation.id, reservation.at, tuple(taken), actual)
         if self._away_since is not None:
             self._apart.settlements.append(settlement)
-            return
-        try:
-            await self._ask(plan, "settle", settlement.tail)
-        except Away as away:
-            self._tell_later(settlement)
-            self._failed(away)
-        except asyncio.CancelledError:
-            self._tell_later(settlement)
-            raise
+        else:
+            await self._turns.settle(settlement)
+
+    def _unheard(self, settlement: Settlement, away: Away) -> None:
+        self._tell_later(settlement)
+        self._failed(away)
 
     async def renew(self, lease: float) -> None:
         self._lease = lease
@@ -232,7 +196,7 @@ class Exact:
                 told += [held.id, UNKNOWN if isinstance(bucket, list) else bucket, amount, held.at]
             return told
 
-        answer = await self._ask(self._plan_of([Taken(counter, UNKNOWN, 0)], ()), "renew", tail)
+        answer = await self._asking.ask(self._plans.of_counters([counter]), "renew", tail)
         for held, lasts in zip(together, answer[3:], strict=True):
             if lasts:
                 held.expires = max(held.expires, (answer[1] + long) / 1000)
@@ -241,11 +205,11 @@ class Exact:
         levels: list[Level] = []
         for start in range(0, len(limits), 100):
             some = limits[start : start + 100]
-            plan = self._plan(some)
+            plan = self._plans.of(some)
             try:
                 if self._away_since is not None:
                     raise Away("it is away")
-                answer = await self._ask(plan, "levels", list)
+                answer = await self._asking.ask(plan, "levels", list)
             except Away:
                 levels += [self._last_known(limit) for limit in some]
                 continue
@@ -257,42 +221,21 @@ class Exact:
         return levels
 
     def _last_known(self, limit: Limit) -> Level:
-        counter = self._counter(limit)
+        counter = self._plans.counter(limit)
         used = 0 if counter.left is None else limit.amount - counter.left
         return Level(limit, used + int(sum(use[1] for use in counter.uses)), 0, 0.0)
-
-    # asking
-
-    async def _ask(self, plan: Plan, question: str, tail: Callable[[], list[int | str]]) -> Any:
-        """Away if Redis does not answer. `tail` is made anew when Redis says that it is another day, or too late."""
-        for _ in range(3):
-            arguments, packed_question = plan.question(question, self._days, tail())
-            answer = await self._run(self._script, arguments, packed_question)
-            self._ahead = answer[1] - int(time.monotonic() * 1000)
-            if answer[0] != 2:
-                self._heard(answer)
-                return answer
-            self._days.told(answer[1])
-        raise Away("its clock jumps")
-
-    async def _run(self, script: Script, arguments: int, question: bytes) -> Any:
-        try:
-            try:
-                return await self._line.ask(command(arguments + 2, script.by_hash, question))
-            except NoScriptError:
-                return await self._line.ask(command(arguments + 2, script.whole, question))
-        except (AuthenticationError, NoScriptError) as error:
-            raise Away(f"{type(error).__name__}: {error}") from None
 
     async def ask(self, script: Script, arguments: int, question: bytes) -> Any:
         """What another script answers; Away if Redis does not, which is noticed here as well."""
         if self._away_since is not None:
             raise Away("it is away")
         try:
-            return await self._run(script, arguments, question)
+            return await self._asking.run(script, lambda name: b"*%d\r\n%b%b" % (arguments + 2, name, question))
         except Away as away:
             self._failed(away)
             raise
+
+    # going away and coming back
 
     def _heard(self, answer: list[int]) -> None:
         self._in_a_row = 0
@@ -302,47 +245,10 @@ class Exact:
                 self._remember()
             self._born = answer[2]
 
-    def _server_time(self, moment: float) -> int:
-        return int(moment * 1000) + (self._ahead or 0)
-
-    # plans and counters
-
-    def _counter(self, limit: Limit) -> Counter:
-        name = name_of(limit)
-        counter = self._counters.get(name)
-        if counter is None:
-            counter = self._counters[name] = Counter(self._prefix, limit)
-        elif counter.limit is not limit:
-            counter.limit = limit
-        return counter
-
-    def _plan(self, limits: Sequence[Limit]) -> Plan:
-        """The same for the same tuple: limits come in the same ones each time."""
-        known = self._plans.get(id(limits))
-        if known is not None and known[0] is limits:
-            return known[1]
-        if len(self._plans) >= MOST_PLANS:
-            self._plans.clear()
-            if self._away_since is None and not self._apart.used:
-                self._counters.clear()
-        plan = Plan(self._born_key, limits, [self._counter(limit) for limit in limits])
-        if type(limits) is tuple:
-            self._plans[id(limits)] = limits, plan
-        return plan
-
-    def _plan_of(self, taken: Sequence[Taken], together: Sequence[Limit]) -> Plan:
-        plan = self._plan(together)
-        counters = tuple(each.counter for each in taken)
-        if plan.counters != counters:
-            plan = Plan(self._born_key, [counter.limit for counter in counters], counters)
-        return plan
-
     def _tell_later(self, settlement: Settlement) -> None:
         self._apart.settlements.append(settlement)
         if self._away_since is None:
             self._wake.set()
-
-    # going away and coming back
 
     def _failed(self, away: Away) -> None:
         self._in_a_row += 1
@@ -354,7 +260,7 @@ class Exact:
         log.warning("Redis is away (%s): each hub counts its share of the quotas by itself until it is back", reason)
         self._away_since = time.monotonic()
         self._renewal_is_due = True
-        for counter in self._counters.values():
+        for counter in self._plans.counters.values():
             counter.spent = 0
         self._wake.set()
 
@@ -383,25 +289,26 @@ class Exact:
                 pause = BEAT
 
     async def _beat(self) -> None:
-        answer = await self._ask(self._alone, "beat", lambda: [self._process, SILENT])
+        answer = await self._asking.ask(self._plans.alone, "beat", lambda: [self._process, SILENT])
         self._hubs = max(answer[3], 1)
 
     async def _hand_over(self) -> None:
         """Tell everything that Redis does not know; as soon as it knows all, it is back."""
         await self._restore()
         while self._apart.collect():
-            await self._tell(self._apart.adoptions, "adopt")  # first, for some of them are settled already
-            await self._tell(self._apart.settlements, "settle")
+            await self._tell(self._apart.adoptions, "adopt", [])  # first, for some of them are settled already
+            await self._tell(self._apart.settlements, "turn", [0, 1])
         if self._renewal_is_due:
             await self._renew()
             self._renewal_is_due = False
         if self._away_since is not None:
             self._come_back()
 
-    async def _tell(self, items: deque[Any], question: str) -> None:
+    async def _tell(self, items: deque[Any], question: str, head: list[int | str]) -> None:
         while items:
             some = [items[place] for place in range(min(TOGETHER, len(items)))]
-            await _all([self._ask(each.plan, question, each.tail) for each in some])
+            asked = [self._asking.ask(each.plan, question, partial(_tail, head, each)) for each in some]
+            await _all(asked)
             for _ in some:
                 items.popleft()
 
@@ -409,7 +316,7 @@ class Exact:
         """Redis has lost its data: keep what it told us last. How many requests run it learns from renewed leases."""
         now = time.monotonic()
         self._renewal_is_due = True
-        for counter in self._counters.values():
+        for counter in self._plans.counters.values():
             if counter.left is not None and counter.kind != "g" and self._is_of_now(counter, now):
                 taken = max(counter.limit.amount - counter.left, 0)
                 self._remembered[counter] = max(taken, self._remembered.get(counter, 0))
@@ -420,16 +327,19 @@ class Exact:
         while self._remembered:
             some = list(self._remembered)[:TOGETHER]
             told = [self._remembered[counter] for counter in some]
-            plan = Plan(self._born_key, [counter.limit for counter in some], some)
-            await self._ask(plan, "restore", lambda told=told: list(told))  # type: ignore[misc]
+            await self._asking.ask(self._plans.of_counters(some), "restore", partial(list, told))
             for counter, taken in zip(some, told, strict=True):
                 if self._remembered[counter] == taken:
                     del self._remembered[counter]
 
     def _is_of_now(self, counter: Counter, now: float) -> bool:
         if counter.kind == "d":
-            return self._server_time(counter.seen) >= self._days.of(counter.limit.zone or "UTC")[0]
+            return self._asking.server_time(counter.seen) >= self._asking.days.of(counter.limit.zone or "UTC")[0]
         return counter.seen > now - counter.limit.window
+
+
+def _tail(head: list[int | str], told: Any) -> list[int | str]:
+    return [*head, *told.tail()]
 
 
 async def _all(work: list[Coroutine[Any, Any, T]]) -> None:

@@ -1,4 +1,5 @@
-"""One connection to Redis: questions are sent as they come, together where they come together, and answered in order.
+"""One connection to Redis: what a turn of the event loop asks is sent together when the turn is over, and answered in
+order.
 
 redis.asyncio connects, with TLS and password; everything after that has to be quick: an answer that does not come in
 time breaks the line, for whatever stands behind it would come late as well.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -24,6 +26,37 @@ __all__ = ["AuthenticationError", "Away", "Line", "NoScriptError"]
 
 class Away(Exception):
     """No answer, or none that is one. The text is for the log and holds no secret."""
+
+
+class Question(Protocol):
+    """`words` are asked for at the moment when they are sent, so that a question may grow until then; without any it is
+    not sent, and not answered. `answered` is called with the answer, or with Away, NoScriptError or
+    AuthenticationError."""
+
+    def words(self) -> bytes: ...
+
+    def answered(self, answer: Any) -> None: ...
+
+
+class _Waited:
+    """The question of somebody who waits for the answer."""
+
+    __slots__ = ("answer", "words_of")
+
+    def __init__(self, words: Callable[[], bytes]) -> None:
+        self.words_of = words
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def words(self) -> bytes:
+        return b"" if self.answer.done() else self.words_of()
+
+    def answered(self, answer: Any) -> None:
+        if self.answer.done():  # cancelled
+            return
+        if isinstance(answer, Exception):
+            self.answer.set_exception(answer)
+        else:
+            self.answer.set_result(answer)
 
 
 class Line:
@@ -42,35 +75,49 @@ class Line:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._link: _Link | None = None
+        self._waiting: list[Question] = []  # for the connection
         self._connecting: asyncio.Task[None] | None = None
 
     def _make(self) -> AbstractConnection:
         made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return made
 
-    async def ask(self, command: bytes) -> Any:
+    def say(self, question: Question) -> None:
+        """Ask it when this turn of the loop is over, or as soon as there is a connection."""
+        link = self._link
+        if link is not None and not link.broken:
+            link.say(question)
+            return
+        self._waiting.append(question)
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect())
+
+    async def ask(self, words: Callable[[], bytes]) -> Any:
         """The answer to a packed command. Away if there is none in time; NoScriptError and AuthenticationError as they
         are. Whoever is cancelled leaves the line whole."""
-        if self._link is None or self._link.broken:
-            if self._connecting is None or self._connecting.done():
-                self._connecting = asyncio.create_task(self._connect())
-            await asyncio.shield(self._connecting)
-        link = self._link
-        if link is None or link.broken:
-            raise Away("the connection broke")
-        return await link.ask(command)
+        question = _Waited(words)
+        self.say(question)
+        return await question.answer
 
     async def _connect(self) -> None:
+        failure: Exception = Away("closed")
         connection = self._make()
         try:
             async with asyncio.timeout(2 * self._connect_timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except AuthenticationError:
-            raise
+            self._link = _Link(connection, self._timeout)
+        except AuthenticationError as error:
+            failure = error
         except (RedisError, OSError) as error:
             await _close(connection)
-            raise Away(_reason(error)) from None
-        self._link = _Link(connection, self._timeout)
+            failure = Away(_reason(error))
+        finally:
+            waiting, self._waiting = self._waiting, []
+            for question in waiting:
+                if self._link is None or self._link.broken:
+                    question.answered(failure)
+                else:
+                    self._link.say(question)
 
     async def close(self) -> None:
         if self._connecting is not None:
@@ -88,30 +135,34 @@ class _Link:
         self._connection = connection
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()
-        self._outgoing: list[bytes] = []
+        self._asked: deque[tuple[Question, float]] = deque()
+        self._outgoing: list[Question] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
 
-    async def ask(self, command: bytes) -> Any:
-        answer = self._loop.create_future()
-        self._asked.append((answer, self._loop.time()))
-        self._outgoing.append(command)
-        self._wake.set()
-        if self._timer is None:
-            self._watch(self._loop.time() + self._timeout)
-        return await answer
+    def say(self, question: Question) -> None:
+        if not self._outgoing:
+            self._wake.set()
+        self._outgoing.append(question)
 
     async def _write(self) -> None:
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                everything = b"".join(self._outgoing)
+                now = self._loop.time()
+                packed = []
+                for question in self._outgoing:
+                    if words := question.words():
+                        packed.append(words)
+                        self._asked.append((question, now))
                 self._outgoing.clear()
-                await self._connection.send_packed_command(everything, check_health=False)
-        except (RedisError, OSError) as error:
+                if packed:
+                    if self._timer is None:
+                        self._watch(now + self._timeout)
+                    await self._connection.send_packed_command(b"".join(packed), check_health=False)
+        except Exception as error:  # whatever it is, nobody may wait for an answer that will not come
             self._break(_reason(error))
 
     async def _read(self) -> None:
@@ -122,16 +173,11 @@ class _Link:
                     answer = await self._connection.read_response()
                 except ResponseError as refusal:
                     answer = refusal
-                asked, _ = self._asked.popleft()
-                if asked.done():
-                    continue  # cancelled
-                if isinstance(answer, NoScriptError | AuthenticationError):
-                    asked.set_exception(answer)
-                elif isinstance(answer, Exception):
-                    asked.set_exception(Away(_reason(answer)))
-                else:
-                    asked.set_result(answer)
-        except (RedisError, OSError, IndexError) as error:
+                question, _ = self._asked.popleft()
+                if isinstance(answer, Exception) and not isinstance(answer, NoScriptError | AuthenticationError):
+                    answer = Away(_reason(answer))
+                question.answered(answer)
+        except Exception as error:
             self._break(_reason(error))
 
     def _watch(self, due: float) -> None:
@@ -157,10 +203,11 @@ class _Link:
         self.broken = True
         if self._timer is not None:
             self._timer.cancel()
-        for asked, _ in self._asked:
-            if not asked.done():
-                asked.set_exception(Away(reason))
+        unheard = [question for question, _ in self._asked] + self._outgoing
         self._asked.clear()
+        self._outgoing = []
+        for question in unheard:
+            question.answered(Away(reason))
         self._closing = self._loop.create_task(self.close())
 
     async def close(self) -> None:

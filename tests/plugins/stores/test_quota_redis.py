@@ -122,14 +122,14 @@ class RedisMachine(QuotaMachine):
         assert isinstance(store, RedisQuotaStore)
         assert store._exact._keeper is not None
         store._exact._keeper.cancel()
-        self.run(store._exact._line.close())
+        self.run(store._exact._asking.line.close())
         self.run(store._holds.stop())  # which has nothing to tell
 
     def run(self, work: Any) -> Any:
         now = self.clock.true()
         seconds, rest = int(now), int((now % 1) * 1_000_000)
         words = ("HSET", "test-clock", "s", str(seconds), "us", str(rest))
-        self.cold.sendall(counters.command(len(words), counters.packed(*words)))
+        self.cold.sendall(counters.command(*words))
         self.cold.recv(100)
         return super().run(work)
 
@@ -296,7 +296,7 @@ async def test_who_lives_keeps_its_place_though_redis_stood_still_for_longer_tha
     for stream in streams:
         await alive.settle(stream, Amount(1, 70))
     assert await standing(hubs[1], *limits) == [(0, 0), (140, 0)]
-    await dead._exact._line.close()
+    await dead._exact._asking.line.close()
     await dead._holds.stop()
 
 
