@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import pickle
 import socket
 import sys
@@ -43,6 +44,10 @@ REST = 5.0
 """Seconds until it is started again after it died; `REST_LONG` if it never came up."""
 
 REST_LONG = 60.0
+
+
+TWICE = 2.0
+"""Seconds: what fails there after longer is not tried here too. A database that hangs would have people wait twice."""
 
 
 class _NotDone(Exception):
@@ -139,10 +144,13 @@ class PageProcess:
         if line is None:
             self._begin()
         else:
+            began = time.monotonic()
             try:
                 result: T = await line.ask(function, args)
             except _NotDone:
                 log.debug("%s was not done by the page process", function.__name__)
+                if not line.lost.done() and time.monotonic() - began > TWICE:
+                    raise TimeoutError from None
             except (pickle.PicklingError, TypeError, AttributeError) as error:
                 log.warning("%s cannot go to the page process: %s", function.__name__, error)
             else:
@@ -202,10 +210,11 @@ class PageProcess:
 
 
 async def _start(its: socket.socket) -> Process:
-    # Ctrl-C at a terminal is not for it: it ends with the line.
+    # Ctrl-C at a terminal is not for it: it ends with the line. Nor are root keys, which may be in the environment.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LLMHUB_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "llmhub_core.admin.page_program", str(its.fileno()),
-        stdin=DEVNULL, stdout=DEVNULL, pass_fds=(its.fileno(),), start_new_session=True,
+        stdin=DEVNULL, stdout=DEVNULL, env=environ, pass_fds=(its.fileno(),), start_new_session=True,
     )  # fmt: skip
 
 

@@ -45,6 +45,13 @@ async def fallen(store: MetadataStore) -> int:
     return os.getpid()
 
 
+async def fallen_late(store: MetadataStore) -> int:
+    if is_page_process():
+        await asyncio.sleep(0.1)
+        raise RuntimeError
+    return os.getpid()
+
+
 async def unsendable(store: MetadataStore) -> Any:
     return (each for each in (os.getpid(),))
 

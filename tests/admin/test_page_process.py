@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
 from llmhub_plugins.stores.sql import SqliteStore
-from page_tasks import asked_of, fallen, refused, slow, stuck, unsendable, whose
+from page_tasks import asked_of, fallen, fallen_late, refused, slow, stuck, unsendable, whose
 
 from llmhub_core.admin import page_process
 from llmhub_core.admin.accounts import Accounts
@@ -130,6 +130,17 @@ async def test_what_cannot_be_done_there_is_done_here(house: House, caplog: pyte
     assert await process.run(asked_of, (each for each in ())) == os.getpid()
     assert "asked_of cannot go to the page process" in caplog.text
     assert await process.run(whose) == there, "and it is none the worse for it"
+
+
+async def test_what_fails_there_only_after_long_is_not_tried_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = house.control.page_process
+    await up(process)
+    assert await process.run(fallen_late) == os.getpid()
+    monkeypatch.setattr(page_process, "TWICE", 0.05)
+    with pytest.raises(TimeoutError):
+        await process.run(fallen_late)
 
 
 async def test_a_page_is_made_all_the_same_when_the_process_is_killed_in_the_middle(

@@ -62,6 +62,7 @@ async def busy(open_house: OpenHouse) -> AsyncIterator[House]:
         await add_people(house)
         await busy_month.fill(house.hub)
         await busy_month.trouble(house.hub)
+        house.control.page_process.enabled = True  # as where the hub serves
         yield house
 
 
@@ -70,6 +71,7 @@ async def empty(open_house: OpenHouse) -> AsyncIterator[House]:
     """With people and a provider, and nothing that has happened. For all tests: look, and change nothing."""
     async with open_house('[[providers]]\nname = "echo"\nkind = "echo"\nmodels = ["small"]\n') as house:
         await add_people(house)
+        house.control.page_process.enabled = True
         yield house
 
 
