@@ -23,7 +23,7 @@ from llmhub_plugins.stores.sql.database import Database
 from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
 from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
-from llmhub_plugins.stores.sql.sqlite_reading import SqliteReader
+from llmhub_plugins.stores.sql.sqlite_reading import SqliteReader, only_reading
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
 from llmhub_plugins.stores.sql.tables import SUMS
 from sqlalchemy import URL, Connection, Table, event
@@ -61,7 +61,7 @@ def _add_sums(table: Table) -> str:
 class SqliteDatabase(Database):
     """Made by `open`."""
 
-    def __init__(self, path: Path, settings: SqliteSettings) -> None:
+    def __init__(self, path: Path, settings: SqliteSettings, reads_only: bool = False) -> None:
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(path)),
             connect_args={"isolation_level": None, "timeout": settings.busy_timeout},
@@ -69,7 +69,7 @@ class SqliteDatabase(Database):
             max_overflow=6,
             hide_parameters=True,
         )
-        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "connect", only_reading if reads_only else _set_up)
         event.listen(engine.sync_engine, "begin", _begin)
         patience = settings.query_timeout, settings.busy_timeout
         super().__init__(engine, SqliteReader(path, 1, *patience), SqliteReader(path, SEARCHES, *patience), str(path))
@@ -83,7 +83,7 @@ class SqliteDatabase(Database):
     async def open(cls, settings: SqliteSettings, reads_only: bool = False) -> SqliteDatabase:
         """Makes the file if there is none; StartError if it cannot be used. With `reads_only` nothing is opened before
         it is asked."""
-        database = cls(_path_of(settings.url), settings)
+        database = cls(_path_of(settings.url), settings, reads_only)
         if reads_only:
             return database
         try:

@@ -42,7 +42,7 @@ class SqliteReader(Reader):
             max_overflow=0,
             hide_parameters=True,
         )
-        event.listen(self._engine, "connect", _set_up)
+        event.listen(self._engine, "connect", only_reading)
         event.listen(self._engine, "begin", _begin)
 
     async def close(self) -> None:
@@ -75,8 +75,11 @@ class SqliteReader(Reader):
         return str(error.orig) == STOPPED
 
 
-def _set_up(connection: sqlite3.Connection, _: Any) -> None:
-    connection.execute("PRAGMA query_only = ON")
+def only_reading(connection: Any, _: Any) -> None:
+    """For connections of either engine."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
 
 
 def _begin(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import shutil
 import sqlite3
 import time
@@ -18,9 +19,10 @@ from llmhub_plugins.stores.sql.sqlite import SEARCHES
 from llmhub_plugins.stores.sql.sqlite_reading import SqliteReader
 from llmhub_plugins.stores.sql.tables import records
 from sqlalchemy import Select, func, literal, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from llmhub_core.contracts import Unavailable
+from llmhub_core.contracts import RecordFilter, Unavailable, UsageQuestion
+from llmhub_core.testing.records import a_record
 
 SOON = 2.0
 """Seconds: far less than what would not end."""
@@ -48,6 +50,26 @@ async def test_what_takes_too_long_is_stopped_and_nobody_waits_for_it(url: str) 
             assert refused.value.code == "query_timeout"
         assert time.monotonic() - began < SOON
         assert await searcher.rows(COUNT) == [(0,)]
+
+
+async def test_another_process_reads_what_this_one_wrote_and_writes_nothing(url: str) -> None:
+    async with opened(store_of(url)) as store:
+        await store.append([a_record("r1"), a_record("r2", caller="bob")])
+        reader = pickle.loads(pickle.dumps(store.reader()))  # noqa: S301 — as it goes to that process
+        await reader.start()
+        try:
+            wanted, question = RecordFilter(caller="bob"), UsageQuestion(0.0, time.time() + 3600, ("caller",))
+            assert [record.id for record in await reader.requests(wanted, 10)] == ["r2"]
+            assert await reader.usage(question) == await store.usage(question)
+            await store.append([a_record("r3")])
+            assert await reader.find_record("r3") == await store.find_record("r3")
+            assert await reader.people.find_session("nobody's") is None
+            with pytest.raises(DBAPIError, match=r"read-?only"):
+                await reader.people.end_session("nobody's")
+            with pytest.raises(DBAPIError, match=r"read-?only"):
+                await reader.configuration.keep_fact("a fact", "of nobody's")
+        finally:
+            await reader.stop()
 
 
 @pytest.fixture
