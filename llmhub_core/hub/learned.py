@@ -167,10 +167,3 @@ def read_book(text: str) -> Book:
         return msgspec.json.decode(text, type=Book) if text else {}
     except msgspec.MsgspecError:
         return {}
-
-
-def latest(book: Book) -> Book:
-    """No more than `MOST`, those seen last."""
-    if len(book) <= MOST:
-        return book
-    return dict(sorted(book.items(), key=lambda entry: entry[1].last_seen)[-MOST:])

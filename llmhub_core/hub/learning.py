@@ -17,8 +17,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from llmhub_core.contracts.candidate import Candidate, Limit
 from llmhub_core.contracts.configuration import ConfigurationStore
 from llmhub_core.contracts.errors import UpstreamLimited
@@ -26,6 +24,7 @@ from llmhub_core.contracts.quota_store import Hold, QuotaStore
 from llmhub_core.contracts.rates import seen_limits
 from llmhub_core.hub.catalog import Catalog, Standing
 from llmhub_core.hub.guesses import Count, Guesses
+from llmhub_core.hub.kept_limits import KeptLimits, in_slices
 from llmhub_core.hub.learned import (
     MINUTE,
     MOST,
@@ -35,13 +34,10 @@ from llmhub_core.hub.learned import (
     Learned,
     Seen,
     account_and_model,
-    add,
     bounds_of,
     copied,
     counting,
-    latest,
     limit_of,
-    read_book,
     subject_of,
 )
 from llmhub_core.hub.limit_estimates import BOUNDLESS
@@ -55,8 +51,10 @@ SOON, LATER = 1.0, 30.0
 TICK = 1.0
 COUNT_EVERY = 5.0
 SHARE_EVERY = 10.0
+LOOK_EVERY = 60.0
 SEEN_EVERY = 300.0
-"""Seconds between: changes of bounds; looks at counts; readings of what others learned; notes that nothing changed."""
+"""Seconds between: changes of bounds; looks at counts; readings of what others learned; looks for what no longer holds;
+notes that nothing changed."""
 
 FACT = "learned_limits"
 TRIES = 5
@@ -88,8 +86,10 @@ class Learning:
         self.clock = clock
         self.book: Book = {}
         self._unshared: list[Seen] = []
-        self._kept = ""
-        self._news = self._dirty = False
+        self._kept = KeptLimits()
+        self._news = False
+        self._stale: set[str] = set()
+        """Of what candidates are not held to yet what is known."""
         self._shared_at = self._noted_at = 0.0
         self._standing: dict[str, list[Standing]] = {}
         self._known: set[str] = set()
@@ -169,7 +169,8 @@ class Learning:
     def counted(self, count: Count) -> None:
         if self.clock() - self._since >= MINUTE + SHARE_EVERY:  # what went through before is not known
             self._note(Seen(count.subject, self.clock(), refused=True, requests=count.requests, tokens=count.tokens))
-            self.bind()
+            if self._bind_one(count.subject):
+                self._changed()
 
     def guessed(self, subject: str) -> None:
         self._bind_one(subject)
@@ -196,7 +197,8 @@ class Learning:
         news = seen.added_to(learned)
         self._unshared.append(seen)
         if news:
-            self._news = self._dirty = True
+            self._news = True
+            self._stale.add(seen.subject)
         return news
 
     def _unsure(self, candidate: Candidate) -> bool:
@@ -220,6 +222,20 @@ class Learning:
         for subject, some in standing.items():
             # Most are only counted: nothing is known of them, and nothing changes.
             if subject in known or subject in self._known or was.get(subject) != some:
+                changed = self._bind_one(subject) or changed
+        if changed:
+            self._changed()
+
+    async def bind_again(self, everything: bool = False) -> None:
+        """Let candidates be held to what changed since, or to all that is known: what was not told for long no longer
+        holds."""
+        stale, self._stale = self._stale, set()
+        if everything:
+            stale |= self._known | self.book.keys() | self.guesses.subjects()
+            self._known = {subject for subject in stale if subject in self.book or self.guesses.get(subject)}
+        changed = False
+        async for subject in in_slices(stale):
+            if subject in self._standing:
                 changed = self._bind_one(subject) or changed
         if changed:
             self._changed()
@@ -274,9 +290,11 @@ class Learning:
                 if abs(now - self._shared_at) >= SHARE_EVERY and (self._unshared or self._learns()):
                     self._shared_at = now
                     await self.share()
-                if self._dirty or abs(now - bound_at) >= COUNT_EVERY:
-                    bound_at, self._dirty = now, False
-                    self.bind()
+                if self._stale:
+                    await self.bind_again()
+                if abs(now - bound_at) >= LOOK_EVERY:
+                    bound_at = now
+                    await self.bind_again(everything=True)
             except Exception as error:
                 log.warning("learned limits could not be looked at: %s", type(error).__name__)
 
@@ -312,22 +330,19 @@ class Learning:
     async def _share(self, store: ConfigurationStore) -> bool:
         """False if somebody else was faster."""
         now, was, sent = self.clock(), await store.fact(FACT), len(self._unshared)
-        due = self._news or sent >= MANY or abs(now - self._noted_at) >= SEEN_EVERY
-        if was == self._kept and not (sent and due):
+        kept = self._kept
+        if was != kept.text:
+            self._stale |= await kept.take_over(was, self.book, self._unshared)
+        if not sent or not (self._news or sent >= MANY or abs(now - self._noted_at) >= SEEN_EVERY):
             return True
-        book = read_book(was)
-        add(self._unshared[:sent], book)
-        self._kept = was
-        if sent and due:
-            text, self._news = msgspec.json.encode(latest(book)).decode(), False
-            if not await store.keep_fact(FACT, text, was):
-                self._news = True
-                return False
-            self._kept, self._noted_at = text, now
-            del self._unshared[:sent]
-            sent = 0
-        add(self._unshared[sent:], book)
-        self.book, self._dirty = book, True
+        self._news = False
+        text, lines = await kept.written(self.book, {seen.subject for seen in self._unshared[:sent]})
+        if not await store.keep_fact(FACT, text, was):
+            self._news = True
+            return False
+        kept.kept(text, lines)
+        self._noted_at = now
+        del self._unshared[:sent]
         return True
 
 
