@@ -89,12 +89,22 @@ class Work:
         self._server = server  # the id of its first process
 
     def seconds(self) -> float:
-        return time.process_time() + (0.0 if self._server is None else self._of_server(self._server))
+        return time.process_time() + (0.0 if self._server is None else of_family(self._server))
 
-    def _of_server(self, pid: int) -> float:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ticks = sum(sum(_ticks(child)[:2]) for child in children) + sum(_ticks(str(pid)))
-        return ticks / os.sysconf("SC_CLK_TCK")
+
+def of_family(pid: int) -> float:
+    """CPU seconds of a process and of those that it started, which may have ended."""
+    ticks = sum(sum(_ticks(child)[:2]) for child in _children(pid)) + sum(_ticks(str(pid)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def of_children(pid: int) -> float:
+    """CPU seconds of those that still run."""
+    return sum(sum(_ticks(child)[:2]) for child in _children(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[str]:
+    return [child for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
 
 
 def _ticks(pid: str) -> list[int]:

@@ -111,6 +111,8 @@ class PostgresDatabase(Database):
         patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
         # Compiling a question, or starting processes that help with it, takes longer than answering it.
         patience |= {"jit": "off", "max_parallel_workers_per_gather": "0"}
+        # A plan for any values compares each row with each name of a list, one for these values looks it up.
+        patience |= {"plan_cache_mode": "force_custom_plan"}
         reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": asking | patience}
         readers = create_async_engine(
             url, connect_args=reading, pool_size=settings.query_pool_size, max_overflow=0, **pool
