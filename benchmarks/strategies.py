@@ -26,8 +26,8 @@ NAMES = (
 )  # fmt: skip
 SIZES = (2, 10, 16, 17, 100, 1000, 10_000)
 ROUTES = 1000
-ROUNDS = 15
-DECISIONS = 200
+ROUNDS = 60
+DECISIONS = 50
 
 
 def hub_with(keys: int, registry: Registry, folder: Path) -> Hub:

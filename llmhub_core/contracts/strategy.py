@@ -85,10 +85,7 @@ class Equals:
 
 def in_turn(members: Sequence[CandidateStats], first: int) -> Iterator[CandidateStats]:
     """All, beginning with the one at `first`."""
-    for place in range(first, len(members)):
-        yield members[place]
-    for place in range(first):
-        yield members[place]
+    return map(members.__getitem__, chain(range(first, len(members)), range(first)))
 
 
 def scattered(members: Sequence[CandidateStats], draw: float) -> Iterator[CandidateStats]:

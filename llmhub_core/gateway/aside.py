@@ -33,7 +33,7 @@ class Sorted:
     """Candidates as they stood at a moment: `awake` can be used, `spent` too though their quota says no, `failing` are
     some of those whose breaker is open."""
 
-    __slots__ = ("_resting", "awake", "failing", "made", "spent")
+    __slots__ = ("_resting", "awake", "failing", "made", "others_rest", "spent")
 
     def __init__(self, members: Sequence[CandidateStats], hub: Hub, now: float) -> None:
         self.made = now
@@ -60,6 +60,8 @@ class Sorted:
         resting.sort(reverse=True)
         self._resting = [(until, members[place]) for until, place in resting]
         self.awake = Equals(awake)
+        self.others_rest = f"others: {len(resting)} more could not be used"
+        """What a record says of them. Each decision has it."""
 
     @property
     def resting(self) -> int:
@@ -107,4 +109,8 @@ class Aside:
 
 
 def aside_of(equals: Equals) -> Aside:
-    return equals.once("aside", lambda _: Aside())
+    return equals.once("aside", _nobody_yet)
+
+
+def _nobody_yet(members: Sequence[CandidateStats]) -> Aside:
+    return Aside()

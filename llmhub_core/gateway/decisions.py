@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 from llmhub_core.contracts.candidate import CandidateStats
 from llmhub_core.contracts.exchange import Decision
@@ -55,7 +57,8 @@ def can_shorten(strategy: Strategy) -> bool:
     return type(strategy).shortlist is not Strategy.shortlist
 
 
-Usable = Callable[[CandidateStats], bool]
+Usable = Callable[[Any], bool]
+"""Whether a candidate of the catalog (`Standing`) can be used."""
 
 
 def shortlists(
@@ -68,9 +71,13 @@ def shortlists(
         large = len(equals.members) > LARGE
         aside = aside_of(equals).sorted(equals, hub) if large and set_aside is not None else None
         if aside is None or set_aside is None:
+            source: Iterable[list[CandidateStats]]
             source = _few_at_a_time(drawn(route.strategy, choice, equals), equals, usable)
         else:
-            source = _few_of_those_awake(route.strategy, choice, equals, usable, hub, aside, set_aside)
+            set_aside(aside)
+            # Nobody is drawn twice from those awake, and mostly there is no need to go on.
+            awake = _few_at_a_time(drawn(route.strategy, choice, aside.awake, 0), equals, usable)
+            source = chain(awake, _few_of_the_others(route.strategy, choice, equals, usable, hub, aside, set_aside))
         for few in source:
             if len(few) < 2:
                 yield few, None
@@ -79,7 +86,7 @@ def shortlists(
             decision = decided(route.strategy, choice, order)
             decision.of = len(equals.members)
             if aside is not None:
-                decision.drawn = [order.index(stats) for stats in few]
+                decision.drawn = [*range(len(few))] if order == few else [order.index(stats) for stats in few]
             yield order, decision
 
 
@@ -136,12 +143,16 @@ def _few_at_a_time(source: Iterable[CandidateStats], equals: Equals, usable: Usa
             vain += 1
         elif stats.quota_left > 0.0:
             few.append(stats)
+            if len(few) == SHORT:
+                yield few
+                few, looks = [], 0
+            continue
         else:
             vain += 1
             spent.append(stats)
         if vain == IN_VAIN:
             aside_of(equals).wanted = True
-        if len(few) == SHORT or (few and looks >= LOOKS):
+        if few and looks >= LOOKS:
             yield few
             few, looks = [], 0
     if few:
@@ -150,7 +161,7 @@ def _few_at_a_time(source: Iterable[CandidateStats], equals: Equals, usable: Usa
         yield spent[begin : begin + SHORT]
 
 
-def _few_of_those_awake(
+def _few_of_the_others(
     strategy: Strategy,
     choice: Choice,
     equals: Equals,
@@ -159,7 +170,7 @@ def _few_of_those_awake(
     aside: Sorted,
     set_aside: Callable[[Sorted], None],
 ) -> Iterator[list[CandidateStats]]:
-    """As `_few_at_a_time`, without those that are set aside."""
+    """After those awake: who is back meanwhile, whose quota was spent, and all again as soon as they may be sorted."""
     given: set[int] = set()
 
     def first_time(stats: CandidateStats) -> bool:
@@ -167,13 +178,12 @@ def _few_of_those_awake(
         given.add(id(stats))
         return not known and usable(stats)
 
-    newer: Sorted | None = aside
-    while newer is not None:
-        aside = newer
-        set_aside(aside)
-        # Nobody is drawn twice from those awake, and mostly there is no need to go on.
-        awake = drawn(strategy, choice, aside.awake, 0)
-        yield from _few_at_a_time(awake, equals, first_time if given else usable)
+    while True:
         given.update(map(id, aside.awake.members))
         yield from _few_at_a_time(aside.others(time.monotonic()), equals, first_time)
         newer = aside_of(equals).sorted(equals, hub, newer_than=aside.made)
+        if newer is None:
+            return
+        aside = newer
+        set_aside(aside)
+        yield from _few_at_a_time(drawn(strategy, choice, aside.awake, 0), equals, first_time)

@@ -18,7 +18,7 @@ from llmhub_core.contracts.strategy import Choice
 from llmhub_core.gateway.affinity import affinity_of
 from llmhub_core.gateway.aside import Sorted
 from llmhub_core.gateway.decisions import LARGE, SHORT, can_shorten, decided, order_by, shortlists
-from llmhub_core.hub.catalog import Route, of_catalog
+from llmhub_core.hub.catalog import Route, Standing
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
 
@@ -169,7 +169,7 @@ def _extend_shortly(
     """As `_extend`, of a route with very many candidates: a few are looked at, and more when these do not serve. Then
     the fallbacks wait too, until nobody here is left. `closely` looks at each one that rests, however many do."""
     planned = {stats.candidate.label for stats in made.candidates} if made.candidates else ()
-    held, health = hub.pool.marks.keys(), hub.health
+    held, health, name = hub.pool.marks.keys(), hub.health, dialect.name
     failing: list[CandidateStats] = []
     earlier = made.more
     passed_over = 0
@@ -179,14 +179,15 @@ def _extend_shortly(
     def held_back(stats: CandidateStats) -> bool:
         return _held_back(made, stats, hub, time.monotonic(), failing)
 
-    def usable(stats: CandidateStats) -> bool:
+    def usable(stats: Standing) -> bool:
         nonlocal passed_over
         candidate = stats.candidate
         if planned and candidate.label in planned:
             return False
-        if hub.target(dialect, of_catalog(stats).place) is None:
-            made.left_out.append((candidate.label, f"cannot: {dialect.name} is not spoken there"))
-        elif (held.isdisjoint(candidate.subjects) and health.calm) or not held_back(stats):
+        place = stats.place
+        if (place.targets[name] if name in place.targets else hub.target(dialect, place)) is None:
+            made.left_out.append((candidate.label, f"cannot: {name} is not spoken there"))
+        elif (held.isdisjoint(candidate.subjects) and not health.breakers) or not held_back(stats):
             return True
         if len(made.left_out) > most:
             passed_over += 1
@@ -197,7 +198,7 @@ def _extend_shortly(
 
     def set_aside(aside: Sorted) -> None:
         if not asides:
-            made.left_out.append((route.model, f"others: {aside.resting} more could not be used"))
+            made.left_out.append((route.model, aside.others_rest))
         asides.append(aside)
 
     choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311

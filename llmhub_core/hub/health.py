@@ -85,7 +85,8 @@ class Health:
     def __init__(self, failures: int, pause: float) -> None:
         self._failures = failures
         self._pause = pause
-        self._breakers: dict[Place, Breaker] = {}
+        self.breakers: dict[Place, Breaker] = {}
+        """Of whoever failed since it last worked. Empty in the ordinary case, which costs one look."""
         self._suspects: dict[int, list[tuple[Candidate, UpstreamError]]] = {}
         self.share: Callable[[Hold, bool], None] = _keep_to_oneself
         """Is told what other processes have to know, and whether only those of this machine: one may not reach what
@@ -96,22 +97,22 @@ class Health:
 
     def forget_provider(self, provider: str) -> None:
         """Of it and all its deployments: somebody says that it works, or another place bears that name now."""
-        for place in [place for place in self._breakers if place[0] == provider]:
+        for place in [place for place in self.breakers if place[0] == provider]:
             self._close(place)
 
     @property
     def calm(self) -> bool:
         """Whether nobody fails."""
-        return not self._breakers
+        return not self.breakers
 
     def blocked(self, candidate: Candidate, now: float) -> float | None:
         """Until when (monotonic) the deployment is left alone; None if it may be used. Reading admits nobody:
         the probe is taken by `begin`."""
-        if not self._breakers:
+        if not self.breakers:
             return None
         latest: float | None = None
         for place in _places(candidate):
-            breaker = self._breakers.get(place)
+            breaker = self.breakers.get(place)
             until = None if breaker is None else self._until(breaker, now)
             if until is not None and (latest is None or until > latest):
                 latest = until
@@ -119,14 +120,14 @@ class Health:
 
     def breaker(self, provider: str, model: str = "") -> Breaker | None:
         """The open breaker of a deployment, or of a provider."""
-        breaker = self._breakers.get((provider, model))
+        breaker = self.breakers.get((provider, model))
         return breaker if breaker is not None and breaker.open_until else None
 
     def open(self) -> list[tuple[Place, float, Breaker]]:
         """Breakers that are open, and until when (monotonic) the place is left alone: in the past where the next
         request tries it."""
         now = time.monotonic()
-        found = [(place, breaker) for place, breaker in self._breakers.items() if breaker.open_until]
+        found = [(place, breaker) for place, breaker in self.breakers.items() if breaker.open_until]
         return [(place, self._until(breaker, now) or breaker.open_until, breaker) for place, breaker in found]
 
     @staticmethod
@@ -138,7 +139,7 @@ class Health:
     def out(self) -> dict[tuple[str, str], int]:
         """Deployments (provider, model) whose breaker is open, with their failures in a row: until one succeeds. The
         model is "" where a provider is out as a whole."""
-        return {key: breaker.failures for key, breaker in self._breakers.items() if breaker.open_until}
+        return {key: breaker.failures for key, breaker in self.breakers.items() if breaker.open_until}
 
     def forget(self, provider: str, model: str) -> None:
         """As if it had never failed."""
@@ -168,9 +169,9 @@ class Health:
         stats.last_pick = time.monotonic()
         if stats.quota_step:
             stats.quota_left = max(0.0, stats.quota_left - stats.quota_step)
-        if self._breakers:
+        if self.breakers:
             for place in _places(stats.candidate):
-                breaker = self._breakers.get(place)
+                breaker = self.breakers.get(place)
                 if breaker is not None and breaker.open_until:
                     breaker.probing = True
 
@@ -180,7 +181,7 @@ class Health:
 
     def try_again(self, stats: CandidateStats) -> list[tuple[str, Breaker]]:
         """What this one tries, with the subjects of what is held against it: others wait for it."""
-        known = [(BREAKER + "/".join(place), self._breakers.get(place)) for place in _places(stats.candidate)]
+        known = [(BREAKER + "/".join(place), self.breakers.get(place)) for place in _places(stats.candidate)]
         tried = [(subject, each) for subject, each in known if each is not None and each.open_until]
         for _, breaker in tried:
             breaker.probing = True
@@ -197,14 +198,14 @@ class Health:
             if first_byte is not None:
                 was = stats.first_token
                 stats.first_token = first_byte if was is None else was + SMOOTHING * (first_byte - was)
-            if self._breakers:
+            if self.breakers:
                 self._works(stats.candidate, request)
         elif isinstance(error, COUNTS):
             stats.failures += 1
             self._fails(stats.candidate, error, request)
-        elif self._breakers:
+        elif self.breakers:
             for place in _places(stats.candidate):
-                breaker = self._breakers.get(place)
+                breaker = self.breakers.get(place)
                 if breaker is not None:
                     breaker.probing = False
 
@@ -221,10 +222,10 @@ class Health:
 
     def _fails(self, candidate: Candidate, error: UpstreamError, request: bytes) -> None:
         number = hash(request) if request and not isinstance(error, UpstreamUnreachable) else 0
-        breaker = self._breakers.get((candidate.deployment.provider, candidate.deployment.model))
+        breaker = self.breakers.get((candidate.deployment.provider, candidate.deployment.model))
         if breaker is not None and _counted(breaker, number):
             for place in _places(candidate):
-                known = self._breakers.get(place)
+                known = self.breakers.get(place)
                 if known is not None:
                     known.probing = False
                     if known.open_until:  # the probe failed; whatever it was, this is no time to come back
@@ -270,11 +271,11 @@ class Health:
             self._open(breaker, *place)
 
     def _breaker(self, place: Place) -> Breaker:
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is None:
-            if len(self._breakers) >= MOST_BREAKERS:
-                del self._breakers[next(iter(self._breakers))]
-            breaker = self._breakers[place] = Breaker(since=time.monotonic())
+            if len(self.breakers) >= MOST_BREAKERS:
+                del self.breakers[next(iter(self.breakers))]
+            breaker = self.breakers[place] = Breaker(since=time.monotonic())
         return breaker
 
     def _open(self, breaker: Breaker, provider: str, model: str) -> None:
@@ -291,7 +292,7 @@ class Health:
         self._tell((provider, model), breaker, breaker.pause)
 
     def _close(self, place: Place, tell: bool = True) -> None:
-        breaker = self._breakers.pop(place, None)
+        breaker = self.breakers.pop(place, None)
         if breaker is not None and breaker.open_until:
             log.info("%s works", _named(*place))
             if tell:
