@@ -63,7 +63,7 @@ def redis_server(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def target(workers: int, redis: str) -> Target:
-    storage = f'[storage]\nquota = "{redis}"\n[quota_stores.redis]\nprefix = "w{workers}"\n'
+    storage = f'[storage]\nquota = "{redis}"\n[quota_stores.redis]\nprefix = "w{workers}"\ntimeout = 2.0\n'
     return dataclasses.replace(hub(f"{workers} workers", f"{SERVE}{workers}"), files={"hub.toml": storage + HUB})
 
 

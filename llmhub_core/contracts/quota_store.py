@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -77,6 +78,10 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     age: float = 0.0
 
 
+Settling = Coroutine[Any, Any, None] | asyncio.Future[None]
+"""Has to be awaited, or goes by itself."""
+
+
 class QuotaStore(Plugin):
     """Chosen by the scheme of ``[storage] quota = "memory:"``; `name` is the scheme."""
 
@@ -92,6 +97,11 @@ class QuotaStore(Plugin):
     async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         """Replace the estimate by what was used; concurrency is given back. A second call changes nothing. With
         `limits` only those are settled (the account of an attempt that failed) and the rest stays reserved."""
+
+    def settling(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> Settling:
+        """`settle` for those who go on meanwhile. A store that begins to settle at once may give a future, which costs
+        less than a task; whether anybody waits for it must not matter."""
+        return self.settle(reservation, actual, limits)
 
     @abstractmethod
     async def renew(self, lease: float) -> None:

@@ -21,23 +21,28 @@ class Settling:
     def __init__(self, quota: QuotaStore, waiting: Waiting) -> None:
         self._quota = quota
         self._waiting = waiting
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
-        settling = self._quota.settle(reservation, actual, limits)
         if self._quota.waits:
-            self.spawn(settling)
+            settling = self._quota.settling(reservation, actual, limits)
+            if isinstance(settling, asyncio.Future):
+                self._follow(settling)
+            else:
+                self.spawn(settling)
         else:
-            _run_through(settling)
+            _run_through(self._quota.settle(reservation, actual, limits))
             if self._waiting.lines:
                 self._waiting.call()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        self._follow(asyncio.create_task(work))
+
+    def _follow(self, task: asyncio.Future[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._over)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("work behind a request failed: %s", type(task.exception()).__name__)

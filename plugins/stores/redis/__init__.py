@@ -12,6 +12,7 @@ connection), `asking` (questions to the script), `turns` (those of a turn, toget
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -94,6 +95,11 @@ class RedisQuotaStore(QuotaStore):
 
     async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None) -> None:
         await self._exact.settle(reservation, actual, limits)
+
+    def settling(
+        self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None = None
+    ) -> asyncio.Future[None]:
+        return self._exact.settle(reservation, actual, limits)
 
     async def renew(self, lease: float) -> None:
         """While Redis is away it is told at the first moment when it is back."""

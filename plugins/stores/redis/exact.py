@@ -142,22 +142,23 @@ class Exact:
         taken = tuple(Taken(counter, UNKNOWN, counter.need(held.amount)) for counter in plan.counters)
         self._tell_later(Settlement(plan, held.id, self._asking.server_time(time.monotonic()), taken, Amount(0)))
 
-    async def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None) -> None:
+    def settle(self, reservation: Reservation, actual: Amount, limits: Sequence[Limit] | None) -> asyncio.Future[None]:
+        """Begun at once; done when Redis has heard it, or will be told later."""
         if not isinstance(reservation, Held):
             raise TypeError("This reservation was made by another quota store.")
         together = reservation.limits if limits is None else limits
-        taken = reservation.let_go(None if limits is None else {limit.id for limit in limits})
-        if not taken:
-            return
-        if reservation.local:
-            self._apart.settle(reservation, taken, actual)
-            return
-        plan = self._plans.of_taken(taken, together)
-        settlement = Settlement(plan, reservation.id, reservation.at, tuple(taken), actual)
-        if self._away_since is not None:
-            self._apart.settlements.append(settlement)
-        else:
-            await self._turns.settle(settlement)
+        if taken := reservation.let_go(None if limits is None else {limit.id for limit in limits}):
+            if reservation.local:
+                self._apart.settle(reservation, taken, actual)
+            else:
+                plan = self._plans.of_taken(taken, together)
+                settlement = Settlement(plan, reservation.id, reservation.at, tuple(taken), actual)
+                if self._away_since is None:
+                    return self._turns.settle(settlement)
+                self._apart.settlements.append(settlement)
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
 
     def _unheard(self, settlement: Settlement, away: Away) -> None:
         self._tell_later(settlement)

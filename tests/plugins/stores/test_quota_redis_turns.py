@@ -171,6 +171,19 @@ async def until_it_is(store: RedisQuotaStore, limits: tuple[Limit, ...], told: l
         await asyncio.sleep(0.02)
 
 
+async def test_whoever_does_not_wait_has_settled_all_the_same(server: Server, store: RedisQuotaStore) -> None:
+    limits = (Limit("tpm", "tokens", 1000, 60), Limit("c", "concurrency", 100))
+    held = await answers(*(store.reserve(limits, Amount(1, 100), LEASE) for _ in range(6)))
+    before = calls(server)
+    settling = [store.settling(each, Amount(1, 7)) for each in held if isinstance(each, Reservation)]
+    for over in settling[::2]:
+        assert isinstance(over, asyncio.Future)
+        over.cancel()
+    del over, settling
+    assert await standing(store, *limits) == [(42, 0), (0, 0)]
+    assert calls(server) - before == 2, "one for all settlements, one for what was asked after them"
+
+
 async def test_very_many_are_asked_for_with_some_questions(server: Server, store: RedisQuotaStore) -> None:
     many = 3 * turns.MOST + 7
     limits = (Limit("rpm", "requests", many - 10, 60), Limit("c", "concurrency", many))
