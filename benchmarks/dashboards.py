@@ -54,6 +54,9 @@ deployments = [{{ provider = "echo", model = "small", input_price = 1, output_pr
 """
 BODY = {"model": "fast", "messages": [{"role": "user", "content": "Say hello, and what the weather is like."}]}
 DAY = 86_400
+LEAD = 2.0
+"""Seconds before a window in which dashboards are opened: what is measured is that they are open."""
+
 TRIES = 6
 """Windows of which one must have been quiet, or the noisy one counts."""
 
@@ -196,6 +199,7 @@ async def watch(client: aiohttp.ClientSession, url: str, every: float, window: W
     loop = asyncio.get_running_loop()
 
     async def listen() -> None:
+        await asyncio.sleep(random.random() * LEAD * 0.8)  # people do not come all at once
         async with client.get(url + "/admin/api/events", timeout=aiohttp.ClientTimeout(total=None)) as answer:
             assert answer.status == 200, await answer.text()
             async for _ in answer.content:
@@ -262,7 +266,8 @@ async def measure(
     assert looking.stdin is not None
     assert looking.stdout is not None
     if looked_at:
-        looking.stdin.write(f"{looked_at} {args.seconds} {args.every}\n".encode())
+        looking.stdin.write(f"{looked_at} {args.seconds + LEAD} {args.every}\n".encode())
+        await asyncio.sleep(LEAD)
     before, (all_ticks, stolen), until = cpu_of(pid), ticks(), loop.time() + args.seconds
     async with asyncio.TaskGroup() as group:
         for _ in range(args.callers):
