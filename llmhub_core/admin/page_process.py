@@ -45,6 +45,10 @@ REST = 5.0
 
 REST_LONG = 60.0
 
+PASSED_ON = ("HOME", "LANG", "LC_", "LD_", "PATH", "PG", "PYTHON", "SSL_", "TMPDIR", "TZ")
+"""What the names of environment variables begin with that the process gets: what Python and a database's driver look
+for. Others may hold provider keys and root keys."""
+
 
 TWICE = 2.0
 """Seconds: what fails there after longer is not tried here too. A database that hangs would have people wait twice."""
@@ -210,8 +214,8 @@ class PageProcess:
 
 
 async def _start(its: socket.socket) -> Process:
-    # Ctrl-C at a terminal is not for it: it ends with the line. Nor are root keys, which may be in the environment.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("LLMHUB_")}
+    # Ctrl-C at a terminal is not for it: it ends with the line.
+    environ = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "llmhub_core.admin.page_program", str(its.fileno()),
         stdin=DEVNULL, stdout=DEVNULL, env=environ, pass_fds=(its.fileno(),), start_new_session=True,
