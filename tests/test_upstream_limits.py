@@ -43,11 +43,11 @@ async def test_header_drip_is_not_an_answer() -> None:
 async def test_first_byte_of_body_counts() -> None:
     async with serving(dripping(WHOLE[:-11], every=0.02)) as server, client() as up:
         began = time.monotonic()
-        resp = await up.open(call(server, timeouts=Timeouts(first_token=0.15)))
-        assert time.monotonic() - began < 0.1
+        resp = await up.open(call(server, timeouts=Timeouts(first_token=0.4)))
+        assert time.monotonic() - began < 0.35
         with pytest.raises(UpstreamTimeout):
             await resp.chunk()
-        assert 0.14 <= time.monotonic() - began <= 0.5
+        assert 0.39 <= time.monotonic() - began <= 2
 
 
 async def test_stall() -> None:

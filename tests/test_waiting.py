@@ -346,7 +346,7 @@ async def test_several_keys_out_say_the_soonest_and_keep_the_records_apart(
     upstream: FakeUpstream, client: aiohttp.ClientSession
 ) -> None:
     """Exactly one record a request, whatever became of it."""
-    waits = {"sk-main-1": 900, "sk-main-2": 300}
+    waits = {"sk-main-1": 3000, "sk-main-2": 300}
     asked: dict[str, int] = {}
 
     def answer(request: ReceivedRequest) -> Answer:
@@ -359,7 +359,7 @@ async def test_several_keys_out_say_the_soonest_and_keep_the_records_apart(
         began = time.monotonic()
         answered = await ask(client, house.url, headers=PATIENT)
         assert answered.status == 200
-        assert 0.25 < time.monotonic() - began < 0.85  # for the second key, which was back first
+        assert 0.25 < time.monotonic() - began < 2.9  # for the second key, which was back first
         assert json.loads(await answered.read())["choices"]
         assert asked == {"sk-main-1": 1, "sk-main-2": 2}
         assert len(await house.records()) == 1

@@ -340,12 +340,12 @@ class TestTranscriptions(PassingDialectSuite):
     @pytest.mark.parametrize("piece", [";a=", ';a="', '\\"', "; ;", " ", "x: y\r\n"])
     def test_a_hostile_form_costs_no_time(self, piece: str) -> None:
         hostile = form(("model", "m"), head=piece * (15_000 // len(piece)))
-        began = time.perf_counter()
+        began = time.thread_time()
         with contextlib.suppress(BadRequest):
             self.dialect.read_head(hostile, Where(self.path, {}, FORM + piece * 3000))
         with contextlib.suppress(BadRequest):
             self.dialect.read_head(hostile, Where(self.path, {}, FORM))
-        assert time.perf_counter() - began < 0.2
+        assert time.thread_time() - began < 0.5
 
     @pytest.mark.parametrize(
         "media",
