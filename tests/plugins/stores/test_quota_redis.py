@@ -284,7 +284,10 @@ async def test_who_lives_keeps_its_place_though_redis_stood_still_for_longer_tha
     streams.append(await alive.reserve(limits, Amount(1, 100), 1.0))
     await asyncio.sleep(3.5)
     own.signal(signal.SIGCONT)
-    assert (await standing(hubs[1], *limits))[0][1] >= 2, "nobody could tell Redis that he lives"
+    began = time.monotonic()
+    while (inside := (await standing(hubs[1], *limits))[0][1]) == 0 and time.monotonic() - began < 2.0:  # noqa: ASYNC110 — others tell nobody
+        await asyncio.sleep(0.02)  # Redis was not in time: what this hub saw last is nothing
+    assert inside >= 2, "nobody could tell Redis that he lives"
     await until(lambda: not is_away(alive))
     began = time.monotonic()
     while await standing(hubs[1], *limits) != [(0, 2), (0, 200)]:
