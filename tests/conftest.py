@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +25,10 @@ from llmhub_core.hub.registry import Registry
 from llmhub_core.testing.house import House
 from llmhub_core.testing.postgres import Postgres
 from llmhub_core.testing.upstream import FakeUpstream
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore it, and so would all that a test starts and means to interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = (
     "test_workers", "test_canaries", "test_killed", "test_described", "test_secrets_command", "test_readme",

@@ -181,7 +181,7 @@ def test_a_hub_does_not_start_in_the_middle_of_a_move(postgres: Postgres, tmp_pa
         mover = Mover(hub, address)
         mover.caught_up()
         mover.process.send_signal(signal.SIGINT)
-        _, errors = mover.process.communicate(timeout=60)
+        _, errors = mover.process.communicate(timeout=20)
         assert mover.process.returncode == 1
         assert "Stopped; nothing is switched" in errors
     target = place(tmp_path / "target", address)
