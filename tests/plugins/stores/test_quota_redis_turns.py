@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, exact, turns
-from redis_server import Server, needs_redis
+from redis_server import Server
 
 from llmhub_core.contracts import Amount, Limit, LimitReached, Reservation
 
 DAY = 86_400
 LEASE = 900.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    needs_redis()
-    with tempfile.TemporaryDirectory(prefix="llmhub-redis-") as folder:
-        server = Server(Path(folder))
-        yield server
-        server.stop()
 
 
 def at(server: Server) -> RedisQuotaStore:
