@@ -63,6 +63,7 @@ def redis_server(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def target(workers: int, redis: str) -> Target:
+    # On two cores Redis waits for its turn, and with the usual time-out it would look like a Redis that is away.
     storage = f'[storage]\nquota = "{redis}"\n[quota_stores.redis]\nprefix = "w{workers}"\ntimeout = 2.0\n'
     return dataclasses.replace(hub(f"{workers} workers", f"{SERVE}{workers}"), files={"hub.toml": storage + HUB})
 
