@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from llmhub_core.contracts.errors import Unavailable
+from llmhub_core.contracts.errors import HubError, Unavailable
 from llmhub_core.contracts.exchange import Exchange, Record
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.usage import tokens_of_bytes
@@ -246,7 +246,8 @@ class Ledger:
                 pause = SHIP_EVERY
             except Exception as error:
                 pause = min(pause * 2, RETRY_AT_MOST)
-                log.warning("%d records wait for the database: %s", self.backlog, type(error).__name__)
+                why = error.message if isinstance(error, HubError) else type(error).__name__
+                log.warning("%d records wait for the database: %s", self.backlog, why)
                 if self._stopping:
                     return
                 if len(self._records) > HELD:

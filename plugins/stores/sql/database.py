@@ -32,6 +32,7 @@ from llmhub_core.contracts import (
     RecordFilter,
     SchemaState,
     StartError,
+    Unavailable,
     UsageQuestion,
     UsageRow,
 )
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 INSUFFICIENT_PRIVILEGE = "42501"
 """PostgreSQL's code."""
+
+REVISION = "SELECT version_num FROM alembic_version"
 
 AT_ONCE = 50
 """Rows: what becomes of them takes half a millisecond."""
@@ -99,6 +102,16 @@ class Database(ABC):
             if current != REVISIONS[-1]:
                 await self._migrate(connection, current)
         return SchemaState(REVISIONS[-1], REVISIONS[-1])
+
+    def require_schema(self, current: str) -> None:
+        """Before records are written, and while nobody migrates: this version would leave out what a newer schema adds
+        to the sums, and nobody would notice."""
+        if current != REVISIONS[-1]:
+            raise Unavailable(
+                f"{self.shown} was brought to schema {current!r} while this hub ran, and it writes {REVISIONS[-1]!r}. "
+                "Records wait in its journal: start it again with the version that did that.",
+                code="schema_changed",
+            )
 
     async def _migrate(self, connection: AsyncConnection, current: str) -> None:
         if current and current not in REVISIONS:
@@ -176,7 +189,7 @@ def _create(connection: Connection) -> None:
 def _revision(connection: Connection) -> str:
     if not inspect(connection).has_table("alembic_version"):
         return ""
-    return ",".join(sorted(connection.execute(text("SELECT version_num FROM alembic_version")).scalars()))
+    return ",".join(sorted(connection.execute(text(REVISION)).scalars()))
 
 
 def _steps(current: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmhub_plugins.stores.sql import SHIPPED
 from llmhub_plugins.stores.sql.aio import AsyncConnection, create_async_engine
-from llmhub_plugins.stores.sql.database import Database
+from llmhub_plugins.stores.sql.database import REVISION, Database
 from llmhub_plugins.stores.sql.reading import EngineReader
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of, storable, storable_text
 from llmhub_plugins.stores.sql.sums import KEYS, TABLES, columns_of, summed
@@ -146,7 +146,7 @@ class PostgresDatabase(Database):
         # Apart from the event loop, which has callers to serve; and the database works meanwhile.
         rows = await asyncio.to_thread(lambda: [*map(row_of, batch)])
         try:
-            async with self._transaction() as driver:
+            async with self._recording() as driver:
                 copying = driver.copy_records_to_table(records.name, records=rows, columns=COLUMNS)
                 _, sums = await asyncio.gather(copying, asyncio.to_thread(_sums_of, batch))
                 for statement, arrays in sums:
@@ -154,12 +154,20 @@ class PostgresDatabase(Database):
                 if note is not None:
                     await driver.execute(_NOTE, *note)
         except UniqueViolationError:  # some are there already; again, to see which
-            async with self._transaction() as driver:
+            async with self._recording() as driver:
                 new = {id for (id,) in await driver.fetch(_INSERT_RECORDS, *zip(*rows, strict=True))}
                 for statement, arrays in _sums_of([record for record in batch if record.id in new]):
                     await driver.execute(statement, *arrays)
                 if note is not None:
                     await driver.execute(_NOTE, *note)
+
+    @asynccontextmanager
+    async def _recording(self) -> AsyncIterator[Any]:
+        """A transaction beside which nobody migrates."""
+        async with self._transaction() as driver:
+            await driver.execute("SELECT pg_advisory_xact_lock_shared($1)", MIGRATION_LOCK)
+            self.require_schema(await driver.fetchval(REVISION))
+            yield driver
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:

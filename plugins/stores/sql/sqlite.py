@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmhub_plugins.stores.sql import SHIPPED
 from llmhub_plugins.stores.sql.aio import AsyncConnection, create_async_engine
-from llmhub_plugins.stores.sql.database import Database
+from llmhub_plugins.stores.sql.database import REVISION, Database
 from llmhub_plugins.stores.sql.migrations import step
 from llmhub_plugins.stores.sql.rows import storable
 from llmhub_plugins.stores.sql.sqlite_insert import insert, insert_singly
@@ -151,6 +151,7 @@ class SqliteDatabase(Database):
         new = batch
         writer.execute("BEGIN IMMEDIATE")
         try:
+            self.require_schema(cursor.execute(REVISION).fetchone()[0])
             if insert(cursor, batch) != len(batch):  # some are there already; again, to see which
                 writer.execute("ROLLBACK")
                 writer.execute("BEGIN IMMEDIATE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import pytest
 from alembic import command
 from databases import opened, store_of
+from llmhub_plugins.stores.sql import database
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
 from llmhub_plugins.stores.sql.sums import FOUR, LONG, QUARTER, Row, columns_of, summed
 from llmhub_plugins.stores.sql.tables import records, usage_hours, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
-from sqlalchemy import Connection, Table, inspect
+from sqlalchemy import Connection, Table, inspect, text
 from test_sql import HOUR, TEN, UsageQuestion, assert_usage, some_records
 
-from llmhub_core.contracts import Record, RecordFilter
+from llmhub_core.contracts import Record, RecordFilter, Unavailable
 
 
 async def made_by(revision: str, url: str, batch: list[Record]) -> None:
@@ -41,6 +43,25 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:
 
 def _put(connection: Connection, table: Table, rows: list[Row]) -> None:
     connection.execute(table.insert(), [dict(zip(columns_of(table), row, strict=True)) for row in rows])
+
+
+async def test_a_hub_of_an_older_version_leaves_records_to_a_newer_one(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = some_records(6)
+    async with opened(store_of(url)) as older, opened(store_of(url)) as newer:
+        await older.append(batch[:2])
+        async with newer._database.alone() as migrating:
+            late = asyncio.create_task(older.append(batch[2:4]))
+            await asyncio.sleep(0.1)
+            assert not late.done(), "nothing is written beside a migration, which would not count it"
+            await migrating.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(Unavailable, match=r"schema '9999' while this hub ran.*start it again") as refused:
+            await late
+        assert refused.value.code == "schema_changed"
+        monkeypatch.setattr(database, "REVISIONS", (*REVISIONS, "9999"))
+        await newer.append(batch)
+        assert len(await newer.requests(RecordFilter(), 10, None)) == 6
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:-1])
