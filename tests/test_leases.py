@@ -26,7 +26,8 @@ from llmhub_core.testing.upstream import FakeUpstream, json_answer
 SWEEP = 10.0
 """Seconds after the end of a lease within which what it held is free."""
 
-LIMITS = "limits = { concurrency = 3, rpm = 50, tpm = 100000 }"
+LIMITS = "limits = { concurrency = 3, rpd = 50, tpd = 100000 }"
+"""Of a day: what fills a minute is free a minute later, lease or not."""
 
 HUB = """
 import sys
