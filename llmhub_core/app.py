@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from llmhub_core.admin import events
 from llmhub_core.admin.api import add_api
 from llmhub_core.admin.control import Control
-from llmhub_core.dashboard.pages import add_pages
+from llmhub_core.contracts.errors import HubError, NotFound
+from llmhub_core.dashboard.pages import add_pages, lost
 from llmhub_core.gateway.dry_run import dry_run
 from llmhub_core.gateway.paths import PLACE, add_gateway, bar_if_sealed, write_error
 from llmhub_core.gateway.reviving import keep_reviving
@@ -60,4 +61,13 @@ def make_runner(hub: Hub) -> Runner:
     """A server for the application, not yet listening."""
     app = make_app(hub)
     place = app[PLACE]
-    return Runner(app, place, partial(write_error, place))
+    show_lost = lost(app[CONTROL])
+
+    async def answer(request: web.BaseRequest, error: HubError) -> Any:
+        """Programs get an error that they can read, people a page."""
+        person = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if person and isinstance(error, NotFound) and isinstance(request, web.Request):
+            return await show_lost(request)
+        return await write_error(place, request, error)
+
+    return Runner(app, place, answer)

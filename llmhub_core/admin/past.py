@@ -119,7 +119,8 @@ def groups(by: str) -> tuple[UsageGroup, ...]:
     for name in by.split(","):
         group = next((group for group in GROUPS if group == name.strip()), None)
         if group is None:
-            raise unusable("by names something that nothing is summed by.", f"Choose from {', '.join(GROUPS)}.")
+            asked = name.strip()[:40] or "nothing"
+            raise unusable(f"Usage is not summed by {asked}.", f"Choose from {', '.join(GROUPS)}.")
         found[group] = None
     return tuple(found)
 

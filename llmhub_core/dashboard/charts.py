@@ -90,6 +90,14 @@ def by_outcome(lines: Iterable[UsageLine], since: float, until: float) -> Chart:
     return _chart(slots, series, "requests", unit(since, until))
 
 
+def in_all(
+    lines: Iterable[UsageLine], times: tuple[float, float], name: str, kind: Kind, value: Callable[[UsageLine], int]
+) -> Chart:
+    """One sum over time, called `name`, from lines by hour or day."""
+    slots = {at: [sum_] for at, sum_ in zip(_slots(*times, 1), over_time(lines, *times, value), strict=True)}
+    return _chart(slots, (("failed" if name == "failures" else "s1", name),), kind, unit(*times))
+
+
 def largest(lines: Iterable[UsageLine], value: Callable[[UsageLine], int]) -> tuple[list[str], int]:
     """Of the first group of lines: the names that have a colour of their own, and how many others there are."""
     sums: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import urlencode
 
@@ -51,6 +52,18 @@ def add_pages(app: web.Application, control: Control) -> None:
         app.router.add_route(page.method, page.path, guarded(control, policy, page.show, refuse), name=name)
     for asset in assets.values():
         app.router.add_get(asset.path, partial(_asset, asset=asset), allow_head=False)
+
+
+def lost(control: Control) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What a browser is shown at an address where nothing is; the menu stands beside it for who is signed in."""
+    show: Callable[[web.Request], Awaitable[web.StreamResponse]] = guarded(
+        control, Policy(None, form=True, idle=True), _nothing_here, refuse
+    )
+    return show
+
+
+async def _nothing_here(visit: Visit) -> web.StreamResponse:
+    raise Denied(404, "not_found", "There is nothing at this address.", "Check it, or go on from the first page.")
 
 
 async def _asset(request: web.Request, asset: Asset) -> web.Response:

@@ -15,7 +15,11 @@ from llmhub_core.contracts.people import USER_ROLES
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
 
-ROLES = {"viewer": "sees", "admin": "sees and acts", "owner": "everything, users too"}
+ROLES = {
+    "viewer": "sees everything but settings and audit",
+    "admin": "sees these too, and manages all but users",
+    "owner": "manages users too",
+}
 
 
 # --- users

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from llmhub_core.admin import entry_lists, live
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.views import ProviderView
 from llmhub_core.dashboard import provider_forms
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
@@ -18,11 +19,8 @@ async def providers(visit: Visit) -> web.Response:
     if "add" in visit.request.query and visit.may("admin"):
         return await new(visit, NOTHING_SENT)
     health = await live.health(visit.control)
-    addresses = {each.name: getattr(each.options, "base_url", "") for each in visit.control.hub.settings.providers}
-    fastest = {
-        provider.name: min((each.first_token_ms for each in provider.deployments if each.first_token_ms), default=None)
-        for provider in health.providers
-    }
+    addresses = _addresses(visit)
+    fastest = {provider.name: _fastest(provider) for provider in health.providers}
     running = {provider.name for provider in health.providers}
     entries = await entry_lists.providers(visit.control)
     return await render(
@@ -36,6 +34,16 @@ async def providers(visit: Visit) -> web.Response:
             "stranded": [entry for entry in entries if entry.name not in running],
         },
     )
+
+
+def _addresses(visit: Visit) -> dict[str, str]:
+    """Of each provider; "" where it is that of its kind."""
+    return {each.name: getattr(each.options, "base_url", "") for each in visit.control.hub.settings.providers}
+
+
+def _fastest(provider: ProviderView) -> float | None:
+    """The time to the first byte of its fastest model, in milliseconds; None while none was measured."""
+    return min((each.first_token_ms for each in provider.deployments if each.first_token_ms), default=None)
 
 
 def kind_facts(visit: Visit, form: Form) -> dict[str, Any]:
@@ -55,10 +63,13 @@ async def provider(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "provider")
     form = form_of(visit, "provider", view, form)
     health = await live.health(visit.control)
+    standing = next((each for each in health.providers if each.name == view.name), None)
     more = {
         "form": form,
         **kind_facts(visit, form),
-        "standing": next((each for each in health.providers if each.name == view.name), None),
+        "standing": standing,
+        "fastest": None if standing is None else _fastest(standing),
+        "where": _addresses(visit).get(view.name, ""),
         "stored_keys": any(each.provider == view.name for each in await entry_lists.keys(visit.control)),
     }
     return await render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)

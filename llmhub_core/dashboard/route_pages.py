@@ -131,9 +131,13 @@ async def route(visit: Visit, form: Form) -> web.Response:
     view = await one(visit, "route")
     form = form_of(visit, "route", view, form)
     too_many = len(view.settings.get("deployments", ())) > MOST_ROWS
-    return await render(
-        visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | {"too_many": too_many}, form.status
-    )
+    health = await live.health(visit.control)
+    standing = [each for provider in health.providers for each in provider.deployments]
+    more = {
+        "too_many": too_many,
+        "states": {f"{each.provider}/{each.model}#{each.key}": each.state for each in standing},
+    }
+    return await render(visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | more, form.status)
 
 
 PAGES = (

@@ -94,7 +94,7 @@ async def _facts(store: MetadataStore, asked: past.UsageAsked, show: str) -> dic
         "shows": list(SHOWS),
         "csv": _csv(asked, question),
         "chart": await _chart(store, question, used, show),
-        "chart_title": f"{show.capitalize()} by {'outcome' if question.in_time else question.by[0]}",
+        "chart_title": _title(show, question),
     }
 
 
@@ -138,13 +138,21 @@ async def _nothing() -> Lines:
 
 async def _chart(store: MetadataStore, question: UsageQuestion, used: Used, show: str) -> charts.Chart:
     times, (kind, value) = (question.since, question.until), SHOWS[show]
-    if question.in_time:
+    if question.in_time and show == "requests":
         return charts.by_outcome(used.in_time, *times)
+    if question.in_time:
+        return charts.in_all(used.in_time, times, show, kind, value)
     group: UsageGroup = question.by[0]
     shown = charts.largest(used.firsts, value)
     of_each = replace(question, by=(charts.unit(*times), group), only={group: tuple(shown[0])})
     own = await past.used(store, of_each) if shown[0] else []
     return charts.by_group(own, used.in_time, shown, times, kind, value)
+
+
+def _title(show: str, question: UsageQuestion) -> str:
+    if not question.in_time:
+        return f"{show.capitalize()} by {question.by[0]}"
+    return "Requests by outcome" if show == "requests" else show.capitalize()
 
 
 def _csv(asked: past.UsageAsked, question: UsageQuestion) -> str:

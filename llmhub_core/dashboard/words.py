@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -87,9 +88,9 @@ def money(value: float | None) -> str:
         return "$0"
     if abs(dollars) >= 0.995:
         return f"${dollars:,.2f}"
-    # Below a tenth of a cent: three digits that count.
+    # Below a tenth of a cent: three digits that count, as many in each line of a table.
     digits = 4 if abs(dollars) >= 0.001 else min(9, 2 - math.floor(math.log10(abs(dollars))))
-    return f"${dollars:.{digits}f}" if digits == 4 else f"${dollars:.{digits}f}".rstrip("0")
+    return f"${dollars:.{digits}f}"
 
 
 def amount(value: float, kind: str) -> str:
@@ -101,7 +102,8 @@ def tick(value: float, kind: str) -> str:
     """At an axis: short, whatever it is."""
     if kind != "money":
         return short(value)
-    return "$0" if not value else (money(value) if value < 1e9 else f"${short(value / 1e9)}")
+    dollars = value / 1e9
+    return f"${short(dollars)}" if dollars >= 1 or not dollars else f"${dollars:.9f}".rstrip("0")
 
 
 def limited(level: Any) -> str:
@@ -115,6 +117,23 @@ def window(length: int) -> str:
     """What a limit is for."""
     known = {0: "at once", 60: "a minute", 3600: "an hour", 86_400: "a day", 604_800: "a week", 2_592_000: "a month"}
     return known.get(length, f"in {seconds(length)}")
+
+
+def subject(name: str) -> str:
+    """What an alert or a hold is about, ``key:openai/main:requests/86400``, as it is called elsewhere."""
+    kind, _, rest = name.partition(":")
+    if kind not in ("key", "group", "model", "provider", "token"):
+        return name
+    rest, _, limit = rest.partition(":")
+    of, _, length = limit.partition("/")
+    if not length.isdecimal():
+        return f"{rest}:{limit}" if limit else rest
+    return f"{rest}, {'spend' if of == 'money' else of} {window(int(length))}"
+
+
+def waits(text: str) -> str:
+    """Where a reason says "back in 17323 s": in units that people count in."""
+    return re.sub(r"\bback in (\d+) s\b", lambda found: f"back in {seconds(float(found[1]))}", text)
 
 
 def percent(part: float, whole: float) -> str:
@@ -198,6 +217,8 @@ _SAID = (
     tick,
     limited,
     window,
+    subject,
+    waits,
     percent,
 )
 FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock, setting)}

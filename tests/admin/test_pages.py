@@ -18,6 +18,7 @@ from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
 from clusters import OpenHouse, spoil
 
 from llmhub_core.admin.accounts import Accounts
+from llmhub_core.admin.views import UsageLine
 from llmhub_core.contracts import Attempt, Record
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.dashboard import charts, hub_pages, words
@@ -242,8 +243,8 @@ async def test_problems_are_told_with_what_helps(house: House, browser: MakeBrow
         assert "Put a good key in its place" in found.text
         assert "All is well" not in found.text
     keys = re.sub(r"\s+", " ", (await page(ann, "/keys")).text)
-    assert re.search(r"rate_limit_exceeded: back in 6 min", keys)
-    assert "invalid_api_key: until somebody resets it" in keys
+    assert re.search(r"rate_limit_exceeded ?Back in 6 min", keys)
+    assert re.search(r"invalid_api_key ?Until somebody resets it", keys)
 
 
 async def test_pages_of_requests_lead_on(house: House, browser: MakeBrowser) -> None:
@@ -360,18 +361,44 @@ async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -
         (words.milliseconds(1234), "1.2 s"), (words.milliseconds(None), "–"), (words.seconds(59.4), "59 s"),
         (words.seconds(125), "2 min 5 s"), (words.seconds(5120), "1 h 25 min"), (words.seconds(200_000), "2 d 7 h"),
         (words.money(None), "–"), (words.money(0), "$0"), (words.money(42_940_000_000), "$42.94"),
-        (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.000007"), (words.percent(1, 0), "–"),
+        (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.00000700"), (words.percent(1, 0), "–"),
         (words.percent(999_999, 1_000_000), "99.9 %"), (words.percent(5, 5), "100 %"), (words.change(5, 0), ""),
         (words.change(150, 100), "▲ 50 %"), (words.change(50, 100), "▼ 50 %"), (words.change(100, 100), "as before"),
+        (words.tick(600_000_000, "money"), "$0.6"), (words.tick(30_000_000_000, "money"), "$30"),
+        (words.tick(0, "money"), "$0"),
+        (words.waits("cooling: slow, back in 17323 s"), "cooling: slow, back in 4 h 48 min"),
+        (words.subject("key:openai/main:requests/86400"), "openai/main, requests a day"),
+        (words.subject("token:ann:money/2592000"), "ann, spend a month"), (words.subject("key:a/b"), "a/b"),
+        (words.subject("gemini"), "gemini"), (words.subject("model:openai/main/ft:one"), "openai/main/ft:one"),
     ],
 )  # fmt: skip
 def test_numbers_as_people_read_them(said: str, meant: str) -> None:
     assert said == meant
 
 
-def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
-    from llmhub_core.admin.views import UsageLine
+async def test_people_see_a_page_where_nothing_is_and_programs_an_error(house: House, browser: MakeBrowser) -> None:
+    ann = await browser("viewer")
+    answer = await ann.ask("GET", "/nowhere", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status, answer.content_type) == (404, "text/html")
+    found = Reader(await answer.text())
+    assert "There is nothing at this address." in found.text
+    async with aiohttp.ClientSession() as program, program.get(house.url + "/nowhere") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (404, "route_not_found")
 
+
+def test_over_time_the_chart_shows_what_was_asked_for() -> None:
+    known = {"requests": 4, "failed": 1, "input_tokens": 30, "output_tokens": 12}
+    none = dict.fromkeys(UsageLine.__struct_fields__[1:], 0)
+    line = UsageLine(group=["1970-01-01T02:00:00Z"], **{**none, **known})
+    chart = charts.in_all(
+        [line], (0, 24 * 3600), "tokens", "tokens", lambda each: each.input_tokens + each.output_tokens
+    )
+    assert [bar.values for bar in chart.bars[1:4]] == [(0,), (42,), (0,)]
+    assert chart.series == (("s1", "tokens"),)
+    assert charts.in_all([line], (0, 3600), "failures", "requests", lambda each: each.failed).series[0][0] == "failed"
+
+
+def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
     none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
     line = UsageLine(group=["1970-01-01T05:00:00Z"], **{**none, "requests": 10, "served": 6, "failed": 3})
     chart = charts.by_outcome([line], 0, 24 * 3600)
@@ -387,8 +414,6 @@ def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
 
 
 def test_the_largest_groups_have_their_colours_and_the_rest_share_one() -> None:
-    from llmhub_core.admin.views import UsageLine
-
     none = dict.fromkeys((name for name in UsageLine.__struct_fields__ if name != "group"), 0)
     figures = [{**none, "requests": 10 - n, "cost": n} for n in range(8)]
     groups = [UsageLine(group=[f"m{n}"], **each) for n, each in enumerate(figures)]
