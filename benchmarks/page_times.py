@@ -5,8 +5,8 @@
     python benchmarks/page_times.py postgresql://…
 
 The hub has the providers, models and callers of these records, with 20 keys and 200 client tokens. Each address is
-asked once for nothing, then five times: told are, in milliseconds, the middle one, the slowest, and the CPU time that
-one took the hub and, where `--server` names the first process of a PostgreSQL on this machine, that one too.
+asked once for nothing, then `--again` times: told are, in milliseconds, the middle one, the slowest, and the CPU time
+that one took the hub and, where `--server` names the first process of a PostgreSQL on this machine, that one too.
 The database gets a user; nothing else in it changes.
 
 Exit status 1: something was not answered.
@@ -31,10 +31,9 @@ from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 
 PASSWORD = "four words in one"
-AGAIN = 5
 KEY = "lhk-QbWSHjvpiHLMVQNvdn6CrRrzkrpHpSuizDA9gRe86c7zrYdk0"
 """The same each time, or the next run could not open what this one sealed."""
-ASKED = ("24h", "7d", "30d", "52w")
+ASKED = ("24h", "7d", "30d", "90d", "52w")
 FILTERS = (
     "outcome=failed", "outcome=refused", "model=model-03", "provider=provider-2", "caller=team-000", "caller=team-180",
     "caller=nobody", "model=nothing", "provider=nobody", "model=model-03&outcome=failed",
@@ -107,7 +106,7 @@ async def run(args: argparse.Namespace) -> int:
                 if args.only not in path:
                     continue
                 took, cpu = [], []
-                for _ in range(1 + AGAIN):
+                for _ in range(1 + args.again):
                     began, before = time.perf_counter(), spent()
                     async with client.get(house.url + path) as answer:
                         size = len(await answer.read())
@@ -133,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database", help="its URL, as in [storage] metadata")
     parser.add_argument("--only", default="", help="only addresses in which this occurs")
+    parser.add_argument("--again", type=int, default=5, help="how often each is asked, after the first time")
     parser.add_argument(
         "--server", type=int, help="the id of PostgreSQL's first process, the first line of postmaster.pid"
     )

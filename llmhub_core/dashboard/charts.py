@@ -11,15 +11,26 @@ from typing import Literal
 
 from llmhub_core.admin.views import AttemptView, RequestView, UsageLine
 
-HOUR, DAY = 3600, 86_400
+HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
+MONDAY = 4 * DAY
+"""The first one after 1970 began: a week of UTC begins here."""
+
 MOST_BARS = 100
 TOP, FLOOR = 4.0, 88.0
 """Between these, in percent from above, a plot draws; below stand the names of the times."""
+
+_STEPS: dict[Unit, int] = {"hour": HOUR, "day": DAY, "week": WEEK}
+_FORMS: dict[Unit, tuple[str, str]] = {
+    "hour": ("%d %b %H:%M", "%H:%M"),
+    "day": ("%a %d %b", "%d %b"),
+    "week": ("Week of %d %b %Y", "%d %b"),
+}
 
 SHOWN = 5
 """Series that have a colour of their own; the rest is one."""
 
 Kind = Literal["requests", "tokens", "money"]
+Unit = Literal["hour", "day", "week"]
 Slots = dict[int, list[int]]
 
 
@@ -64,7 +75,7 @@ class Chart:
     ticks: tuple[Tick, ...]
     series: tuple[tuple[str, str], ...]
     kind: Kind
-    unit: Literal["hour", "day"]
+    unit: Unit
     step: float
     floor: float = FLOOR
 
@@ -73,9 +84,16 @@ class Chart:
         return not any(bar.pieces for bar in self.bars)
 
 
-def unit(since: float, until: float) -> Literal["hour", "day"]:
-    """Hours, or days where hours would be too many."""
-    return "hour" if until - since <= MOST_BARS * HOUR else "day"
+def unit(since: float, until: float) -> Unit:
+    """What a bar is: an hour, or a day where hours would be too many, or a week."""
+    if until - since <= MOST_BARS * HOUR:
+        return "hour"
+    return "day" if until - since <= MOST_BARS * DAY else "week"
+
+
+def asked_by(since: float, until: float) -> Literal["hour", "day"]:
+    """By what the lines of a chart are to be asked for: weeks are of days."""
+    return "hour" if unit(since, until) == "hour" else "day"
 
 
 def by_outcome(lines: Iterable[UsageLine], since: float, until: float) -> Chart:
@@ -144,22 +162,26 @@ def start(group: str) -> float:
 
 
 def _slots(since: float, until: float, width: int) -> Slots:
-    step = HOUR if unit(since, until) == "hour" else DAY
-    first = int(since // step) * step
+    step, first = _STEPS[unit(since, until)], _bar_of(since, unit(since, until))
     times = list(range(first, max(first + step, int(until)), step))[-4 * MOST_BARS :]
     return {at: [0] * width for at in times}
 
 
 def _slot(line: UsageLine, since: float, until: float) -> int:
-    step = HOUR if unit(since, until) == "hour" else DAY
-    return int(start(line.group[0]) // step) * step
+    return _bar_of(start(line.group[0]), unit(since, until))
 
 
-def _chart(slots: Slots, series: tuple[tuple[str, str], ...], kind: Kind, unit: Literal["hour", "day"]) -> Chart:
+def _bar_of(moment: float, unit: Unit) -> int:
+    """When its bar begins."""
+    step, began = _STEPS[unit], MONDAY if unit == "week" else 0
+    return int((moment - began) // step) * step + began
+
+
+def _chart(slots: Slots, series: tuple[tuple[str, str], ...], kind: Kind, unit: Unit) -> Chart:
     top = _round_up(max((sum(slot) for slot in slots.values()), default=0), kind)
     step = 100 / len(slots)
     gap = step * (0.14 if len(slots) < 60 else 0.08)
-    full, short = ("%d %b %H:%M", "%H:%M") if unit == "hour" else ("%a %d %b", "%d %b")
+    full, short = _FORMS[unit]
     marks = _marks(list(slots), unit)
     bars = []
     for place, (at, values) in enumerate(slots.items()):
@@ -208,7 +230,7 @@ def _stacked(values: Sequence[int], series: Sequence[tuple[str, str]], top: floa
 
 
 def over_time(lines: Iterable[UsageLine], since: float, until: float, value: Callable[[UsageLine], int]) -> list[int]:
-    """One sum for each hour or day of the time."""
+    """One sum for each bar of the time."""
     slots = _slots(since, until, 1)
     for line in lines:
         if (slot := slots.get(_slot(line, since, until))) is not None:

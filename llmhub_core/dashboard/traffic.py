@@ -41,7 +41,7 @@ async def overview(visit: Visit) -> web.Response:
 async def _overview(store: MetadataStore, asked: str, now: dict[str, Any]) -> dict[str, Any]:
     """`now` is what only the serving process knows."""
     since, until = past.span(past.Span(since=asked))
-    unit = charts.unit(since, until)
+    unit = charts.asked_by(since, until)
     # The database answers them side by side.
     lines, *top = await asyncio.gather(
         past.used(store, UsageQuestion(since - (until - since), until, (unit,))),

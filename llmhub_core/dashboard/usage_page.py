@@ -111,7 +111,7 @@ async def _used(store: MetadataStore, question: UsageQuestion, compared: bool) -
         ask(replace(question, by=() if question.in_time else question.by[:1])),
         _nothing() if alone else ask(replace(question, most=MOST_LINES + 1)),
         ask(replace(before, by=())),
-        ask(replace(question, by=(charts.unit(since, until),))),
+        ask(replace(question, by=(charts.asked_by(since, until),))),
     )
     if alone:
         lines = sorted(firsts, key=lambda line: (-line.requests, line.group))
@@ -144,7 +144,7 @@ async def _chart(store: MetadataStore, question: UsageQuestion, used: Used, show
         return charts.in_all(used.in_time, times, show, kind, value)
     group: UsageGroup = question.by[0]
     shown = charts.largest(used.firsts, value)
-    of_each = replace(question, by=(charts.unit(*times), group), only={group: tuple(shown[0])})
+    of_each = replace(question, by=(charts.asked_by(*times), group), only={group: tuple(shown[0])})
     own = await past.used(store, of_each) if shown[0] else []
     return charts.by_group(own, used.in_time, shown, times, kind, value)
 

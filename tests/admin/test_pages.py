@@ -6,7 +6,7 @@ import gzip
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -411,6 +411,14 @@ def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
     days = charts.by_outcome([line], 0, 30 * 86_400)
     assert (len(days.bars), days.unit, sum(days.bars[0].values)) == (30, "day", 10)
     assert charts.by_outcome([], 0, 3600).empty
+    each_day = [
+        UsageLine(group=[f"1970-{day:%m-%d}"], **{**none, "requests": 1, "served": 1})
+        for day in (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(number) for number in range(120))
+    ]
+    weeks = charts.by_outcome(each_day, 0, 120 * 86_400)
+    assert (weeks.unit, charts.asked_by(0, 120 * 86_400), len(weeks.bars)) == ("week", "day", 18)
+    assert [sum(bar.values) for bar in weeks.bars] == [4, *[7] * 16, 4], "from Thursday to Thursday"
+    assert weeks.bars[1].label == "Week of 05 Jan 1970"
 
 
 def test_the_largest_groups_have_their_colours_and_the_rest_share_one() -> None:

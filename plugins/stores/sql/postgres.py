@@ -111,6 +111,8 @@ class PostgresDatabase(Database):
         patience = {"statement_timeout": str(int(settings.query_timeout * 1000))}
         # Compiling a question, or starting processes that help with it, takes longer than answering it.
         patience |= {"jit": "off", "max_parallel_workers_per_gather": "0"}
+        # The groups of a year by caller and model do not fit in the usual 4 MB, and are sorted on the disk then.
+        patience |= {"work_mem": "32MB"}
         # A plan for any values compares each row with each name of a list, one for these values looks it up.
         patience |= {"plan_cache_mode": "force_custom_plan"}
         reading = {**limits, "command_timeout": settings.query_timeout + 5.0, "server_settings": asking | patience}

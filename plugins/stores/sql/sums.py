@@ -18,8 +18,10 @@ QUARTER = 6 * HOUR
 DAY = 86_400
 FOUR = 4 * DAY
 LONG = 16 * DAY
-"""By this, four days and a quarter of one the models of each caller are summed alone: of these a month by the day would
-be a hundred thousand rows, and of all combinations, where hours stand, a day has tens of thousands."""
+LONGEST = 64 * DAY
+"""By these, four days and a quarter of one the models of each caller are summed: of these a month by the day would
+be a hundred thousand rows, and of all combinations, where hours stand, a day has tens of thousands. Callers are summed
+by 16 days too, for a year of them by the day would be as many."""
 
 PASSING: dict[int, tuple[str, int]] = {MINUTE: ("model", 2 * DAY), QUARTER: ("caller_model", 64 * DAY)}
 """Sums that go: by what they are summed, and for how long they are kept. Minutes are for charts of what happens now and
@@ -54,9 +56,11 @@ def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]
     totals |= _folded(hours, lambda group: (HOUR, "caller", group[0], "", group[1]))
     by_hour = {group: sums for group, sums in totals.items() if group[0] == HOUR}
     totals |= _folded(by_hour, partial(_widened, DAY))
+    callers = {group: sums for group, sums in totals.items() if group[0] == DAY and group[1] == "caller"}
+    totals |= _folded(callers, partial(_widened, LONG))
     wider = _folded(hours, lambda group: (QUARTER, "caller_model", group[0] - group[0] % QUARTER, group[1], group[2]))
     totals |= {group: sums for group, sums in wider.items() if group[2] >= now - PASSING[QUARTER][1]}
-    for span in (DAY, FOUR, LONG):
+    for span in (DAY, FOUR, LONG, LONGEST):
         wider = _folded(wider, partial(_widened, span))
         totals |= wider
     return [(table, _rows(sums)) for table, sums in zip(TABLES, (hours, totals), strict=True)]

@@ -4,7 +4,7 @@ Sums are written in the same transaction as records, so that at every moment the
 rows; they stay when old records are pruned. `usage_hours` knows every combination of what sums are asked by. There can
 be nearly as many of these as records, so `usage_totals` has what is asked most, in few rows: a provider's model, a
 provider's key, a caller, a caller's model; by minute, hour and day, and what is most by a
-quarter of a day, by four days and 16.
+quarter of a day, by four days, 16 and 64.
 
 Records have few indexes, for each costs a request as much as all its columns together: by time, with what else is
 filtered by, so that what does not fit is passed over within the index; by caller, of whom there are many; and of the

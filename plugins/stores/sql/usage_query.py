@@ -5,16 +5,16 @@ A statement is made once for all questions that differ in their times alone: mak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from llmhub_plugins.stores.sql.reading import Read
 from llmhub_plugins.stores.sql.rows import storable_text
-from llmhub_plugins.stores.sql.sums import DAY, FOUR, HOUR, LONG, MINUTE, PASSING, QUARTER
+from llmhub_plugins.stores.sql.sums import DAY, FOUR, HOUR, LONG, LONGEST, MINUTE, PASSING, QUARTER
 from llmhub_plugins.stores.sql.tables import GROUP, SUMS, TOTALS, records, usage_hours, usage_totals
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +32,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-from llmhub_core.contracts import UsageQuestion, UsageRow
+from llmhub_core.contracts import UsageGroup, UsageQuestion, UsageRow
+
+T = TypeVar("T")
 
 END_OF_TIME = 253_402_300_800.0
 """The year 10000, in which dates end."""
@@ -40,10 +42,15 @@ END_OF_TIME = 253_402_300_800.0
 SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 _SPANS_OF: dict[str, tuple[int, ...]] = {
     "": (HOUR,),
-    "caller_model": (LONG, FOUR, DAY, QUARTER, HOUR),
+    "caller_model": (LONGEST, LONG, FOUR, DAY, QUARTER, HOUR),
+    "caller": (LONG, DAY, HOUR),
     "model": (DAY, HOUR, MINUTE),
 }
 """The widest first; of other totals there are days and hours."""
+
+FEW_NAMES = 32
+FEW_SPANS = 512
+"""Of no more names and spans each is looked up; of more all within the time are passed over."""
 
 FIRST_LOOK = 16
 """Groups are so many in each span of time, to begin with, where the latest of them are looked for."""
@@ -88,6 +95,8 @@ def _by_bytes_in_sqlite(element: _ByBytes, compiler: Any, **options: Any) -> str
 
 def find_usage(read: Read, question: UsageQuestion, now: float, kept_since: float) -> list[Any]:
     """Rows of the groups and the sums, in the order that the contract says."""
+    if question.most and len(question.by) > 1 and not question.in_time:
+        return _largest(read, question, now, kept_since)
     found: list[Any] = []
     for part in _parts(question, now):
         asked = usage_statement(part, now, kept_since)
@@ -98,6 +107,24 @@ def find_usage(read: Read, question: UsageQuestion, now: float, kept_since: floa
         if question.most and len(found) >= question.most:
             break
     return found[-question.most :]
+
+
+def _largest(read: Read, question: UsageQuestion, now: float, kept_since: float) -> list[Any]:
+    """First which groups these are, by their requests alone, then all sums of these: to add up everything of thousands
+    of groups, of which few are wanted, takes a database longer than to read it."""
+    asked = usage_statement(question, now, kept_since, names_only=True)
+    if asked is None:
+        return []
+    width = len(question.by)
+    wanted = {tuple(row) for row in read(*asked)}
+    if not wanted:
+        return []
+    names = {name: tuple({group[place] for group in wanted}) for place, name in enumerate(question.by)}
+    of_these = {**question.only, **{name: names[name] for name in names if name not in SPANS}}
+    asked = usage_statement(replace(question, only=of_these, most=0), now, kept_since)
+    assert asked is not None  # noqa: S101 — the times are the same
+    rows = [row for row in read(*asked) if tuple(row[:width]) in wanted]
+    return sorted(rows, key=lambda row: (-row[width], *row[:width]))
 
 
 def _parts(question: UsageQuestion, now: float) -> Iterator[UsageQuestion]:
@@ -121,56 +148,77 @@ def _parts(question: UsageQuestion, now: float) -> Iterator[UsageQuestion]:
 
 
 def usage_statement(
-    question: UsageQuestion, now: float, kept_since: float
+    question: UsageQuestion, now: float, kept_since: float, names_only: bool = False
 ) -> tuple[Select[Any], dict[str, Any]] | None:
     """One statement and its values, so that what it adds up is of one moment; None for an empty span of time.
 
-    Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours.
+    Before `kept_since`, a whole hour, there are sums only: a span that begins or ends there has whole hours. With
+    `names_only` it tells the groups without their sums.
     """
     since, until = max(question.since, 0.0), min(question.until, END_OF_TIME)
     if not since < until or not all(question.only.values()):
         return None
     if until >= now:  # nothing arrived after it, so the span in which it lies need not be taken apart
-        until = min(-(-until // LONG) * LONG, END_OF_TIME)
+        until = min(-(-until // LONGEST) * LONGEST, END_OF_TIME)
     if since < kept_since:
         since = since // HOUR * HOUR
     if until < kept_since:
         until = -(-until // HOUR) * HOUR
     by = _totals_of(question)
-    narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=LONG)
+    narrowest = min((SPANS[name] for name in question.by if name in SPANS), default=LONGEST)
     spans = [span for span in _SPANS_OF.get(by, (DAY, HOUR)) if span <= narrowest]
     pieces = _pieces(since, until, spans, now)
     if narrowest == MINUTE and since < kept_since:  # its minutes are gone: they count in the first of their hour
         middle = min(until, kept_since)
         pieces = chain(_pieces(since, middle, [HOUR], now), _pieces(middle, until, spans, now))
-    widths: list[int] = []
+    taken: list[tuple[int, bool]] = []
     values: dict[str, Any] = {}
     for number, (span, begin, end) in enumerate(pieces):
-        widths.append(span)
-        values |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
+        listed = _can_be_looked_up(by, span, begin, end, question.only)
+        taken.append((span, listed))
+        if listed:
+            values[f"spans{number}"] = _padded([*range(int(begin), int(end), span)])
+        else:
+            values |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
     for name, names in question.only.items():
         values[f"only_{name}"] = _padded([storable_text(each) for each in names])
     order = "" if not question.most else "latest" if question.in_time else "largest"
     if question.most:
         values["most"] = question.most
-    return _statement(by, tuple(question.by), tuple(widths), tuple(question.only), order), values
+    return _statement(by, tuple(question.by), tuple(taken), tuple(question.only), order, names_only), values
 
 
-def _padded(names: list[str]) -> list[str]:
-    """To 1, 2, 4, 8 … names: for each number of them the statement is another one to the database."""
-    return names + names[-1:] * ((1 << (len(names) - 1).bit_length()) - len(names))
+def _can_be_looked_up(by: str, span: int, begin: float, end: float, only: Mapping[UsageGroup, Sequence[str]]) -> bool:
+    """Whether the rows of few callers are best found by the table's key, in which they follow upon the time. Of others
+    there are too few to be worth it."""
+    if not span or (end - begin) / span > FEW_SPANS:
+        return False
+    first = _in_hours(by, span) or "caller" in TOTALS[by]
+    return first and 0 < len(only.get("caller", ())) <= FEW_NAMES
+
+
+def _padded(some: list[T]) -> list[T]:
+    """To 1, 2, 4, 8 … of them: for each number of them the statement is another one to the database."""
+    return some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
 
 
 @lru_cache(maxsize=256)
 def _statement(
-    by: str, group: tuple[str, ...], widths: tuple[int, ...], only: tuple[str, ...], order: str
+    by: str,
+    group: tuple[str, ...],
+    taken: tuple[tuple[int, bool], ...],
+    only: tuple[str, ...],
+    order: str,
+    names_only: bool,
 ) -> Select[Any]:
-    parts = [_part(by, span, number, only) for number, span in enumerate(widths)]
+    """`taken` are the widths of the spans of each part, and whether they are listed."""
+    added_up = ("requests",) if names_only else SUMS
+    parts = [_part(by, span, listed, number, only, added_up) for number, (span, listed) in enumerate(taken)]
     every = union_all(*parts).subquery()
     groups = [_group(name, every.c) for name in group]
     # PostgreSQL sums to a type of any length, which takes it and its driver long to write and read.
-    sums = [cast(func.coalesce(func.sum(every.c[name]), 0), BigInteger) for name in SUMS]
-    statement = select(*groups, *sums).group_by(*groups)
+    sums = [cast(func.coalesce(func.sum(every.c[name]), 0), BigInteger) for name in added_up]
+    statement = select(*groups, *(() if names_only else sums)).group_by(*groups)
     sorted_by = [each if name in SPANS else _ByBytes(each) for name, each in zip(group, groups, strict=True)]
     if not order:
         return statement.order_by(*sorted_by)
@@ -212,13 +260,18 @@ def _pieces(since: float, until: float, spans: Sequence[int], now: float) -> Ite
         yield from _pieces(since, until, narrower, now)
 
 
-def _part(by: str, span: int, number: int, only: Sequence[str]) -> Select[Any]:
-    """Columns `began`, `caller`, `model`, `provider`, `key` and the sums, wherever they come from."""
+def _in_hours(by: str, span: int) -> bool:
+    """Whether `usage_hours` tells it, and not `usage_totals`."""
+    return not by or (by == "caller_model" and span == HOUR)
+
+
+def _part(by: str, span: int, listed: bool, number: int, only: Sequence[str], added_up: Sequence[str]) -> Select[Any]:
+    """Columns `began`, `caller`, `model`, `provider`, `key` and the sums `added_up`, wherever they come from."""
     since: Any = bindparam(f"since{number}")
     until: Any = bindparam(f"until{number}")
     if not span:
-        return _records(since, until).where(*(_is_one_of(records.c[name], name) for name in only))
-    if not by or (by == "caller_model" and span == HOUR):
+        return _records(since, until, added_up).where(*(_is_one_of(records.c[name], name) for name in only))
+    if _in_hours(by, span):
         table, began = usage_hours, usage_hours.c.hour
         names = {name: table.c[name] for name in GROUP}
         where = []
@@ -226,17 +279,22 @@ def _part(by: str, span: int, number: int, only: Sequence[str]) -> Select[Any]:
         table, began = usage_totals, usage_totals.c.began
         names = {name: table.c[column] for name, column in TOTALS[by].items()}
         where = [table.c.span == span, table.c.by == by]
-    where += [began >= since, began < until]
+        if "within" not in TOTALS[by].values():
+            where.append(table.c.within == "")  # so that the key is known up to the name
+    if listed:
+        where.append(began.in_(bindparam(f"spans{number}", expanding=True)))
+    else:
+        where += [began >= since, began < until]
     where += [_is_one_of(names[name], name) for name in only]
     columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
-    return select(began.label("began"), *columns, *(table.c[name] for name in SUMS)).where(*where)
+    return select(began.label("began"), *columns, *(table.c[name] for name in added_up)).where(*where)
 
 
 def _is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return column.in_(bindparam(f"only_{name}", expanding=True))
 
 
-def _records(since: Any, until: Any) -> Select[Any]:
+def _records(since: Any, until: Any, added_up: Sequence[str]) -> Select[Any]:
     """Records, as if each were a sum."""
     table = records.c
     served = table.outcome == "served"
@@ -250,7 +308,7 @@ def _records(since: Any, until: Any) -> Select[Any]:
     return select(
         _Whole(table.arrived_at).label("began"),
         *(table[name] for name in ("caller", "model", "provider", "key")),
-        *((sums[name] if name in sums else table[name]).label(name) for name in SUMS),
+        *((sums[name] if name in sums else table[name]).label(name) for name in added_up),
     ).where(table.arrived_at >= since, table.arrived_at < until)
 
 

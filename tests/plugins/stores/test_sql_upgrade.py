@@ -13,7 +13,7 @@ from databases import opened, store_of
 from llmhub_plugins.stores.sql import database
 from llmhub_plugins.stores.sql.migrations import REVISIONS
 from llmhub_plugins.stores.sql.rows import COLUMNS, row_of
-from llmhub_plugins.stores.sql.sums import FOUR, LONG, QUARTER, Row, columns_of, summed
+from llmhub_plugins.stores.sql.sums import FOUR, LONG, LONGEST, QUARTER, Row, columns_of, summed
 from llmhub_plugins.stores.sql.tables import records, usage_hours, usage_totals
 from llmhub_plugins.stores.sql.upgrade import alembic_config
 from sqlalchemy import Connection, Table, inspect, text
@@ -34,8 +34,13 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:
         _put(connection, usage_hours, sums[usage_hours])
         if revision >= "0006":
             totals = sums[usage_totals]
-            came = {LONG: "0008", FOUR: "0010", QUARTER: "0010"}
-            _put(connection, usage_totals, [row for row in totals if revision >= came.get(row[0], "0006")])
+            came = {LONG: "0008", FOUR: "0010", QUARTER: "0010", LONGEST: "0011"}
+            there = {(LONG, "caller"): "0011"}
+            _put(
+                connection,
+                usage_totals,
+                [row for row in totals if revision >= there.get((row[0], row[1]), came.get(row[0], "0006"))],
+            )
 
     async with opened(store_of(url), migrate=False) as store, store._database.alone() as connection:
         await connection.run_sync(make)

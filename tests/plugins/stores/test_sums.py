@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from databases import Store
-from llmhub_plugins.stores.sql.sums import PASSING, QUARTER
+from llmhub_plugins.stores.sql import usage_query
+from llmhub_plugins.stores.sql.sums import LONG, LONGEST, PASSING, QUARTER
 from llmhub_plugins.stores.sql.tables import usage_totals
 from sqlalchemy import func, select
 from test_sql import HOUR, TEN, added_up, assert_usage, record
@@ -88,6 +89,8 @@ async def test_sums_are_those_of_the_records(
 ) -> None:
     draw, now = random.Random(seed), NOW
     monkeypatch.setattr(time, "time", lambda: now)
+    if seed == 2:  # more callers than are looked up one by one
+        monkeypatch.setattr(usage_query, "FEW_NAMES", 2)
     all_records = traffic(draw, 900)
     for begin in range(0, len(all_records), 45):
         batch = all_records[begin : begin + 45]
@@ -126,6 +129,27 @@ async def test_the_latest_minutes_are_found_however_long_ago_they_are(
     await store.append(often)
     for most in (100, 650):
         await assert_usage(store, seldom + often, UsageQuestion(NOW - 30 * DAY, NOW, ("minute",), most=most))
+
+
+async def test_years_are_told_from_the_longest_sums(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = MIDNIGHT + 800 * DAY + 5.5 * HOUR
+    monkeypatch.setattr(time, "time", lambda: now)
+    draw = random.Random(7)
+    batch = [
+        record(n, arrived_at=MIDNIGHT + draw.random() * 800 * DAY, caller=f"c{n % 7}", model=f"m{n % 3}", cost=n)
+        for n in range(600)
+    ]
+    await store.append(batch)
+    for days in (90, 365, 364.3, 790):
+        for by, span in ((("caller",), LONG), (("caller", "model"), LONGEST)):
+            for only, most in (({}, 0), ({}, 4), ({"caller": ("c1", "c5", "nobody")}, 0), ({"caller": ("c2",)}, 2)):
+                for until in (now, now - days * DAY / 3):
+                    question = UsageQuestion(now - days * DAY, until, by, only, most)  # type: ignore[arg-type]
+                    await assert_usage(store, batch, question)
+            question = UsageQuestion(now - days * DAY, now, by)  # type: ignore[arg-type]
+            statement, _ = usage_query.usage_statement(question, now, 0.0) or (None, None)
+            assert statement is not None
+            assert days < 100 or span in statement.compile().params.values()
 
 
 async def test_quarters_of_a_day_go_after_two_months(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
