@@ -33,6 +33,9 @@ IN_A_ROW, OF_THE_LATEST, LATEST = 3, 6, 20
 """So many failures in a row, or among the latest questions, and Redis is away."""
 BEAT = 2.0
 """Seconds between two signs of life; also the longest pause between two attempts to reach a Redis that is away."""
+LONG = 60
+"""Letters by which a lease is named, so that Redis keeps what is reserved as a tree (zset-max-listpack-value, 64): sets
+of few and short names it keeps as a list, which it reads from the beginning to the end twice for each that comes."""
 SILENT = 10_000
 """Milliseconds without a sign of life after which a hub does not count as one."""
 MANY = 500
@@ -48,7 +51,7 @@ class Exact:
         self._asking = Asking(settings.url, settings.timeout, settings.connect_timeout, self._heard)
         self._turns = Turns(self._asking, self._unheard)
         self._plans = Plans(settings.prefix, lambda: self._away_since is None and not self._apart.used)
-        self._process = f"{os.getpid():x}-{os.urandom(4).hex()}"
+        self._process = f"{os.getpid():x}-{os.urandom(LONG // 2).hex()}"
         self._numbers = count(1)
         self._born: int | None = None
         self._hubs = 1
@@ -83,6 +86,7 @@ class Exact:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        self._turns.say_all()
         with contextlib.suppress(Away, TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._hand_over()

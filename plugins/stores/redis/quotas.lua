@@ -118,22 +118,28 @@ local function parts(member)
     return lease, tonumber(bucket), tonumber(amount)
 end
 
+local function late(c)
+    return c.key .. ':late'
+end
+
 -- When Redis itself was stopped, nobody could tell it that a holder lives: a while for everybody to do so.
 local function nobody_could_tell()
     local heard, again = unpack(call('MGET', KEYS[1] .. ':heard', KEYS[1] .. ':again'))
     return (heard and now - heard > SILENCE) or (again and now - again < PARDON)
 end
 
+-- Whether anything was.
 local function expire(c)
     local over = call('ZRANGEBYSCORE', c.open, '-inf', int(now))
-    if #over == 0 or nobody_could_tell() then return end
+    if #over == 0 or nobody_could_tell() then return false end
     for _, each in ipairs(over) do
         local lease, bucket, amount = parts(each)
         reduce(c, bucket, amount)
-        if c.kind ~= 'g' then call('SADD', c.late, lease) end
+        if c.kind ~= 'g' then call('SADD', late(c), lease) end
     end
     call('ZREMRANGEBYSCORE', c.open, '-inf', int(now))
-    if c.kind ~= 'g' then call('PEXPIRE', c.late, DAY) end
+    if c.kind ~= 'g' then call('PEXPIRE', late(c), DAY) end
+    return true
 end
 
 local function bucket_of(c, lease)
@@ -186,9 +192,11 @@ local function wait(c, excess)
     return FOREVER
 end
 
-for i, c in ipairs(counters) do
-    c.key, c.kind, c.amount, c.window, c.begins, c.ends = KEYS[1 + i], unpack(c)
-    c.open, c.late = c.key .. ':open', c.key .. ':late'
+for i, told in ipairs(counters) do
+    local key, kind, amount, window, begins, ends = KEYS[1 + i], unpack(told)
+    local c = {key = key, kind = kind, amount = amount, window = window, begins = begins, ends = ends,
+               open = key .. ':open', returns = false}
+    counters[i] = c
     if c.kind == 'd' and (now < c.begins or now >= c.ends) then return {2, now} end
 end
 local born = call('GET', KEYS[1])
@@ -213,7 +221,7 @@ local function settle(c, i, last, step)
             else
                 less[bucket] = (less[bucket] or 0) + reserved - used
             end
-        elseif call('SREM', c.late, lease) == 1 then
+        elseif call('SREM', late(c), lease) == 1 then
             more = more + used
         elseif tail[at + 1] < answer[3] and used > reserved then
             more = more + used - reserved -- everything was lost since, and what was reserved is told anew
@@ -231,7 +239,16 @@ end
 -- bucket and what is left, and for each that was refused its number, the slowest counter's, and how long to wait or -1.
 local function reserve(first, step)
     local n, sums, takers, refused, longest = #counters, {}, {}, {}, 0
-    for i = 1, n do sums[i] = taken(counters[i]) end
+    local scarce = false
+    for i, c in ipairs(counters) do
+        local all = taken(c)
+        sums[i] = all
+        for at = first, #tail, step do all = all + tail[at + 1 + i] end
+        scarce = scarce or all > c.amount
+    end
+    for i, c in ipairs(counters) do
+        if scarce and expire(c) then sums[i] = taken(c) end -- the dead give back when somebody needs it
+    end
     for at = first, #tail, step do
         local room = true
         for i = 1, n do
@@ -284,9 +301,8 @@ if question == 'turn' then
     local before, settled, reserved = tail[1], 2 + 3 * #counters, 2 + #counters
     local last = 2 + tail[2] * settled
     if before > 0 and now > before then return {2, now} end -- whoever asked has gone on without an answer
-    for i, c in ipairs(counters) do
-        expire(c)
-        if last > 2 then settle(c, i, last, settled) end
+    if last > 2 then
+        for i, c in ipairs(counters) do settle(c, i, last, settled) end
     end
     if last < #tail then reserve(last + 1, reserved) end
 

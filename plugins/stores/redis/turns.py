@@ -1,5 +1,6 @@
 """What a turn of the event loop settles and reserves, asked together: one question for each plan, for any number of
-requests.
+requests. While one is under way the next one grows, and goes with its answer: the more there is to do, and the longer
+Redis takes, the more is asked at once.
 
 Under load a turn thinks about many requests of the same few limits. Asked together they cost Redis one look at each
 counter and one new number, and this process one answer to read. Each request is admitted or refused by itself all the
@@ -22,6 +23,8 @@ from llmhub_core.contracts import LimitReached
 
 MOST = 100
 """Requests that settle, or reserve, with one question: nobody else is answered meanwhile."""
+PATIENCE = 0.002
+"""Seconds after which the next question waits no longer for the answer to the one before: Redis may be far away."""
 ROUNDING = 1e-3
 """Seconds added to a wait, for times are cut to milliseconds."""
 TURN = packed("turn")
@@ -36,7 +39,8 @@ class Turns:
     def __init__(self, asking: Asking, unheard: Callable[[Settlement, Away], None]) -> None:
         self.asking = asking
         self.unheard = unheard
-        self._open: dict[Plan, _Turn] = {}
+        self._open: dict[Plan, _Turn] = {}  # those that grow
+        self._under_way: dict[Plan, _Turn] = {}  # the latest that was sent
 
     def reserve(self, plan: Plan, lease: str, long: int, needs: list[int]) -> asyncio.Future[Room]:
         """`needs` of each counter, for `long` milliseconds. LimitReached, or Away: then it may have been heard."""
@@ -54,27 +58,61 @@ class Turns:
 
     def _turn(self, plan: Plan) -> _Turn:
         turn = self._open.get(plan)
-        if turn is None or len(turn.reservations) >= MOST or len(turn.settlements) >= MOST:
+        if turn is None:
             turn = self._open[plan] = _Turn(self, plan)
-            self.asking.line.say(turn)
+        elif len(turn.reservations) >= MOST or len(turn.settlements) >= MOST:
+            self._say(turn)
+            turn = self._open[plan] = _Turn(self, plan)
+        if not turn.said:
+            before = self._under_way.get(plan)
+            if before is None or time.monotonic() > before.sent + PATIENCE:
+                self._say(turn)
         return turn
+
+    def _say(self, turn: _Turn) -> None:
+        if not turn.said:
+            turn.said = True
+            self.asking.line.say(turn)
+
+    def say_all(self) -> None:
+        """Nobody waits for an answer to another question any more."""
+        for turn in self._open.values():
+            self._say(turn)
 
     def closed(self, turn: _Turn) -> None:
         """It takes no more."""
         if self._open.get(turn.plan) is turn:
             del self._open[turn.plan]
 
+    def sent(self, turn: _Turn) -> None:
+        turn.sent = time.monotonic()
+        self._under_way[turn.plan] = turn
+
+    def over(self, turn: _Turn, away: Away | None = None) -> None:
+        """It was answered, or Redis is `away`, which whoever waited for the answer is not made to find out anew."""
+        self.closed(turn)
+        if self._under_way.get(turn.plan) is turn:
+            del self._under_way[turn.plan]
+            following = self._open.get(turn.plan)
+            if following is not None and not following.said:
+                if away is None:
+                    self._say(following)
+                else:
+                    following.fail(away)
+
 
 class _Turn:
     """A question that grows until it is sent."""
 
-    __slots__ = ("_tries", "_turns", "_whole", "loop", "plan", "reservations", "settlements")
+    __slots__ = ("_tries", "_turns", "_whole", "loop", "plan", "reservations", "said", "sent", "settlements")
 
     def __init__(self, turns: Turns, plan: Plan) -> None:
         self.plan = plan
         self.loop = asyncio.get_running_loop()
         self.settlements: list[tuple[asyncio.Future[None], Settlement]] = []
         self.reservations: list[tuple[asyncio.Future[Room], str, int, list[int]]] = []
+        self.said = False  # to the line, which sends it at the end of this turn of the loop
+        self.sent = 0.0
         self._turns = turns
         self._tries = 0
         self._whole = False
@@ -84,7 +122,9 @@ class _Turn:
         # Who has left tells that nothing is used, which must not come before this.
         self.reservations = [each for each in self.reservations if not each[0].done()]
         if not (self.reservations or self.settlements):
+            self._turns.over(self)
             return b""
+        self._turns.sent(self)
         asking = self._turns.asking
         tail: list[int | str] = [asking.stale() if self.reservations else 0, len(self.settlements)]
         for _, settlement in self.settlements:
@@ -99,9 +139,10 @@ class _Turn:
             self._whole = True
             self._again()
         elif isinstance(answer, Exception):
-            self._fail(answer if isinstance(answer, Away) else refusal(answer))
+            self.fail(answer if isinstance(answer, Away) else refusal(answer))
         elif self._turns.asking.understood(answer):
             self._done(answer)
+            self._turns.over(self)
         else:
             self._again()
 
@@ -110,7 +151,7 @@ class _Turn:
         if self._tries < TRIES:
             self._turns.asking.line.say(self)
         else:
-            self._fail(Away("its clock jumps"))
+            self.fail(Away("its clock jumps"))
 
     def _done(self, answer: list[int]) -> None:
         for over, _ in self.settlements:
@@ -134,7 +175,7 @@ class _Turn:
             if not room.done():
                 room.set_result(given)
 
-    def _fail(self, away: Away) -> None:
+    def fail(self, away: Away) -> None:
         self._turns.closed(self)
         for over, settlement in self.settlements:
             self._turns.unheard(settlement, away)
@@ -143,3 +184,4 @@ class _Turn:
         for room, *_ in self.reservations:
             if not room.done():
                 room.set_exception(away)
+        self._turns.over(self, away)

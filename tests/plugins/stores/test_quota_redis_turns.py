@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, exact, turns
+from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, counters, exact, turns
 from redis_server import Server
 
 from llmhub_core.contracts import Amount, Limit, LimitReached, Reservation
@@ -76,6 +76,86 @@ async def test_who_asks_alone_is_asked_for_at_once(server: Server, store: RedisQ
     for _ in range(5):
         await store.settle(await store.reserve(limits, Amount(), LEASE), Amount())
     assert calls(server) - before == 10
+
+
+async def later(store: RedisQuotaStore, limits: tuple[Limit, ...], pause: float = 0.0) -> asyncio.Task[Reservation]:
+    """A reservation that was begun in a turn of its own."""
+    task = asyncio.create_task(store.reserve(limits, Amount(1, 10), LEASE))
+    await asyncio.sleep(pause)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_while_a_question_is_under_way_the_next_one_grows(
+    server: Server, store: RedisQuotaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 60.0)
+    limits = (Limit("tpm", "tokens", 1000, 60), Limit("c", "concurrency", 100))
+    before = calls(server)
+    assert server.ask("CLIENT", "PAUSE", "200", "ALL") == "+OK"
+    asked = [await later(store, limits, 0.01) for _ in range(6)]
+    held = await asyncio.gather(*asked)
+    assert calls(server) - before == 2, "the first one's, and one for the others"
+    server.ask("CLIENT", "PAUSE", "100", "ALL")
+    settling = []
+    for each in held:
+        settling.append(store.settling(each, Amount(1, 7)))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*settling)
+    assert calls(server) - before == 4
+    assert await standing(store, *limits) == [(42, 0), (0, 0)]
+
+
+async def test_an_answer_that_is_long_in_coming_is_not_waited_for(server: Server, store: RedisQuotaStore) -> None:
+    limits = (Limit("tpm", "tokens", 1000, 60), Limit("c", "concurrency", 100))
+    before = calls(server)
+    server.ask("CLIENT", "PAUSE", "200", "ALL")
+    await asyncio.gather(*[await later(store, limits, 2 * turns.PATIENCE) for _ in range(5)])
+    assert calls(server) - before == 5
+    assert await standing(store, *limits) == [(0, 50), (0, 5)]
+
+
+async def test_who_waits_behind_a_question_without_an_answer_waits_no_longer_than_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 60.0)
+    limits = (Limit("rpm", "requests", 1000, 3600), Limit("c", "concurrency", 100))
+    hub = RedisQuotaStore(RedisQuotaSettings(url=server.url, prefix=uuid.uuid4().hex, timeout=0.3))
+    await hub.start()
+    server.ask("CLIENT", "PAUSE", "1000", "ALL")
+    began = time.monotonic()
+    first = await later(hub, limits)
+    second = await later(hub, limits, 0.15)
+    held = await asyncio.gather(first, second)
+    assert time.monotonic() - began < 0.45, "both were let in by this hub's own count"
+    await asyncio.gather(*(hub.settle(each, Amount()) for each in held))
+    await until_it_is(hub, limits, [(2, 0), (0, 0)])
+    await hub.stop()
+
+
+async def test_what_waits_to_be_asked_is_told_before_the_store_stops(
+    server: Server, store: RedisQuotaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 60.0)
+    limits = (Limit("tpm", "tokens", 1000, 60), Limit("c", "concurrency", 100))
+    stopped = RedisQuotaStore(store.settings)
+    await stopped.start()
+    held = [await stopped.reserve(limits, Amount(1, 10), LEASE) for _ in range(2)]
+    server.ask("CLIENT", "PAUSE", "50", "ALL")
+    for each in held:
+        stopped.settling(each, Amount(1, 7))
+        await asyncio.sleep(0.005)
+    await stopped.stop()
+    assert await standing(store, *limits) == [(14, 0), (0, 0)]
+
+
+async def test_redis_keeps_what_is_reserved_as_a_tree(server: Server, store: RedisQuotaStore) -> None:
+    limits = (Limit("tpm", "tokens", 1000, 60), Limit("rpd", "requests", 100, DAY, "UTC"), Limit("c", "concurrency", 9))
+    held = await store.reserve(limits, Amount(1, 10), LEASE)
+    for limit in limits:
+        name = f"{{{store.settings.prefix}}}:{counters.name_of(limit)}:open"
+        assert server.ask("OBJECT", "ENCODING", name).endswith("skiplist")
+    await store.settle(held, Amount())
 
 
 async def test_those_find_room_who_come_first_and_each_of_the_others_has_its_own_wait(store: RedisQuotaStore) -> None:
