@@ -95,7 +95,7 @@ def test_decisions_among_many_are_made_again_the_same(strategy: str, registry: R
         made = planned(hub, chance.choice(("", "a", "b")))
         for _ in range(chance.randrange(3)):
             assert made.more is not None
-            made.more()
+            made.more(made)
         hub.affinity.note(made.affinity or "z", made.candidates[-1].candidate.label, None)
         logged += made.decisions
     later = hub_of(text, tmp_path, registry)
@@ -111,7 +111,7 @@ def test_all_are_tried_before_anybody_is_refused(strategy: str, registry: Regist
     hub = hub_of(config(strategy, fallbacks='["slow"]'), tmp_path, registry)
     made = planned(hub)
     assert 0 < len(made.candidates) <= SHORT
-    while made.more is not None and made.more():
+    while made.more is not None and made.more(made):
         pass
     labels = [stats.candidate.label for stats in made.candidates]
     assert len(labels) == len({*labels}) == KEYS + 2

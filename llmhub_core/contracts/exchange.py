@@ -97,7 +97,7 @@ class Plan(msgspec.Struct):
     line) are the route's. `affinity` is the conversation's key and `warm` who served it last, if the route asks for it;
     `hedge` and `continues` are its wishes for slow answers and for broken ones. `decisions` are the orders that made
     `candidates`, one for each route in which there was a choice. `more`, where a route has very many candidates,
-    appends further ones to `candidates`; False if there are none.
+    appends further ones to the `candidates` of the plan it is given; False if there are none.
     """
 
     route: str
@@ -113,7 +113,7 @@ class Plan(msgspec.Struct):
     hedge: bool = False
     continues: bool = False
     decisions: list[Decision] = []
-    more: Callable[[], bool] | None = None
+    more: Callable[[Plan], bool] | None = None
 
 
 class Record(msgspec.Struct, omit_defaults=True, gc=False):

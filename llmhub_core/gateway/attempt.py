@@ -75,6 +75,7 @@ async def attempt(exchange: Exchange, hub: Hub, upstream: Upstream, stats: Candi
         if hub.pool.marks:
             hub.pool.end(stats)
         hub.health.end(stats, failure, None if first is None else first - began, exchange.body)
+        failure = None  # its traceback keeps this frame, which must not keep it
 
 
 def _interruption(exchange: Exchange, error: BaseException) -> str:

@@ -132,7 +132,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
     failures: list[HubError] = []
     place = 0
     while len(attempts) < hub.settings.routing.attempts and (
-        place < len(candidates) or (plan.more is not None and plan.more())
+        place < len(candidates) or (plan.more is not None and plan.more(plan))
     ):
         stats = candidates[place]
         place += 1
@@ -179,6 +179,7 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                     continue
             cannot_say = error.code in _OTHERS_MAY and not isinstance(error, UpstreamError)
             if not (error.retryable or cannot_say):
+                failures.clear()  # their tracebacks keep this frame, which must not keep them
                 raise
             if isinstance(error, _TROUBLE) and not _may_retry(exchange, hub, place):
                 break
@@ -198,7 +199,10 @@ async def _walk(exchange: Exchange, hub: Hub, upstream: Upstream, reply: Reply, 
                 label = exchange.served_by.candidate.label
                 hub.affinity.note(plan.affinity, label, exchange.usage, route=plan.route)
             return reply
-    raise verdict(exchange.plan, hub, failures)
+    try:
+        raise verdict(exchange.plan, hub, failures)
+    finally:
+        failures.clear()
 
 
 async def _hedged(
@@ -284,7 +288,7 @@ async def _may_go(exchange: Exchange, hub: Hub, stats: CandidateStats, place: in
     def is_last() -> bool:
         now = time.monotonic()
         rest = plan.candidates[place:]
-        return all(health.blocked(other.candidate, now) for other in rest) and not (plan.more and plan.more())
+        return all(health.blocked(other.candidate, now) for other in rest) and not (plan.more and plan.more(plan))
 
     if hub.half_open is None or await hub.half_open.may_go(stats, is_last):
         return True

@@ -175,19 +175,22 @@ def _extend_shortly(
     passed_over = 0
     made.left_out += route.left_out
     most = len(made.left_out) + MOST_LEFT_OUT
-
-    def held_back(stats: CandidateStats) -> bool:
-        return _held_back(made, stats, hub, time.monotonic(), failing)
+    asking: list[Plan] = []
+    """The plan, while it is extended. It keeps `more`: were it kept by that in turn, each request would leave behind
+    what only the garbage collector takes away, and all callers would wait for it."""
 
     def usable(stats: Standing) -> bool:
         nonlocal passed_over
+        (made,) = asking
         candidate = stats.candidate
         if planned and candidate.label in planned:
             return False
         place = stats.place
         if (place.targets[name] if name in place.targets else hub.target(dialect, place)) is None:
             made.left_out.append((candidate.label, f"cannot: {name} is not spoken there"))
-        elif (held.isdisjoint(candidate.subjects) and not health.breakers) or not held_back(stats):
+        elif (held.isdisjoint(candidate.subjects) and not health.breakers) or not _held_back(
+            made, stats, hub, time.monotonic(), failing
+        ):
             return True
         if len(made.left_out) > most:
             passed_over += 1
@@ -198,14 +201,16 @@ def _extend_shortly(
 
     def set_aside(aside: Sorted) -> None:
         if not asides:
-            made.left_out.append((route.model, aside.others_rest))
+            asking[0].left_out.append((route.model, aside.others_rest))
         asides.append(aside)
 
     choice = Choice(route.model, turn, random.random(), made.affinity, made.warm)  # noqa: S311
     shortlist = shortlists(route, choice, usable, hub, None if closely else set_aside)
 
-    def more() -> bool:
+    def more(made: Plan) -> bool:
+        asking.append(made)
         found = next(shortlist, None)
+        asking.clear()
         if found is not None:
             few, decision = found
             made.candidates += few
@@ -218,7 +223,7 @@ def _extend_shortly(
         return len(made.candidates) > known
 
     made.more = more
-    return [] if more() else failing[: 2 * SHORT]
+    return [] if more(made) else failing[: 2 * SHORT]
 
 
 def _add_aside(asides: list[Sorted], made: Plan, failing: list[CandidateStats]) -> None:
