@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisQuotaSettings:
-    """`url` as in ``redis://:password@host:6379/0``, ``rediss://…`` for TLS."""
+    """`url` as in ``redis://:password@host:6379/0``, ``rediss://…`` for TLS, ``unix:///path?db=0`` for a socket."""
 
     url: str = field(
         default="redis://localhost:6379/0",
-        metadata={"help": "The server: redis://user:password@host:6379/0, or rediss://… for TLS."},
+        metadata={
+            "help": "The server: redis://user:password@host:6379/0, rediss://… for TLS, or the path of its socket on "
+            "this machine, unix:///run/redis/redis.sock?db=0."
+        },
     )
     prefix: str = field(
         default="llmhub", metadata={"help": "First part of all keys; hubs that count together have the same one."}
@@ -116,6 +119,12 @@ class RedisTlsQuotaStore(RedisQuotaStore):
     name = "rediss"
 
 
+class RedisSocketQuotaStore(RedisQuotaStore):
+    """Redis on the same machine, by its Unix socket."""
+
+    name = "unix"
+
+
 @hookimpl
 def register_quota_stores() -> list[type[QuotaStore]]:
-    return [RedisQuotaStore, RedisTlsQuotaStore]
+    return [RedisQuotaStore, RedisTlsQuotaStore, RedisSocketQuotaStore]

@@ -25,7 +25,10 @@ class Asking:
         try:
             self.line = Line(url, timeout, connect_timeout)
         except (ValueError, TypeError):  # its text may show the address, and with it a password
-            raise StartError("The address of Redis cannot be read; write redis://user:password@host:6379/0.") from None
+            raise StartError(
+                "The address of Redis cannot be read; write redis://user:password@host:6379/0, or "
+                "unix:///run/redis/redis.sock?db=0."
+            ) from None
         self.days = Days(time.time())
         self._script = Script(counters.SOURCE)
         self._heard = heard

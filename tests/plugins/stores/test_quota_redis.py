@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import aiohttp
 import pytest
 from hypothesis import HealthCheck, settings
-from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, RedisTlsQuotaStore, counters
+from llmhub_plugins.stores import redis as redis_stores
+from llmhub_plugins.stores.redis import RedisQuotaSettings, RedisQuotaStore, RedisSocketQuotaStore, counters
 from llmhub_plugins.stores.redis.line import Away
 from redis_server import Server, needs_redis
 
@@ -642,8 +643,28 @@ async def test_a_reservation_of_another_store_is_refused(server: Server) -> None
     await store.stop()
 
 
-def test_both_schemes_are_known() -> None:
-    assert [cls.name for cls in (RedisQuotaStore, RedisTlsQuotaStore)] == ["redis", "rediss"]
+def test_all_schemes_are_known() -> None:
+    assert [store.name for store in redis_stores.register_quota_stores()] == ["redis", "rediss", "unix"]
+
+
+async def test_hubs_by_socket_and_by_port_count_together(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    server = Server(tmp_path, "--unixsocket", str(path), "--requirepass", "s3cret")
+    url = f"unix://:s3cret@{path}?db=1"
+    by_socket = RedisSocketQuotaStore(RedisQuotaSettings(url=url, timeout=5.0, connect_timeout=5.0))
+    address = f"redis://:s3cret@127.0.0.1:{server.port}/1"
+    by_port = RedisQuotaStore(RedisQuotaSettings(url=address, timeout=5.0, connect_timeout=5.0))
+    for store in (by_socket, by_port):
+        await store.start()
+    limits = (Limit("c", "concurrency", 1),)
+    held = await by_socket.reserve(limits, Amount(), 60.0)
+    with pytest.raises(LimitReached):
+        await by_port.reserve(limits, Amount(), 60.0)
+    await by_socket.settle(held, Amount())
+    await by_port.settle(await by_port.reserve(limits, Amount(), 60.0), Amount())
+    for store in (by_socket, by_port):
+        await store.stop()
+    server.stop()
 
 
 async def test_a_frozen_redis_keeps_nobody_from_trying(own: Server) -> None:
