@@ -222,10 +222,10 @@ def broken(text: str) -> dict[str, tuple[str, str]]:
         "cut in a line": (text[: len(text) // 2], "is not whole"),
         "changed": (text.replace('"olga"', '"olgb"'), "its checksum is another"),
         "longer": (text + lines[1], "something follows the end"),
-        "newer": (text.replace('"llm-hub export":2', '"llm-hub export":3'), "has format 3, this version reads 2"),
+        "newer": (text.replace('"llm-hub export":3', '"llm-hub export":4'), "has format 4, this version reads 3"),
         "something else": ('{"a": 1}\n', "is no file of llm-hub export"),
         "no JSON": ("model_list:\n- a\n", "is no file of llm-hub export"),
-        "unknown": ('{"llm-hub export":2}\n{"thing":{}}\n', "line 2, says something that this version does not know"),
+        "unknown": ('{"llm-hub export":3}\n{"thing":{}}\n', "line 2, says something that this version does not know"),
     }
 
 
