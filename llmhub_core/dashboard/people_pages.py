@@ -16,9 +16,9 @@ from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
 
 ROLES = {
-    "viewer": "sees everything but settings and audit",
-    "admin": "sees these too, and manages all but users",
-    "owner": "manages users too",
+    "viewer": "sees all but settings and audit",
+    "admin": "sees all, manages all but users",
+    "owner": "sees and manages all",
 }
 
 
