@@ -88,7 +88,7 @@ async def test_where_it_is_off_it_says_so(house: House, browser: MakeBrowser) ->
     told = await (await ann.ask("GET", f"{ROOT}/requests/{id}/body")).json()
     assert "[bodies] store" in told["why"]
     page = await (await ann.ask("GET", f"/requests/{id}")).text()
-    assert "It is not kept." in page
+    assert "Not kept." in page
 
 
 @pytest.mark.alone
@@ -113,4 +113,4 @@ async def test_its_page_shows_it_by_an_act_alone(open_house: OpenHouse, browser:
         assert (await ann.form(f"/requests/{id}/body", {})).status == 403
         ann.csrf = csrf
         assert (await ann.form(f"/requests/{id}/body/forget", {})).status == 303
-        assert "It is not kept." in await (await ann.ask("GET", f"/requests/{id}")).text()
+        assert "Not kept." in await (await ann.ask("GET", f"/requests/{id}")).text()

@@ -109,8 +109,7 @@ class Database(ABC):
         if current != REVISIONS[-1]:
             raise Unavailable(
                 f"{self.shown} was brought to schema {current!r} while this hub ran, and it writes {REVISIONS[-1]!r}. "
-                "Records wait in its journal: start it again with the version that did that.",
-                code="schema_changed",
+                "Records wait in its journal: start it again with the version that did that."
             )
 
     async def _migrate(self, connection: AsyncConnection, current: str) -> None:

@@ -61,9 +61,8 @@ async def test_a_hub_of_an_older_version_leaves_records_to_a_newer_one(
             await asyncio.sleep(0.1)
             assert not late.done(), "nothing is written beside a migration, which would not count it"
             await migrating.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(Unavailable, match=r"schema '9999' while this hub ran.*start it again") as refused:
+        with pytest.raises(Unavailable, match=r"schema '9999' while this hub ran.*start it again"):
             await late
-        assert refused.value.code == "schema_changed"
         monkeypatch.setattr(database, "REVISIONS", (*REVISIONS, "9999"))
         await newer.append(batch)
         assert len(await newer.requests(RecordFilter(), 10, None)) == 6
