@@ -7,6 +7,7 @@ import binascii
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -126,9 +127,13 @@ def groups(by: str) -> tuple[UsageGroup, ...]:
 
 
 async def used(store: MetadataStore, question: UsageQuestion) -> list[UsageLine]:
+    if question.in_time and not question.most:  # one more is enough to know that they are too many
+        question = replace(question, most=MOST_ROWS + 1)
     rows = await store.usage(question)
     if len(rows) > MOST_ROWS:
-        raise unusable(f"That would be {len(rows):,} lines.", "Ask for a shorter time, or for fewer groups.")
+        raise unusable(
+            f"That would be more than {MOST_ROWS:,} lines.", "Ask for a shorter time, or for fewer groups."
+        )
     return [_line(row) async for row in unhurried(rows)]
 
 

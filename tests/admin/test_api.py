@@ -17,6 +17,7 @@ from aiohttp import web
 from browsers import CONFIG, PASSWORD, Browser, MakeBrowser, people_of
 from clusters import OpenHouse, spoil
 
+from llmhub_core.admin import past
 from llmhub_core.admin.accounts import Accounts
 from llmhub_core.admin.api import ENDPOINTS, ROOT, Endpoint
 from llmhub_core.admin.doors import Policy
@@ -451,6 +452,25 @@ async def test_usage_knows_its_words(browser: MakeBrowser) -> None:
     ann = await browser("viewer")
     assert "provider, model" in (await got(ann, "/usage?by=colour", 400))["error"]["advice"]
     assert (await got(ann, "/usage"))["total"]["requests"] == 0
+
+
+async def test_more_lines_of_usage_than_anybody_reads_are_refused(house: House, browser: MakeBrowser) -> None:
+    """Whether they are of time or not; and as many as may be are given."""
+    began = 1_750_000_000 // 86_400 * 86_400
+    many = [
+        a_record(f"many-{place}", arrived_at=began + 3600 * (place % 20), caller=f"one-{place // 20}")
+        for place in range(past.MOST_ROWS)
+    ]
+    await house.hub.store.append(many)
+    ann = await browser("viewer")
+    span = f"from={began}&to={began + 86_400}"
+    assert len((await got(ann, f"/usage?by=hour,caller&{span}"))["items"]) == past.MOST_ROWS
+    more = [a_record(f"more-{place}", arrived_at=began + 60, caller=f"other-{place}") for place in range(19_001)]
+    await house.hub.store.append(more)
+    for by in ("hour,caller", "caller"):
+        error = (await got(ann, f"/usage?by={by}&{span}", 400))["error"]
+        assert error["message"] == "That would be more than 20,000 lines."
+        assert "shorter time" in error["advice"]
 
 
 async def test_lists_come_as_csv_without_formulas(house: House, browser: MakeBrowser) -> None:
