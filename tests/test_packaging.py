@@ -239,7 +239,7 @@ names = ("llmhub_core", "llmhub_plugins", "llmhub_templates", "llmhub_static")
 print(json.dumps({
     "origins": [importlib.util.find_spec(name).origin for name in names],
     "templates": sorted(path.name for path in Path(str(files("llmhub_templates"))).rglob("*.html")),
-    "assets": sorted(path.name for path in Path(str(files("llmhub_static"))).rglob("*.css")),
+    "assets": sorted(path.name for path in Path(str(files("llmhub_static"))).rglob("*.*") if "py" not in path.suffix),
     "migrated": asyncio.run(migrated(sys.argv[1])),
 }))
 """
@@ -250,7 +250,7 @@ def test_templates_assets_and_migrations_are_found(clean: Path, tmp_path: Path) 
     said = json.loads(run(clean / "bin" / "python", "-c", LOOK, f"sqlite:///{tmp_path / 'hub.db'}", cwd=tmp_path))
     assert all(Path(origin).is_relative_to(clean) for origin in said["origins"]), said["origins"]
     assert said["templates"] == sorted(file.name for file in (ROOT / "templates").rglob("*.html"))
-    assert said["assets"] == sorted(file.name for file in (ROOT / "static").rglob("*.css"))
+    assert said["assets"] == sorted(file.name for file in (ROOT / "static").rglob("*.*") if "py" not in file.suffix)
     assert said["migrated"] is True
 
 

@@ -81,12 +81,14 @@ class Asset:
 
 @cache
 def load_assets() -> dict[str, Asset]:
-    """All static files by name; the rooms of css/ and js/ as one file each, in their order. Served from this table and
-    not from a folder, so that nothing else can be."""
+    """All static files by name; the libraries in vendor/ and the rooms of css/ or js/ as one file each, in their order.
+    Served from this table and not from a folder, so that nothing else can be."""
     folder = files("llmhub_static")
     found = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
     for kind in ("css", "js"):
-        found[f"hub.{kind}"] = b"".join(room.read_bytes() for room in _rooms(folder / kind))
+        libraries = [file for library in _sorted(folder / "vendor") if library.is_dir() for file in _sorted(library)]
+        rooms = [*(file for file in libraries if file.name.endswith(f".{kind}")), *_sorted(folder / kind)]
+        found[f"hub.{kind}"] = b"\n".join(room.read_bytes() for room in rooms)
     assets = {}
     for name, body in found.items():
         media_type, _ = mimetypes.guess_type(name)
@@ -97,8 +99,8 @@ def load_assets() -> dict[str, Asset]:
     return assets
 
 
-def _rooms(folder: Traversable) -> list[Traversable]:
-    return sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+def _sorted(folder: Traversable) -> list[Traversable]:
+    return sorted(folder.iterdir(), key=lambda entry: entry.name)
 
 
 @cache
