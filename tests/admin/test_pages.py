@@ -508,6 +508,7 @@ async def test_the_usage_page_tells_what_plain_sums_tell(house: House, browser: 
             assert ("Morelines" in text or "linesmore" in text) == (len(told) > 100)
 
 
+@pytest.mark.alone
 async def test_settings_of_many_tables_come_page_by_page(
     house: House, browser: MakeBrowser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
