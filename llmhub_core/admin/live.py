@@ -14,6 +14,7 @@ from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
 from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
 from llmhub_core.contracts.metadata_store import MetadataStore, UsageQuestion, UsageRow
+from llmhub_core.hub.alert_rules import in_words
 from llmhub_core.hub.catalog import Place
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.pool import Mark
@@ -242,10 +243,10 @@ def _deployment(hub: Hub, candidate: Candidate, standing: Standing) -> Deploymen
 def _fault_problems(hub: Hub) -> Iterable[Problem]:
     """Nobody shall take a fault on purpose for a real one."""
     for fault in hub.fault_lab.faults:
-        ends = time.strftime("%H:%M:%S", time.gmtime(fault.ends_at))
+        left = in_words(max(0.0, fault.ends_at - time.time()))
         yield Problem(
             severity="warning",
-            what=f"FAULT LAB: {fault.provider} fails on purpose until {ends} UTC ({fault.kind.replace('_', ' ')}, "
+            what=f"FAULT LAB: {fault.provider} fails on purpose for another {left} ({fault.kind.replace('_', ' ')}, "
             f"{fault.percent:g} % of its attempts).",
             advice=f"Begun by {fault.by}. It ends by itself, and its traces with it.", page="fault-lab",
         )  # fmt: skip

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from llmhub_core.admin.views import AttemptView, RequestView, UsageLine
+from llmhub_core.dashboard.words import counted
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
 MONDAY = 4 * DAY
@@ -59,6 +60,10 @@ class Bar:
     width: float
     pieces: tuple[Piece, ...]
     values: tuple[int, ...]
+
+    @property
+    def middle(self) -> float:
+        return round(self.x + self.width / 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ def by_group(
         slot[-1] = max(slot[-1], 0)  # asked one after the other, while requests come in
     series = [(f"s{place}", name or "none") for place, name in enumerate(names, 1)]
     if others:
-        series.append(("s6", f"{others} others"))
+        series.append(("s6", counted(others, "other")))
     return _chart(slots, tuple(series), kind, unit(*times))
 
 

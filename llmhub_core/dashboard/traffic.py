@@ -66,7 +66,12 @@ _TOPS: tuple[UsageGroup, ...] = ("model", "provider", "caller")
 
 
 def _sparks(lines: Sequence[UsageLine], since: float, until: float) -> dict[str, str]:
-    return {name: charts.spark(charts.over_time(lines, since, until, attrgetter(name))) for name in SPARKS}
+    """Without the hour or day that has only begun, which would look like a fall; unless nothing was before it."""
+    drawn = {}
+    for name in SPARKS:
+        values = charts.over_time(lines, since, until, attrgetter(name))
+        drawn[name] = charts.spark(values[:-1] if any(values[:-1]) else values)
+    return drawn
 
 
 async def requests(visit: Visit) -> web.Response:
@@ -80,6 +85,7 @@ async def _requests(store: MetadataStore, asked: past.RequestsAsked, chosen: dic
     newest = page.items[0].arrived_at if page.items else time.time()
     return {
         "page": page,
+        "dearest": max((line.cost or 0 for line in page.items), default=0),
         "asked": asked,
         "filtered": bool(set(chosen) - {"limit"}),
         "outcomes": OUTCOMES,

@@ -83,6 +83,7 @@ async def _facts(store: MetadataStore, asked: past.UsageAsked, show: str) -> dic
         "now": time.time(),
         "earlier": max(0.0, 2 * since - until),
         "kept_since": await store.kept_since(),
+        "dearest": max((line.cost or 0 for line in used.lines), default=0),
         "most": max((line.requests for line in used.lines), default=0),
         "compared": compared,
         "latest": question.in_time,

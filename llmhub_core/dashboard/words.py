@@ -79,18 +79,24 @@ def seconds(value: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
 
 
-def money(value: float | None) -> str:
-    """10⁻⁹ USD with as many digits as it takes to see something."""
+def money(value: float | None, among: float | None = None) -> str:
+    """10⁻⁹ USD with as many digits as it takes to see something; in a column whose dearest line is `among`, with as
+    many as that one has, so that points stand below points."""
     if value is None:
         return NOTHING
-    dollars = value / 1e9
-    if dollars == 0:
+    if value == 0:
         return "$0"
-    if abs(dollars) >= 0.995:
-        return f"${dollars:,.2f}"
-    # Below a tenth of a cent: three digits that count, as many in each line of a table.
-    digits = 4 if abs(dollars) >= 0.001 else min(9, 2 - math.floor(math.log10(abs(dollars))))
-    return f"${dollars:.{digits}f}"
+    dollars, digits = value / 1e9, _cents(value if among is None else among)
+    least = 10.0**-digits
+    return f"< ${least:.{digits}f}" if 0 < dollars < least / 2 else f"${dollars:,.{digits}f}"
+
+
+def _cents(value: float) -> int:
+    """Digits after the point: below a tenth of a cent so many that three of them count."""
+    dollars = abs(value) / 1e9
+    if dollars >= 0.995:
+        return 2
+    return 4 if dollars >= 0.001 or not dollars else min(9, 2 - math.floor(math.log10(dollars)))
 
 
 def amount(value: float, kind: str) -> str:
@@ -103,7 +109,9 @@ def tick(value: float, kind: str) -> str:
     if kind != "money":
         return short(value)
     dollars = value / 1e9
-    return f"${short(dollars)}" if dollars >= 1 or not dollars else f"${dollars:.9f}".rstrip("0")
+    if dollars >= 1 or not dollars:
+        return f"${short(dollars)}"
+    return f"${dollars:.2f}" if round(dollars, 2) == dollars else f"${dollars:.9f}".rstrip("0")
 
 
 def limited(level: Any) -> str:
@@ -158,6 +166,12 @@ def iso(at: float) -> str:
 def clock(at: float) -> str:
     """Day and time, in UTC."""
     return _utc(at).strftime("%d %b %H:%M:%S")
+
+
+def day(written: str) -> str:
+    """One of UTC, 2026-11-03, as the charts name it; with its year where that is another."""
+    moment = datetime.fromisoformat(written)
+    return moment.strftime("%a %d %b" if moment.year == datetime.now(UTC).year else "%a %d %b %Y")
 
 
 def _utc(at: float) -> datetime:
@@ -221,4 +235,4 @@ _SAID = (
     waits,
     percent,
 )
-FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock, setting)}
+FILTERS: dict[str, Callable[..., Any]] = {each.__name__: each for each in (*_SAID, change, iso, clock, day, setting)}

@@ -125,7 +125,7 @@ async def test_a_fault_is_begun_seen_and_ended(house: House, browser: MakeBrowse
     assert made["ends_at"] == pytest.approx(time.time() + 120, abs=5)
     assert [each["id"] for each in (await did(ann, "GET", "/faults"))["items"]] == [made["id"]]
     (problem,) = (await did(ann, "GET", "/health"))["problems"]
-    assert problem["what"].startswith("FAULT LAB: echo fails on purpose until ")
+    assert problem["what"].startswith("FAULT LAB: echo fails on purpose for another ")
     assert (await did(ann, "DELETE", f"/faults/{made['id']}", {}))["struck"] == 0
     await did(ann, "DELETE", f"/faults/{made['id']}", {}, 404)
     assert (await did(ann, "GET", "/faults"))["items"] == []

@@ -243,8 +243,8 @@ async def test_problems_are_told_with_what_helps(house: House, browser: MakeBrow
         assert "Put a good key in its place" in found.text
         assert "All is well" not in found.text
     keys = re.sub(r"\s+", " ", (await page(ann, "/keys")).text)
-    assert re.search(r"rate_limit_exceeded ?Back in 6 min", keys)
-    assert re.search(r"invalid_api_key ?Until somebody resets it", keys)
+    assert re.search(r"It rests: rate_limit_exceeded ?\. Back in 6 min", keys)
+    assert re.search(r"refuses it: invalid_api_key ?\. Until somebody resets it", keys)
 
 
 async def test_pages_of_requests_lead_on(house: House, browser: MakeBrowser) -> None:
@@ -361,10 +361,14 @@ async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -
         (words.milliseconds(1234), "1.2 s"), (words.milliseconds(None), "–"), (words.seconds(59.4), "59 s"),
         (words.seconds(125), "2 min 5 s"), (words.seconds(5120), "1 h 25 min"), (words.seconds(200_000), "2 d 7 h"),
         (words.money(None), "–"), (words.money(0), "$0"), (words.money(42_940_000_000), "$42.94"),
+        (words.money(643_000_000, 7_670_000_000), "$0.64"), (words.money(400_000, 16_100_000), "$0.0004"),
+        (words.money(2_000_000, 7_670_000_000), "< $0.01"), (words.money(0, 7_670_000_000), "$0"),
+        (words.tick(250_000_000, "money"), "$0.25"), (words.tick(1_500_000, "money"), "$0.0015"),
+        (words.day("2025-11-03"), "Mon 03 Nov 2025"), (words.day("9999-01-01"), "Fri 01 Jan 9999"),
         (words.money(12_300_000), "$0.0123"), (words.money(7000), "$0.00000700"), (words.percent(1, 0), "–"),
         (words.percent(999_999, 1_000_000), "99.9 %"), (words.percent(5, 5), "100 %"), (words.change(5, 0), ""),
         (words.change(150, 100), "▲ 50 %"), (words.change(50, 100), "▼ 50 %"), (words.change(100, 100), "as before"),
-        (words.tick(600_000_000, "money"), "$0.6"), (words.tick(30_000_000_000, "money"), "$30"),
+        (words.tick(600_000_000, "money"), "$0.60"), (words.tick(30_000_000_000, "money"), "$30"),
         (words.tick(0, "money"), "$0"),
         (words.waits("cooling: slow, back in 17323 s"), "cooling: slow, back in 4 h 48 min"),
         (words.subject("key:openai/main:requests/86400"), "openai/main, requests a day"),
@@ -495,7 +499,7 @@ async def test_the_usage_page_tells_what_plain_sums_tell(house: House, browser: 
             shown = sorted(told)[-100:]
             if names[0] not in ("hour", "day", "minute"):
                 shown = sorted(told, key=lambda group: (-told[group], group))[:100]
-            lines = [[*group, str(told[group])] for group in shown]
+            lines = [[*_as_shown(group, names), str(told[group])] for group in shown]
             if compared:
                 for group, line in zip(shown, lines, strict=True):
                     line.append(words.change(told[group], earlier.get(group, 0)) or "–")
@@ -540,6 +544,10 @@ def _group(record: Record, names: list[str]) -> tuple[str, ...]:
     shapes = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
     at = datetime.fromtimestamp(record.arrived_at // 60 * 60, UTC)
     return tuple(f"{at:{shapes[name]}}" if name in shapes else getattr(record, name) for name in names)
+
+
+def _as_shown(group: tuple[str, ...], names: list[str]) -> list[str]:
+    return [words.day(value) if name == "day" else value for name, value in zip(names, group, strict=True)]
 
 
 def test_pages_are_in_the_navigation_and_have_names() -> None:
