@@ -131,9 +131,7 @@ async def used(store: MetadataStore, question: UsageQuestion) -> list[UsageLine]
         question = replace(question, most=MOST_ROWS + 1)
     rows = await store.usage(question)
     if len(rows) > MOST_ROWS:
-        raise unusable(
-            f"That would be more than {MOST_ROWS:,} lines.", "Ask for a shorter time, or for fewer groups."
-        )
+        raise unusable(f"That would be more than {MOST_ROWS:,} lines.", "Ask for a shorter time, or for fewer groups.")
     return [_line(row) async for row in unhurried(rows)]
 
 
