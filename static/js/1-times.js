@@ -23,8 +23,6 @@ function count() {
     each.textContent = duration((Date.parse(each.dataset.until) - Date.now()) / 1000);
   }
 }
-localize(document);
-if (document.querySelector("[data-until]")) count();
 setInterval(count, 1000);
 for (const zone of document.querySelectorAll("[data-zone]")) {
   const own = Intl.DateTimeFormat().resolvedOptions().timeZone;

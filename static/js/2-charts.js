@@ -1,9 +1,12 @@
 // What a bar stands for, beside the pointer. Without this the browser shows the bar's title.
+const drawn = new WeakSet();
 function figures(chart) {
+  for (const title of chart.querySelectorAll("g.bar > title")) title.remove();
+  if (drawn.has(chart)) return;
+  drawn.add(chart);
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
-  chart.append(tip);
   let shown = null;
   chart.addEventListener("pointermove", (event) => {
     const bar = event.target.closest?.("g.bar");
@@ -11,6 +14,7 @@ function figures(chart) {
     shown = bar;
     tip.hidden = !bar;
     if (!bar) return;
+    chart.append(tip);
     bar.classList.add("on");
     tip.replaceChildren();
     const head = document.createElement("b");
@@ -40,6 +44,4 @@ function figures(chart) {
     tip.hidden = true;
     shown?.classList.remove("on");
   });
-  for (const title of chart.querySelectorAll("g.bar > title")) title.remove();
 }
-for (const chart of document.querySelectorAll(".chart")) figures(chart);

@@ -21,7 +21,7 @@ async function renew() {
     const markup = now.innerHTML;
     old.replaceChildren(...now.childNodes);
     old.dataset.was = markup;
-    for (const chart of old.querySelectorAll(".chart")) figures(chart);
+    enliven(old);
   }
 }
 
