@@ -12,7 +12,7 @@ from aiohttp import web
 from llmhub_core.admin import events
 from llmhub_core.admin.api import add_api
 from llmhub_core.admin.control import Control
-from llmhub_core.contracts.errors import HubError, NotFound
+from llmhub_core.contracts.errors import HubError, MethodNotAllowed, NotFound
 from llmhub_core.dashboard.pages import add_pages, lost
 from llmhub_core.gateway.dry_run import dry_run
 from llmhub_core.gateway.paths import PLACE, add_gateway, bar_if_sealed, write_error
@@ -66,8 +66,11 @@ def make_runner(hub: Hub) -> Runner:
     async def answer(request: web.BaseRequest, error: HubError) -> Any:
         """Programs get an error that they can read, people a page."""
         person = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-        if person and isinstance(error, NotFound) and isinstance(request, web.Request):
-            return await show_lost(request)
+        if person and isinstance(error, NotFound | MethodNotAllowed) and isinstance(request, web.Request):
+            response = await show_lost(request)
+            if isinstance(error, MethodNotAllowed):
+                response.headers["allow"] = ", ".join(error.allow)
+            return response
         return await write_error(place, request, error)
 
     return Runner(app, place, answer)

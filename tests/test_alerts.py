@@ -19,7 +19,7 @@ from houses import CHAT, COMPLETION, ask, one_provider
 from llmhub_plugins.observers.webhook import Webhook, WebhookSettings
 
 from llmhub_core.cli.common import known
-from llmhub_core.contracts import SettingsError, StartError
+from llmhub_core.contracts import Alert, NotDelivered, Notice, SettingsError, StartError
 from llmhub_core.hub import courier
 from llmhub_core.hub.hub import Hub
 from llmhub_core.hub.registry import Registry
@@ -440,6 +440,22 @@ async def test_apprise_carries_them_too(
         assert "refuses the key main/k1" in told["message"]
         receiver.fake.script(json_answer({}, status=500))
         assert await house.hub.alerts.test("ann") == [("apprise", "1 of 1 addresses did not take it.")]
+
+
+async def test_a_receiver_that_is_not_there_is_told_in_words(unused_tcp_port: int) -> None:
+    """What happened and what to look at; neither a class of Python nor the address."""
+    alert = Alert("alr_1", "test", "", "warning", "A test.", "", "alerts", 0.0)
+    for url, said in (
+        (f"http://127.0.0.1:{unused_tcp_port}/hook", "Nothing takes connections at the receiver's address"),
+        ("http://nobody.invalid/hook", "The name of the receiver was not found"),
+    ):
+        webhook = Webhook(WebhookSettings(url=url))
+        await webhook.start()
+        with pytest.raises(NotDelivered, match=said) as caught:
+            await webhook.deliver(Notice("ntc_1", "test", alert, 0.0))
+        await webhook.stop()
+        assert "Error" not in str(caught.value)
+        assert "hook" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,8 @@ async def _examine(visit: Visit, policy: Policy) -> None:
     if not control.origin(request):
         raise Denied(
             421, "unknown_address", "The dashboard does not know this address as its own.",
-            "Set [server] public_url to the address that browsers use, such as https://hub.example.com.",
+            "Whoever runs the hub sets public_url in config.toml to the address that browsers use, such as "
+            "https://hub.example.com; on the machine itself it opens by localhost.",
         )  # fmt: skip
     if control.hub.store.people is not None:
         visit.session = await control.sessions.load_session(request)

@@ -28,6 +28,7 @@ from llmhub_core.hub.settings_entries import NAMES, Id, Merged, merge
 from llmhub_core.hub.vault import CannotOpen, Secret, Vault, VaultClosed
 
 LONGEST_SECRET = 16 * 1024
+_SETTING = r"[a-z_]+(?:\[\d+\]|\.[a-z_]+)*"
 SEEN = ("…", MASKED)
 """How secrets are shown: nobody means such a text as a new one."""
 
@@ -305,9 +306,8 @@ class Entries:
         for id in mine:
             if id in wrong:
                 why = wrong[id]
-                raise unusable(
-                    f"{id[0]} {id[1]}: {why.removesuffix('.')}.", "Mend that, and send it again.", _place(why)
-                )
+                said = f"{id[0]} {id[1]}: {why.removesuffix('.')}."
+                raise unusable(said, "Mend that, and send it again.", _place(why), _faults(why))
         if wrong:
             (kind, name), why = next(iter(wrong.items()))
             raise Denied(
@@ -342,8 +342,18 @@ def only_shown() -> Denied:
 
 def _place(why: str) -> str:
     """Which setting it is about, if it begins with one: limits.rpm: must be …, base_url must …"""
-    found = re.match(r"([a-z_]+(?:\[\d+\]|\.[a-z_]+)*):? ", why)
+    found = re.match(rf"({_SETTING}):? ", why)
     return found[1] if found else ""
+
+
+def _faults(why: str) -> dict[str, str]:
+    """What is wrong with each setting, of a reason that may name several."""
+    found: dict[str, str] = {}
+    for each in re.split(rf"; (?={_SETTING}: )", why.removesuffix(".")):
+        place = _place(each)
+        said = each[len(place) :].removeprefix(":").strip()
+        found[place] = f"{found[place]}; {said}" if place in found else said
+    return found
 
 
 def changed_meanwhile(kind: str, name: str) -> Denied:

@@ -74,7 +74,7 @@ async def start(visit: Visit, sent: NewFault) -> FaultView:
         ("seconds", sent.seconds, 0.0, LONGEST_WAIT),
     ):
         if not least <= value <= most:
-            raise unusable(f"{name} must be from {least:g} to {most:g}.")
+            raise unusable(f"{name} must be from {least:g} to {most:g}.", field=name)
     if len(hub.fault_lab.faults) >= MOST:
         raise Denied(409, "too_many_faults", f"There are {MOST} faults already.", "End one of them.")
     now = time.time()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmhub_core.contracts.errors import as_it_was
 
 
 class Denied(Exception):
-    """`advice` says what would help; `retry_after` is in seconds; `field` is what of a form or body it is about."""
+    """`advice` says what would help; `retry_after` is in seconds; `field` is what of a form or body it is about, and
+    `faults` what is wrong with each part of it, where more than one may be."""
 
     __reduce__ = as_it_was
 
@@ -19,6 +22,7 @@ class Denied(Exception):
         *,
         retry_after: float | None = None,
         field: str = "",
+        faults: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -27,6 +31,7 @@ class Denied(Exception):
         self.advice = advice
         self.retry_after = retry_after
         self.field = field
+        self.faults = dict(faults or {})
 
 
 def not_signed_in() -> Denied:
@@ -68,5 +73,5 @@ def not_found(what: str, advice: str = "") -> Denied:
     return Denied(404, "not_found", f"There is no {what} here.", advice)
 
 
-def unusable(message: str, advice: str = "", field: str = "") -> Denied:
-    return Denied(400, "invalid_request", message, advice, field=field)
+def unusable(message: str, advice: str = "", field: str = "", faults: Mapping[str, str] | None = None) -> Denied:
+    return Denied(400, "invalid_request", message, advice, field=field, faults=faults)

@@ -10,9 +10,9 @@ from aiohttp import web
 from llmhub_core.admin import alerts, api, faults
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
-from llmhub_core.dashboard.page import Page, go
+from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
-from llmhub_core.hub.fault_lab import FAULT_KINDS
+from llmhub_core.hub.fault_lab import FAULT_KINDS, LONGEST
 from llmhub_core.hub.settings import ALERT_RULES
 
 KINDS = {
@@ -74,23 +74,21 @@ async def fault_list(visit: Visit) -> web.Response:
     return await _faults(visit)
 
 
-async def _faults(visit: Visit, denied: Denied | None = None) -> web.Response:
+async def _faults(visit: Visit, form: Form = NOTHING_SENT) -> web.Response:
     hub = visit.control.hub
     targets = [(name, name) for name in hub.catalog.places]
     for place in hub.catalog.places.values():
         if len(place.keys) > 1:
             targets += [(key.id, f"{place.name}, only the key {key.name}") for key in place.keys]
-    before = {"percent": "100", "minutes": "5", "seconds": "5", "target": "", "kind": ""}
     facts = {
         "faults": await faults.faults(visit.control),
         "enabled": hub.settings.server.fault_lab,
         "may_start": visit.may("owner"),
         "targets": targets,
         "kinds": [(kind, KINDS[kind]) for kind in FAULT_KINDS],
-        "sent": {name: visit.text(name) or default for name, default in before.items()} if denied else before,
-        "denied": denied,
+        "form": form,
     }
-    return await render(visit, "fault-lab.html", facts, status=200 if denied is None else denied.status)
+    return await render(visit, "fault-lab.html", facts, status=form.status)
 
 
 async def fault_start(visit: Visit) -> web.Response:
@@ -108,7 +106,12 @@ async def fault_start(visit: Visit) -> web.Response:
             raise unusable("There is no such way to fail.", f"Choose from {', '.join(FAULT_KINDS)}.")
         await faults.start(visit, sent)
     except Denied as denied:
-        return await _faults(visit, denied)
+        if denied.field:  # beside it, where its name need not be said again
+            said = denied.message.removeprefix(f"{denied.field} ")
+            denied.faults = {denied.field: said[:1].upper() + said[1:]}
+        if denied.field == "lasts":
+            denied.faults = {"minutes": f"Must be from 1 to {LONGEST / 60:g}."}
+        return await _faults(visit, Form(visit.sent, denied))
     return go("/fault-lab")
 
 
@@ -121,7 +124,7 @@ def _number(visit: Visit, name: str, default: str) -> float:
     try:
         return float((visit.text(name) or default).replace(",", "."))
     except ValueError:
-        raise unusable(f"{name} must be a number.") from None
+        raise unusable(f"{name} must be a number.", field=name) from None
 
 
 PAGES = (

@@ -48,9 +48,7 @@ async def add_key(visit: Visit) -> web.Response:
     except Denied as denied:
         if made:
             await entry_acts.remove(visit, "provider", name)
-        if denied.field not in ("secret", "base_url", "kind"):
-            denied = beside(denied, "provider", visit)
-        return await _key(visit, Form(visit.sent, denied))
+        return await _key(visit, Form(visit.sent, beside(denied, "provider", visit)))
     return go("/setup/token")
 
 

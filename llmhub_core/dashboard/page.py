@@ -60,6 +60,8 @@ class Form:
 
     def fault(self, name: str) -> str:
         denied = self.denied
+        if denied is not None and name in denied.faults:
+            return denied.faults[name]
         if denied is None or not denied.field or self.names.get(denied.field, denied.field) != name:
             return ""
         return f"{denied.message} {denied.advice}".strip()

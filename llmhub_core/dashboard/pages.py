@@ -25,7 +25,7 @@ from llmhub_core.dashboard import (
     usage_page,
 )
 from llmhub_core.dashboard.page import go
-from llmhub_core.dashboard.render import Asset, load_assets, render
+from llmhub_core.dashboard.render import NAVIGATION, Asset, Entry, load_assets, render
 
 PAGES = (
     *entrance.PAGES,
@@ -55,7 +55,8 @@ def add_pages(app: web.Application, control: Control) -> None:
 
 
 def lost(control: Control) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """What a browser is shown at an address where nothing is; the menu stands beside it for who is signed in."""
+    """What a browser is shown at an address where nothing is, or only what takes a form; the menu stands beside it for
+    who is signed in."""
     show: Callable[[web.Request], Awaitable[web.StreamResponse]] = guarded(
         control, Policy(None, form=True, idle=True), _nothing_here, refuse
     )
@@ -63,6 +64,11 @@ def lost(control: Control) -> Callable[[web.Request], Awaitable[web.StreamRespon
 
 
 async def _nothing_here(visit: Visit) -> web.StreamResponse:
+    if isinstance(visit.request.match_info.http_exception, web.HTTPMethodNotAllowed):
+        raise Denied(
+            405, "method_not_allowed", "This address only takes what a form sends.",
+            "What came of the form was shown once; go on from the page that it stands on.",
+        )  # fmt: skip
     raise Denied(404, "not_found", "There is nothing at this address.", "Check it, or go on from the first page.")
 
 
@@ -71,12 +77,19 @@ async def _asset(request: web.Request, asset: Asset) -> web.Response:
     return web.Response(body=asset.body, content_type=asset.media_type, headers=headers)
 
 
+def _section(path: str) -> Entry | None:
+    """The list that a page belongs to; of the list itself None."""
+    entries = (entry for _, pages in NAVIGATION for entry in pages)
+    return next((entry for entry in entries if entry[0] != "/" and path.startswith(f"{entry[0]}/")), None)
+
+
 async def refuse(visit: Visit, denied: Denied) -> web.Response:
     """To the sign-in page where that helps, else a page that says what would."""
     if denied.status == 401 and visit.who is None and visit.request.method == "GET":
         asked = visit.request.path_qs
         return go("/sign-in" + ("?" + urlencode({"next": asked}) if asked != "/" else ""))
-    response = await render(visit, "refused.html", {"denied": denied}, status=denied.status)
+    facts = {"denied": denied, "section": _section(visit.request.path), "again": visit.request.method == "GET"}
+    response = await render(visit, "refused.html", facts, status=denied.status)
     if denied.retry_after is not None:
         response.headers["retry-after"] = str(max(1, round(denied.retry_after)))
     return response

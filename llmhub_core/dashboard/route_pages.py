@@ -24,7 +24,7 @@ from llmhub_core.dashboard.token_pages import names
 from llmhub_core.hub.catalog import Route
 
 SPARE_ROWS = 3
-"""Empty ones, for deployments to come: without scripts no button adds any."""
+"""Empty ones, for deployments to come: without scripts no button adds any. All but the first are folded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,11 @@ def _route(route: Route, standing: Iterable[DeploymentView], affinity: AffinityV
 def _choices(visit: Visit, form: Form) -> dict[str, object]:
     hub = visit.control.hub
     filled = [number for number in range(MOST_ROWS) if form.value(f"deployments[{number}].model")]
-    rows = min(MOST_ROWS, max(filled, default=-1) + 1 + SPARE_ROWS)
+    first_spare = max(filled, default=-1) + 1
     return {
         "form": form,
-        "rows": range(rows),
+        "rows": range(min(MOST_ROWS, max(2, first_spare + 1))),
+        "spare": range(max(2, first_spare + 1), min(MOST_ROWS, first_spare + SPARE_ROWS)),
         "strategies": [(name, name.replace("_", " ")) for name in hub.registry.strategies.names],
         "places": [("", "–"), *((name, name) for name in hub.catalog.places)],
         "models": sorted({model for place in hub.catalog.places.values() for model in place.models})[:500],

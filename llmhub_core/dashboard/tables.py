@@ -126,21 +126,39 @@ def _toml(value: Any) -> str:
 
 def beside(denied: Denied, kind: EntryKind, visit: Visit) -> Denied:
     """With the field of the form that it is about, or none where the form has no such field."""
-    field = denied.field
-    names = FIELDS[kind].names
-    if kind == "provider":
-        own = _own(denied, visit)
-        field, names = "kind" if field == "preset" else own or field, names | {own}
-    row = kind == "route" and re.fullmatch(r"deployments\[\d+\]\.(\w+)", field)
-    if not (row and row[1] in ROW):
-        first = re.split(r"[.\[]", field)[0]
-        field = next((name for name in (field, first) if name in names), "")
-    denied.field = field
+    denied.field = _field(denied.field, kind, visit)
+    if not denied.faults:
+        return denied
+    faults: dict[str, str] = {}
+    for place, said in denied.faults.items():
+        field = _field(place, kind, visit)
+        said = said.removesuffix(", not a string")  # whatever is typed is one
+        said = f"{said[:1].upper()}{said[1:]}." if field else f"{place}: {said}."
+        faults[field] = f"{faults[field]} {said}" if field in faults else said
+    if "" in faults:
+        denied.field, denied.message = "", faults.pop("")
+    denied.faults = faults
     return denied
 
 
-def _own(denied: Denied, visit: Visit) -> str:
+def _field(place: str, kind: EntryKind, visit: Visit) -> str:
+    """That of the form for a setting of the entry; "" if it has none."""
+    names = FIELDS[kind].names
+    field = place
+    if kind == "provider":
+        own = _own(place, visit)
+        field, names = "kind" if place == "preset" else own or place, names | {own}
+    elif kind == "route":
+        names = names | {"deployments"}
+    row = kind == "route" and re.fullmatch(r"deployments\[\d+\]\.(\w+)", field)
+    if row and row[1] in ROW:
+        return field
+    first = re.split(r"[.\[]", field)[0]
+    return next((name for name in (field, first) if name in names), "")
+
+
+def _own(name: str, visit: Visit) -> str:
     """The field of a setting that its kind alone asks for; "" for every other."""
     kind = visit.text("kind").partition(":")[0]
     asked = provider_forms.asked_of(visit.control.hub.registry, kind)
-    return next((each.field for each in asked if each.name == denied.field), "")
+    return next((each.field for each in asked if each.name == name), "")

@@ -90,7 +90,7 @@ class Webhook(Observer):
             raise NotDelivered("The address of the receiver cannot be used.", again=False) from None
         except (aiohttp.ClientError, OSError) as error:
             # Its text has the address.
-            raise NotDelivered(f"The receiver could not be reached ({type(error).__name__}).") from None
+            raise NotDelivered(_unreached(error)) from None
         if 300 <= status < 400:
             raise NotDelivered(f"The receiver answered with a redirect ({status}), which is not followed.", again=False)
         if status >= 400:
@@ -99,6 +99,19 @@ class Webhook(Observer):
                 again=status in RETRIED or status >= 500,
                 retry_after=float(wait) if wait.isascii() and wait.isdigit() else None,
             )
+
+
+def _unreached(error: Exception) -> str:
+    """What happened and what to look at, without the address, which may hold a password."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "The name of the receiver was not found; check its address."
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "The receiver could not prove who it is; check its certificate and its address."
+    if isinstance(getattr(error, "os_error", error), ConnectionRefusedError):
+        return "Nothing takes connections at the receiver's address; check the address, and whether it runs."
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "The receiver could not be reached; check its address, and the network between."
+    return "The receiver broke off without an answer; its own log may say why."
 
 
 def told(notice: Notice) -> dict[str, Any]:

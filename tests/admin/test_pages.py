@@ -386,8 +386,27 @@ async def test_people_see_a_page_where_nothing_is_and_programs_an_error(house: H
     assert (answer.status, answer.content_type) == (404, "text/html")
     found = Reader(await answer.text())
     assert "There is nothing at this address." in found.text
-    async with aiohttp.ClientSession() as program, program.get(house.url + "/nowhere") as answer:
-        assert (answer.status, (await answer.json())["error"]["code"]) == (404, "route_not_found")
+    answer = await ann.ask("GET", "/dry-run", headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status, answer.content_type, answer.headers["allow"]) == (405, "text/html", "POST")
+    assert "This address only takes what a form sends." in await answer.text()
+    async with aiohttp.ClientSession() as program:
+        for path, status, code in (("/nowhere", 404, "route_not_found"), ("/dry-run", 405, "method_not_allowed")):
+            async with program.get(house.url + path) as answer:
+                assert (answer.status, (await answer.json())["error"]["code"]) == (status, code)
+
+
+async def test_a_page_that_is_refused_leads_on(house: House, browser: MakeBrowser) -> None:
+    """To the list that it belongs to, where one may see that; from an address that is not ours nowhere leads."""
+    html = {"accept": "text/html"}
+    ann, eve = await browser("owner"), await browser()
+    assert {"/providers", "/"} <= set((await page(ann, "/providers/none", 404)).links)
+    assert 'class="button" href="/providers"' in await (await ann.ask("GET", "/providers/none")).text()
+    for path in ("/", "/sign-in", "/nowhere"):
+        astray = await eve.ask("GET", path, headers={**html, "host": "hub.example"})
+        assert (astray.status, astray.content_type) == (421, "text/html")
+        found = Reader(await astray.text())
+        assert "public_url = " in found.text
+        assert {link for link in found.links if not link.startswith("/static/")} == {"/"}  # the mark
 
 
 def test_over_time_the_chart_shows_what_was_asked_for() -> None:
@@ -555,3 +574,22 @@ def test_pages_are_in_the_navigation_and_have_names() -> None:
 
     paths = {page.path for page in PAGES if page.method == "GET"}
     assert {path for _, entries in NAVIGATION for path, *_ in entries} <= paths
+
+
+async def test_what_is_wrong_stands_beside_each_field(browser: MakeBrowser) -> None:
+    """And nothing else does: neither whose setting it is nor what is wrong with another field."""
+    ann = await browser("admin")
+    sent = {"name": "app", "limits.budget": "lots", "expires": "soon", "more": "colour = 'red'"}
+    found = await (await ann.form("/tokens", sent)).text()
+    faults = dict(re.findall(r'class="fault" id="([^"]+)-fault">.*?<span>([^<]+)</span>', found, re.DOTALL))
+    assert faults["limits.budget"].startswith("Must be money in a period")
+    assert faults["expires"].startswith("Must be a date or a time")
+    assert "token app" not in found
+    assert re.search(r'<p class="notice bad" role="alert">.*?<span>colour: ', found, re.DOTALL)
+    row = {"deployments[0].provider": "echo", "deployments[0].model": "small", "deployments[0].priority": "first"}
+    found = await (
+        await ann.form("/routes", {"model": "x", "strategy": "priority", "fallbacks": "nobody", **row})
+    ).text()
+    faults = dict(re.findall(r'class="fault" id="([^"]+)-fault">.*?<span>([^<]+)</span>', found, re.DOTALL))
+    assert set(faults) == {"deployments[0].priority", "fallbacks"}
+    assert faults["deployments[0].priority"].startswith("Must be ")

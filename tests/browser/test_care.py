@@ -61,7 +61,7 @@ async def test_a_failure_on_purpose_begins_and_ends(visit: Visit, open_house: Op
         await page.get_by_label("How", exact=True).select_option("server_error")
         await page.get_by_label("Percent of attempts").fill("many")
         await ann.press("Let it fail")
-        await expect(page.get_by_role("alert")).to_contain_text("percent must be a number")
+        await expect(page.locator("#percent-fault")).to_contain_text("Must be a number.")
         await expect(page.get_by_label("How", exact=True)).to_have_value("server_error")
         await page.get_by_label("Percent of attempts").fill("100")
         await ann.press("Let it fail")
