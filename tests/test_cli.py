@@ -81,10 +81,9 @@ class Served:
             raise AssertionError(self.process.communicate()[1])
         self.url = found[1]
 
-    def post(self, body: Any, path: str = "/v1/chat/completions") -> Any:
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"content-type": "application/json"}
-        )
+    def post(self, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
+        sent = {"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), sent)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
@@ -370,7 +369,7 @@ def test_usage_after_real_requests(tmp_path: Path) -> None:
             assert "one two three" in served.post(CHAT)["choices"][0]["message"]["content"]
         with pytest.raises(urllib.error.HTTPError):
             served.post(CHAT | {"messages": []})
-        served.post(CHAT | {"model": "echo/other"})
+        served.post(CHAT | {"model": "echo/other"}, x_llmhub_tags="team=red")
     rows = json.loads(run("usage", "--config", path, "--json", "--by", "model").stdout)
     by_model = {row["group"][0]: row for row in rows}
     assert sum(row["requests"] for row in rows) == 4
@@ -381,6 +380,9 @@ def test_usage_after_real_requests(tmp_path: Path) -> None:
     assert table[0].split()[:3] == ["PROVIDER", "CALLER", "REQUESTS"]
     assert table[1].split()[:3] == ["echo", "anyone", "4"]
     assert run("usage", "--config", path, "--since", "90m").exit_code == 0
+    table = run("usage", "--config", path, "--by", "tag:team").stdout.splitlines()
+    assert table[0].split()[:2] == ["TAG:TEAM", "REQUESTS"]
+    assert sorted(line.split()[:2] for line in table[1:]) == [["3", "0"], ["red", "1"]]
 
 
 def test_serve_without_anything_answers_by_echo(tmp_path: Path) -> None:

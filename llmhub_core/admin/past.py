@@ -28,17 +28,17 @@ from llmhub_core.admin.views import (
 )
 from llmhub_core.contracts.exchange import Outcome, Record
 from llmhub_core.contracts.metadata_store import (
+    GROUPS,
     MetadataStore,
     RecordFilter,
     Seen,
-    UsageGroup,
     UsageQuestion,
     UsageRow,
+    grouping,
 )
 
 HOUR = 3600.0
 DAY = 86_400.0
-GROUPS: tuple[UsageGroup, ...] = ("provider", "model", "key", "caller", "minute", "hour", "day")
 MOST_ROWS = 20_000
 """Groups that one answer may have; a year by hour and caller is more than anybody reads."""
 
@@ -56,7 +56,8 @@ class Span(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"si
 
 class UsageAsked(Span, kw_only=True):
     by: str = "model"
-    """provider, model, key, caller, minute, hour, day: several with commas."""
+    """provider, model, key, caller, minute, hour, day: several with commas; or tag:NAME, alone or with a time, for the
+    values of that tag."""
 
 
 class RequestsAsked(Span, kw_only=True):
@@ -107,23 +108,28 @@ def span(asked: Span) -> tuple[float, float]:
 
 
 async def usage(store: MetadataStore, asked: UsageAsked) -> UsageView:
-    since, until = span(asked)
-    by = groups(asked.by)
-    lines = await used(store, UsageQuestion(since, until, by))
+    question = to_question(asked)
+    lines = await used(store, question)
     kept = await store.kept_since()
-    return UsageView(by=list(by), since=since, until=until, total=total(lines), items=lines, kept_since=kept)
+    return UsageView(
+        by=list(question.words),
+        since=question.since,
+        until=question.until,
+        total=total(lines),
+        items=lines,
+        kept_since=kept,
+    )
 
 
-def groups(by: str) -> tuple[UsageGroup, ...]:
-    """What it names, each once; Denied for something that nothing is summed by."""
-    found: dict[UsageGroup, None] = {}
-    for name in by.split(","):
-        group = next((group for group in GROUPS if group == name.strip()), None)
-        if group is None:
-            asked = name.strip()[:40] or "nothing"
-            raise unusable(f"Usage is not summed by {asked}.", f"Choose from {', '.join(GROUPS)}.")
-        found[group] = None
-    return tuple(found)
+def to_question(asked: UsageAsked) -> UsageQuestion:
+    """Denied for what nothing is summed by, and for no time."""
+    since, until = span(asked)
+    try:
+        by, tag = grouping(asked.by.split(","))
+    except ValueError as error:
+        advice = f"Choose from {', '.join(GROUPS)}; or tag:NAME, alone or with a time."
+        raise unusable(str(error), advice) from None
+    return UsageQuestion(since, until, by, tag=tag)
 
 
 async def used(store: MetadataStore, question: UsageQuestion) -> list[UsageLine]:

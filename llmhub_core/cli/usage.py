@@ -23,15 +23,28 @@ from llmhub_core.cli.common import (
     span,
 )
 from llmhub_core.contracts.errors import StartError
-from llmhub_core.contracts.metadata_store import UsageQuestion, UsageRow
+from llmhub_core.contracts.metadata_store import GROUPS, UsageQuestion, UsageRow, grouping
 
-GROUPS = ("provider", "model", "key", "caller", "minute", "hour", "day")
+
+def _groups(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        grouping(words)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{error} Choose from {', '.join(GROUPS)}; or tag:NAME, alone or with a time."
+        ) from None
+    return words
 
 
 @click.command("usage")
 @click.option("--since", default="24h", callback=span, help="How far back: 90m, 24h, 7d, 4w.", show_default=True)
 @click.option(
-    "--by", "groups", multiple=True, type=click.Choice(GROUPS), default=("model",), help="Group by; may be repeated."
+    "--by",
+    "groups",
+    multiple=True,
+    callback=_groups,
+    default=("model",),
+    help=f"Group by {', '.join(GROUPS)}; may be repeated. Or by tag:NAME, the values of that tag.",
 )
 @config_option
 @data_option
@@ -43,7 +56,8 @@ def command(since: float, groups: tuple[str, ...], config: Path | None, data_dir
 
 def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: Path | None, as_json: bool) -> None:
     now = time.time()
-    question = UsageQuestion(now - since, now + 1, groups)  # type: ignore[arg-type]
+    by, tag = grouping(groups)
+    question = UsageQuestion(now - since, now + 1, by, tag=tag)
     try:
         rows, kept_since = asyncio.run(_ask(question, config, folder))
     except StartError as error:
@@ -57,7 +71,16 @@ def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: P
     if not rows:
         click.echo("Nothing was used in this time.")
         return
-    header = (*(name.upper() for name in groups), "REQUESTS", "FAILED", "INPUT", "CACHED", "OUTPUT", "USD", "UNPRICED")
+    header = (
+        *(name.upper() for name in question.words),
+        "REQUESTS",
+        "FAILED",
+        "INPUT",
+        "CACHED",
+        "OUTPUT",
+        "USD",
+        "UNPRICED",
+    )
     table = [
         (
             *row.group,
@@ -71,7 +94,7 @@ def _usage(since: float, groups: tuple[str, ...], config: Path | None, folder: P
         )
         for row in rows
     ]
-    print_table(header, table, right=range(len(groups), len(header)))
+    print_table(header, table, right=range(len(by), len(header)))
 
 
 async def _ask(question: UsageQuestion, config: Path | None, folder: Path | None) -> tuple[Sequence[UsageRow], float]:

@@ -22,7 +22,30 @@ PAGE = 500
 Seen = tuple[float, str]
 """(arrived_at, id) of the last record of a page."""
 
-UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "day"]
+UsageGroup = Literal["provider", "model", "key", "caller", "minute", "hour", "day", "tag"]
+GROUPS: tuple[UsageGroup, ...] = ("provider", "model", "key", "caller", "minute", "hour", "day")
+"""Those that need nothing else said; for `tag` also which."""
+
+TIMES = frozenset(("minute", "hour", "day"))
+
+
+def grouping(words: Iterable[str]) -> tuple[tuple[UsageGroup, ...], str]:
+    """`by` and `tag` of a question, each group once, from words as people write them: `GROUPS`, and ``tag:team`` for
+    the values of the tag `team`. ValueError, with a sentence for them, for anything else."""
+    by: dict[UsageGroup, None] = {}
+    tag = ""
+    for word in map(str.strip, words):
+        group = next((group for group in GROUPS if group == word), None)
+        kind, _, name = word.partition(":")
+        if group is None and (kind != "tag" or not name):
+            raise ValueError(f"Usage is not summed by {word[:40] or 'nothing'}.")
+        if group is None and tag not in ("", name):
+            raise ValueError("Usage is summed by one tag at a time.")
+        tag = tag if group else name
+        by[group or "tag"] = None
+    if tag and not {*by} <= {"tag", *TIMES}:
+        raise ValueError("Usage by a tag is summed by itself or with a time, and not with other groups.")
+    return tuple(by), tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +54,8 @@ class UsageQuestion:
 
     `only` takes those alone of which each thing named is one of its names: ``{"caller": ("ann", "bob")}``; no times.
     `most` is how many groups there may be, 0 for all: those with the most requests, or the latest where `by` begins
-    with a time.
+    with a time. A group "tag" is the value that the tag called `tag` had, "" for requests without it, and stands alone
+    or beside times.
     """
 
     since: float
@@ -39,15 +63,30 @@ class UsageQuestion:
     by: tuple[UsageGroup, ...] = ("model",)
     only: Mapping[UsageGroup, tuple[str, ...]] = field(default_factory=dict)
     most: int = 0
+    tag: str = ""
+
+    def __post_init__(self) -> None:
+        groups = {*self.by, *self.only}
+        if "tag" in groups and not (self.tag and "tag" in self.by and groups <= {"tag", *TIMES}):
+            raise ValueError("usage by a tag needs its name, and stands alone or beside times")
 
     @property
     def in_time(self) -> bool:
         """Whether groups are, first of all, spans of time."""
-        return self.by[:1] in (("minute",), ("hour",), ("day",))
+        return bool(TIMES & {*self.by[:1]})
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """`by` as people write it: what `grouping` reads."""
+        return tuple(f"tag:{self.tag}" if group == "tag" else group for group in self.by)
+
+    def name_of(self, group: UsageGroup, record: Record) -> str:
+        """What a record counts under, in a group that is no time."""
+        return str(record.tags.get(self.tag, "") if group == "tag" else getattr(record, group))
 
     def takes(self, record: Record) -> bool:
         return self.since <= record.arrived_at < self.until and all(
-            getattr(record, name) in names for name, names in self.only.items()
+            self.name_of(group, record) in names for group, names in self.only.items()
         )
 
     def largest(self, rows: Iterable[UsageRow]) -> list[UsageRow]:
@@ -155,6 +194,11 @@ class MetadataStore(Plugin):
     @abstractmethod
     async def usage(self, question: UsageQuestion) -> Sequence[UsageRow]:
         """Sums, one row a group: sorted by group, or the most requests first where `most` is asked for."""
+
+    async def tags(self, since: float, until: float) -> Sequence[str]:
+        """Names of tags that requests in [`since`, `until`) had, in order, for people to choose from: a few more, or
+        none, do no harm."""
+        return ()
 
     @abstractmethod
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:

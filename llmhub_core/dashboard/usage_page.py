@@ -18,7 +18,7 @@ from aiohttp import web
 from llmhub_core.admin import api, past
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.views import UsageLine
-from llmhub_core.contracts.metadata_store import MetadataStore, UsageGroup, UsageQuestion
+from llmhub_core.contracts.metadata_store import GROUPS, MetadataStore, UsageGroup, UsageQuestion
 from llmhub_core.dashboard import charts
 from llmhub_core.dashboard.page import Page
 from llmhub_core.dashboard.render import render_gathered
@@ -72,8 +72,8 @@ async def usage(visit: Visit) -> web.Response:
 
 
 async def _facts(store: MetadataStore, asked: past.UsageAsked, show: str) -> dict[str, Any]:
-    since, until = past.span(asked)
-    question = UsageQuestion(since, until, past.groups(asked.by))
+    question = past.to_question(asked)
+    since, until = question.since, question.until
     compared = not {*TIMES} & {*question.by}
     used = await _used(store, question, compared)
     return {
@@ -88,8 +88,8 @@ async def _facts(store: MetadataStore, asked: past.UsageAsked, show: str) -> dic
         "compared": compared,
         "latest": question.in_time,
         "asked": asked,
-        "by": question.by,
-        "groups": past.GROUPS,
+        "by": question.words,
+        "groups": [*GROUPS, *(f"tag:{name}" for name in await store.tags(since, until))],
         "ranges": RANGES,
         "show": show,
         "shows": list(SHOWS),
@@ -152,7 +152,7 @@ async def _chart(store: MetadataStore, question: UsageQuestion, used: Used, show
 
 def _title(show: str, question: UsageQuestion) -> str:
     if not question.in_time:
-        return f"{show.capitalize()} by {question.by[0]}"
+        return f"{show.capitalize()} by {question.words[0].replace(':', ' ', 1)}"
     return "Requests by outcome" if show == "requests" else show.capitalize()
 
 

@@ -213,7 +213,14 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
+def column(group: str) -> str:
+    """What stands above the names of a group of usage: ``tag:team`` are those of the tag `team`."""
+    kind, _, name = group.partition(":")
+    return f"{kind.capitalize()} {name}".rstrip()
+
+
 _SAID = (
+    column,
     filled,
     pairs,
     part,

@@ -21,7 +21,7 @@ from llmhub_core.contracts.archive import ARCHIVE_BATCH
 from llmhub_core.contracts.errors import StartError
 from llmhub_core.contracts.exchange import Record
 
-FORMAT = 3
+FORMAT = 4
 HEAD, END = "llm-hub export", "end"
 
 KINDS = (

@@ -143,6 +143,35 @@ class MetadataStoreSuite(PluginSuite):
             assert sum(row.requests for row in rows) == 3
             assert sum(row.cost for row in rows) == 3 * 1_234_567
 
+    async def test_values_of_a_tag(self, store: MetadataStore) -> None:
+        """Each request has one, also where it has no tags, or others."""
+        tags: list[dict[str, str]] = [
+            {"team": "red"},
+            {"team": "red", "app": "x=y"},
+            {"team": ""},
+            {"app": "größer"},
+            {},
+        ]
+        await store.append([
+            a_record(f"r-{place}", tags=each, arrived_at=NOON + 86_400 * (place == 1))
+            for place, each in enumerate(tags)
+        ])  # fmt: skip
+        for tag, values in (
+            ("team", {"red": 2, "": 3}),
+            ("app", {"x=y": 1, "größer": 1, "": 3}),
+            ("none", {"": 5}),
+        ):
+            rows = await store.usage(UsageQuestion(0, 4e9, ("tag",), tag=tag))
+            assert {row.group: row.requests for row in rows} == {(value,): many for value, many in values.items()}
+            assert sum(row.cost for row in rows) == 5 * 1_234_567
+        by_day = await store.usage(UsageQuestion(0, 4e9, ("day", "tag"), tag="team"))
+        assert sorted((row.group[1], row.requests) for row in by_day) == [("", 3), ("red", 1), ("red", 1)]
+        some = await store.usage(UsageQuestion(0, 4e9, ("tag",), {"tag": ("red", "nobody")}, tag="team"))
+        assert [(row.group, row.requests) for row in some] == [(("red",), 2)]
+        (largest,) = await store.usage(UsageQuestion(0, 4e9, ("tag",), most=1, tag="team"))
+        assert (largest.group, largest.requests) == (("",), 3)
+        assert [*await store.tags(NOON, NOON + 1)] in (["app", "team"], [])
+
     async def test_a_question_has_a_first_moment_and_an_end(self, store: MetadataStore) -> None:
         times = (NOON - 0.001, NOON, NOON + 0.5, NOON + 10, NOON + 10.001)
         await store.append([a_record(f"r-{place}", arrived_at=time) for place, time in enumerate(times)])

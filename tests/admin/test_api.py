@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -451,7 +452,40 @@ async def test_a_query_that_cannot_be_used_says_what_could(browser: MakeBrowser,
 async def test_usage_knows_its_words(browser: MakeBrowser) -> None:
     ann = await browser("viewer")
     assert "provider, model" in (await got(ann, "/usage?by=colour", 400))["error"]["advice"]
+    for by, said in (
+        ("tag", "not summed by tag."),
+        ("tag:", "not summed by tag:."),
+        ("tag:a,tag:b", "one tag at a time"),
+        ("model,tag:a", "not with other groups"),
+    ):
+        error = (await got(ann, f"/usage?by={by}", 400))["error"]
+        assert said in error["message"]
+        assert "tag:NAME" in error["advice"]
     assert (await got(ann, "/usage"))["total"]["requests"] == 0
+
+
+async def test_usage_by_the_values_of_a_tag(house: House, browser: MakeBrowser) -> None:
+    """From what callers sent with their requests."""
+    ann = await browser("viewer")
+    for tags in ("team=red,app=a:b", "team=red", "team=blue", ""):
+        body = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
+        sent = {"x-llmhub-tags": tags} if tags else {}
+        async with ann.session.post(house.url + "/v1/chat/completions", json=body, headers=sent) as answer:
+            assert answer.status == 200
+    await house.records()
+    told = await got(ann, "/usage?by=tag:team&from=24h")
+    assert told["by"] == ["tag:team"]
+    assert [(line["group"], line["requests"]) for line in told["items"]] == [([""], 1), (["blue"], 1), (["red"], 2)]
+    assert told["total"]["requests"] == 4
+    assert [line["group"][1] for line in (await got(ann, "/usage?by=day,tag:app"))["items"]] == ["", "a:b"]
+    text = await (await ann.ask("GET", "/usage?by=tag:team&from=24h")).text()
+    assert re.search(r"<option[^>]*value=\"tag:team\" selected>tag team</option>", text)
+    assert re.search(r"<option[^>]*value=\"tag:app\">tag app</option>", text)
+    assert ">Tag team</th>" in text
+    csv_rows = list(
+        csv.reader(io.StringIO(await (await ann.ask("GET", f"{ROOT}/usage?by=tag:team&format=csv")).text()))
+    )
+    assert [row[:2] for row in csv_rows] == [["tag:team", "requests"], ["", "1"], ["blue", "1"], ["red", "2"]]
 
 
 async def test_more_lines_of_usage_than_anybody_reads_are_refused(house: House, browser: MakeBrowser) -> None:

@@ -167,7 +167,7 @@ async def paths(house: House) -> list[str]:
     found += [f"/tokens/{caller.name}" for caller in hub.tokens.callers][:1]
     if latest := await hub.store.latest(300):
         hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
-        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d"]
+        found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d", "/usage?by=tag:team&from=30d"]
         found[found.index("/requests")] = "/requests?limit=12"
     return [*found, "/requests?model=none", "/requests/none", "/usage?by=nonsense"]
 

@@ -25,6 +25,7 @@ from llmhub_core.cli.database import open_hub, open_vault_of
 from llmhub_core.hub.build import build_tokens
 from llmhub_core.hub.tokens import PURPOSE, Tokens
 from llmhub_core.hub.vault import NEEDED
+from llmhub_core.moving.copy_file import FORMAT
 from llmhub_core.testing.records import NOON, a_record
 
 Database = Callable[[str], str]
@@ -222,10 +223,16 @@ def broken(text: str) -> dict[str, tuple[str, str]]:
         "cut in a line": (text[: len(text) // 2], "is not whole"),
         "changed": (text.replace('"olga"', '"olgb"'), "its checksum is another"),
         "longer": (text + lines[1], "something follows the end"),
-        "newer": (text.replace('"llm-hub export":3', '"llm-hub export":4'), "has format 4, this version reads 3"),
+        "newer": (
+            text.replace(f'"llm-hub export":{FORMAT}', '"llm-hub export":99'),
+            f"has format 99, this version reads {FORMAT}",
+        ),
         "something else": ('{"a": 1}\n', "is no file of llm-hub export"),
         "no JSON": ("model_list:\n- a\n", "is no file of llm-hub export"),
-        "unknown": ('{"llm-hub export":3}\n{"thing":{}}\n', "line 2, says something that this version does not know"),
+        "unknown": (
+            f'{{"llm-hub export":{FORMAT}}}\n{{"thing":{{}}}}\n',
+            "line 2, says something that this version does not know",
+        ),
     }
 
 

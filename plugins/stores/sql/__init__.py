@@ -116,6 +116,10 @@ class _SqlStore(MetadataStore):
         minutes, hours and days are UTC, as ``2026-11-22T14:00:00Z`` and ``2026-11-22``."""
         return await self._database.usage(question)
 
+    async def tags(self, since: float, until: float) -> Sequence[str]:
+        """Of whole days of UTC, a hundred at the most."""
+        return await self._database.tags(since, until)
+
     async def latest(self, limit: int, before: tuple[float, str] | None = None) -> Sequence[Record]:
         return await self._database.requests(RecordFilter(), limit, before)
 

@@ -23,7 +23,7 @@ from llmhub_plugins.stores.sql.request_query import find_requests
 from llmhub_plugins.stores.sql.retention import Retention, kept_since
 from llmhub_plugins.stores.sql.rows import COLUMNS, record_of, storable_text
 from llmhub_plugins.stores.sql.tables import metadata, records
-from llmhub_plugins.stores.sql.usage_query import find_usage, usage_row
+from llmhub_plugins.stores.sql.usage_query import END_OF_TIME, find_usage, tags_statement, usage_row
 from sqlalchemy import Column, Connection, MetaData, String, Table, bindparam, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,6 +47,7 @@ REVISION = "SELECT version_num FROM alembic_version"
 AT_ONCE = 50
 """Rows: what becomes of them takes half a millisecond."""
 
+_TAGS = tags_statement()
 _RECORD_OF_ID = select(*(records.c[name] for name in COLUMNS)).where(records.c.id == bindparam("id"))
 
 
@@ -152,6 +153,10 @@ class Database(ABC):
             return find_usage(read, question, time.time(), kept_since(read))
 
         return await _each(partial(usage_row, question), await self._searcher.ask(ask))
+
+    async def tags(self, since: float, until: float) -> Sequence[str]:
+        values = {"since": int(max(since, 0.0)), "until": int(min(until, END_OF_TIME))}
+        return [name for (name,) in await self._searcher.rows(_TAGS, values)]
 
     async def requests(self, wanted: RecordFilter, limit: int, before: tuple[float, str] | None) -> Sequence[Record]:
         found = await self._searcher.ask(lambda read: find_requests(read, wanted, limit, before))

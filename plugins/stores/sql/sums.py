@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import add
 from typing import Any
@@ -43,7 +43,7 @@ def columns_of(table: Table) -> tuple[str, ...]:
     return (*KEYS[table], *SUMS)
 
 
-def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]]]:
+def summed(records: Collection[Record], now: float) -> list[tuple[Table, list[Row]]]:
     """What is to be added to each of `TABLES`. Sorted, so that two processes that write the same rows lock them in the
     same order."""
     minutes = _by_minute(records)
@@ -54,6 +54,7 @@ def summed(records: Iterable[Record], now: float) -> list[tuple[Table, list[Row]
     totals |= _folded(hours, lambda group: (HOUR, "model", group[0], group[3], group[2]))
     totals |= _folded(hours, lambda group: (HOUR, "key", group[0], group[3], group[5]))
     totals |= _folded(hours, lambda group: (HOUR, "caller", group[0], "", group[1]))
+    totals |= _by_tag(records)
     by_hour = {group: sums for group, sums in totals.items() if group[0] == HOUR}
     totals |= _folded(by_hour, partial(_widened, DAY))
     callers = {group: sums for group, sums in totals.items() if group[0] == DAY and group[1] == "caller"}
@@ -86,22 +87,38 @@ def _by_minute(records: Iterable[Record]) -> _Sums:
         total = sums.get(group)
         if total is None:
             total = sums[group] = [0] * 9
-        total[0] += 1
-        if record.outcome == "served":
-            total[1] += 1
-            if record.cost is None:
-                total[8] += 1
-        elif record.outcome == "failed":
-            total[2] += 1
-        total[3] += record.input_tokens
-        total[4] += record.output_tokens
-        if record.cached_tokens:
-            total[5] += record.cached_tokens
-        if record.reasoning_tokens:
-            total[6] += record.reasoning_tokens
-        if record.cost:
-            total[7] += record.cost
+        _count(record, total)
     return {(int(group[0]) * MINUTE, *group[1:]): total for group, total in sums.items()}
+
+
+def _by_tag(records: Iterable[Record]) -> Mapping[Row, list[int]]:
+    """By the hour, as groups of totals. An empty value is as none."""
+    sums: dict[Row, list[int]] = {}
+    for record in records:
+        if record.tags:
+            hour = int(record.arrived_at // HOUR) * HOUR
+            for name, value in record.tags.items():
+                if value:
+                    _count(record, sums.setdefault((HOUR, "tag", hour, name, value), [0] * 9))
+    return sums
+
+
+def _count(record: Record, total: list[int]) -> None:
+    total[0] += 1
+    if record.outcome == "served":
+        total[1] += 1
+        if record.cost is None:
+            total[8] += 1
+    elif record.outcome == "failed":
+        total[2] += 1
+    total[3] += record.input_tokens
+    total[4] += record.output_tokens
+    if record.cached_tokens:
+        total[5] += record.cached_tokens
+    if record.reasoning_tokens:
+        total[6] += record.reasoning_tokens
+    if record.cost:
+        total[7] += record.cost
 
 
 def _folded(sums: _Sums, group_of: Callable[[Row], Row]) -> _Sums:

@@ -3,7 +3,7 @@
 Sums are written in the same transaction as records, so that at every moment they are the sums of the other table's
 rows; they stay when old records are pruned. `usage_hours` knows every combination of what sums are asked by. There can
 be nearly as many of these as records, so `usage_totals` has what is asked most, in few rows: a provider's model, a
-provider's key, a caller, a caller's model; by minute, hour and day, and what is most by a
+provider's key, a caller, a caller's model, a tag's value; by minute, hour and day, and what is most by a
 quarter of a day, by four days, 16 and 64.
 
 Records have few indexes, for each costs a request as much as all its columns together: by time, with what else is
@@ -101,6 +101,7 @@ TOTALS: dict[str, dict[str, str]] = {
     "key": {"provider": "within", "key": "name"},
     "caller": {"caller": "name"},
     "caller_model": {"caller": "within", "model": "name"},  # by all spans but minutes and hours
+    "tag": {"tag": "name"},  # its name is `within`; of requests that have it
 }
 """Of each kind of total, what its two columns of names hold."""
 

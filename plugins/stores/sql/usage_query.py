@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
+from operator import sub
 from typing import Any, TypeVar
 
 from llmhub_plugins.stores.sql.reading import Read
@@ -27,6 +28,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     union_all,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -52,6 +54,9 @@ FEW_NAMES = 32
 FEW_SPANS = 512
 """Of no more names and spans each is looked up; of more all within the time are passed over."""
 
+MOST_TAGS = 100
+"""Names of tags that are told: of more somebody made them up anew each time."""
+
 FIRST_LOOK = 16
 """Groups are so many in each span of time, to begin with, where the latest of them are looked for."""
 _SHAPES = {"minute": "%Y-%m-%dT%H:%M:%SZ", "hour": "%Y-%m-%dT%H:%M:%SZ", "day": "%Y-%m-%d"}
@@ -75,6 +80,24 @@ def _whole_in_sqlite(element: _Whole, compiler: Any, **options: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
 
 
+class _Tags(FunctionElement[Any]):
+    """A row of name and value for each of the tags in a text of JSON."""
+
+    inherit_cache = True
+    name = "tags"
+
+
+@compiles(_Tags)
+def _tags(element: _Tags, compiler: Any, **options: Any) -> str:
+    # It knows no character 0, not even as JSON writes it.
+    return rf"json_each_text(replace({compiler.process(element.clauses, **options)}, '\u0000', '\ufffd')::json)"
+
+
+@compiles(_Tags, "sqlite")
+def _tags_in_sqlite(element: _Tags, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
 class _ByBytes(FunctionElement[str]):
     """A text that is ordered byte by byte, wherever it is."""
 
@@ -95,6 +118,8 @@ def _by_bytes_in_sqlite(element: _ByBytes, compiler: Any, **options: Any) -> str
 
 def find_usage(read: Read, question: UsageQuestion, now: float, kept_since: float) -> list[Any]:
     """Rows of the groups and the sums, in the order that the contract says."""
+    if "tag" in question.by:
+        return _by_tag(read, question, now, kept_since)
     if question.most and len(question.by) > 1 and not question.in_time:
         return _largest(read, question, now, kept_since)
     found: list[Any] = []
@@ -125,6 +150,39 @@ def _largest(read: Read, question: UsageQuestion, now: float, kept_since: float)
     assert asked is not None  # noqa: S101 — the times are the same
     rows = [row for row in read(*asked) if tuple(row[:width]) in wanted]
     return sorted(rows, key=lambda row: (-row[width], *row[:width]))
+
+
+def _by_tag(read: Read, question: UsageQuestion, now: float, kept_since: float) -> list[Any]:
+    """The requests without the tag are what those with it leave of all."""
+    every = replace(question, only={}, most=0)
+    tagged = usage_statement(every, now, kept_since)
+    whole = usage_statement(replace(every, by=tuple(name for name in question.by if name != "tag")), now, kept_since)
+    if tagged is None or whole is None:
+        return []
+    place, width = question.by.index("tag"), len(question.by)
+    rows: list[Any] = [*read(*tagged)]
+    rest: dict[tuple[Any, ...], list[int]] = {}
+    for row in read(*whole):  # after the others: what came in between has the tag or has not
+        rest[tuple(row[: width - 1])] = [*row[width - 1 :]]
+    for row in rows:
+        if left := rest.get((*row[:place], *row[place + 1 : width])):
+            left[:] = map(sub, left, row[width:])
+    rows += [(*group[:place], "", *group[place:], *left) for group, left in rest.items() if left[0] > 0]
+    if "tag" in question.only:
+        rows = [row for row in rows if row[place] in question.only["tag"]]
+    rows.sort(key=lambda row: tuple(row[:width]))
+    if question.most and not question.in_time:
+        rows.sort(key=lambda row: -row[width])
+        return rows[: question.most]
+    return rows[-question.most :]
+
+
+def tags_statement() -> Select[Any]:
+    """The names of tags in [`since`, `until`), as far as days tell."""
+    table = usage_totals.c
+    within = (table.span == DAY, table.by == "tag", table.began > bindparam("since") - DAY)
+    statement = select(table.within).where(*within, table.began < bindparam("until")).group_by(table.within)
+    return statement.order_by(_ByBytes(table.within)).limit(MOST_TAGS)
 
 
 def _parts(question: UsageQuestion, now: float) -> Iterator[UsageQuestion]:
@@ -180,6 +238,8 @@ def usage_statement(
             values[f"spans{number}"] = _padded([*range(int(begin), int(end), span)])
         else:
             values |= {f"since{number}": int(begin) if span else begin, f"until{number}": int(end) if span else end}
+    if by == "tag":
+        values["tag"] = storable_text(question.tag)
     for name, names in question.only.items():
         values[f"only_{name}"] = _padded([storable_text(each) for each in names])
     order = "" if not question.most else "latest" if question.in_time else "largest"
@@ -266,11 +326,12 @@ def _in_hours(by: str, span: int) -> bool:
 
 
 def _part(by: str, span: int, listed: bool, number: int, only: Sequence[str], added_up: Sequence[str]) -> Select[Any]:
-    """Columns `began`, `caller`, `model`, `provider`, `key` and the sums `added_up`, wherever they come from."""
+    """Columns `began`, `caller`, `model`, `provider`, `key`, or `tag` for all of these, and the sums `added_up`,
+    wherever they come from."""
     since: Any = bindparam(f"since{number}")
     until: Any = bindparam(f"until{number}")
     if not span:
-        return _records(since, until, added_up).where(*(_is_one_of(records.c[name], name) for name in only))
+        return _records(by, since, until, added_up).where(*(_is_one_of(records.c[name], name) for name in only))
     if _in_hours(by, span):
         table, began = usage_hours, usage_hours.c.hour
         names = {name: table.c[name] for name in GROUP}
@@ -280,21 +341,29 @@ def _part(by: str, span: int, listed: bool, number: int, only: Sequence[str], ad
         names = {name: table.c[column] for name, column in TOTALS[by].items()}
         where = [table.c.span == span, table.c.by == by]
         if "within" not in TOTALS[by].values():
-            where.append(table.c.within == "")  # so that the key is known up to the name
+            where.append(table.c.within == _within(by))  # so that the key is known up to the name
     if listed:
         where.append(began.in_(bindparam(f"spans{number}", expanding=True)))
     else:
         where += [began >= since, began < until]
     where += [_is_one_of(names[name], name) for name in only]
-    columns = [names.get(name, literal("")).label(name) for name in ("caller", "model", "provider", "key")]
+    columns = [names.get(name, literal("")).label(name) for name in _names(by)]
     return select(began.label("began"), *columns, *(table.c[name] for name in added_up)).where(*where)
+
+
+def _names(by: str) -> tuple[str, ...]:
+    return ("tag",) if by == "tag" else ("caller", "model", "provider", "key")
+
+
+def _within(by: str) -> Any:
+    return bindparam("tag") if by == "tag" else ""
 
 
 def _is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return column.in_(bindparam(f"only_{name}", expanding=True))
 
 
-def _records(since: Any, until: Any, added_up: Sequence[str]) -> Select[Any]:
+def _records(by: str, since: Any, until: Any, added_up: Sequence[str]) -> Select[Any]:
     """Records, as if each were a sum."""
     table = records.c
     served = table.outcome == "served"
@@ -305,11 +374,16 @@ def _records(since: Any, until: Any, added_up: Sequence[str]) -> Select[Any]:
         "cost": func.coalesce(table.cost, 0),
         "unpriced": case((served & table.cost.is_(None), 1), else_=0),
     }
-    return select(
+    tags = _Tags(table.tags).table_valued("key", "value")
+    statement = select(
         _Whole(table.arrived_at).label("began"),
-        *(table[name] for name in ("caller", "model", "provider", "key")),
+        *((tags.c.value.label("tag") if name == "tag" else table[name]) for name in _names(by)),
         *((sums[name] if name in sums else table[name]).label(name) for name in added_up),
     ).where(table.arrived_at >= since, table.arrived_at < until)
+    if by == "tag":
+        statement = statement.join_from(records, tags, true())
+        statement = statement.where(table.tags != "{}", tags.c.key == _within(by), tags.c.value != "")
+    return statement
 
 
 def _group(name: str, columns: Any) -> ColumnElement[Any]:

@@ -99,6 +99,7 @@ def some_records(amount: int, seed: int = 1, span: float = 5 * HOUR) -> list[Rec
             model=draw.choice(("fast", "slow")),
             provider=draw.choice(("openai", "anthropic", "")),
             key=draw.choice(("main", "spare")),
+            tags=draw.choice(({}, {"team": "red"}, {"team": "größer", "x=y": "a=b"}, {"team": ""})),
             outcome=draw.choice(("served", "served", "served", "failed", "refused", "cancelled", "unknown")),
             input_tokens=draw.randrange(10_000),
             output_tokens=draw.randrange(1000),
@@ -118,7 +119,7 @@ def added_up(all_records: Sequence[Record], question: UsageQuestion) -> list[Usa
         if question.takes(one):
             moment = datetime.fromtimestamp(one.arrived_at // MINUTE * MINUTE, UTC)
             shown = {name: f"{moment:{shape}}" for name, shape in SHOWN.items()}
-            group = tuple(shown[name] if name in shown else str(getattr(one, name)) for name in question.by)
+            group = tuple(shown[name] if name in shown else question.name_of(name, one) for name in question.by)
             groups.setdefault(group, []).append(one)
     rows = [
         UsageRow(

@@ -35,7 +35,7 @@ async def made_by(revision: str, url: str, batch: list[Record]) -> None:
         if revision >= "0006":
             totals = sums[usage_totals]
             came = {LONG: "0008", FOUR: "0010", QUARTER: "0010", LONGEST: "0011"}
-            there = {(LONG, "caller"): "0011"}
+            there = {(LONG, "caller"): "0011", (3600, "tag"): "0012", (86_400, "tag"): "0012"}
             _put(
                 connection,
                 usage_totals,
@@ -95,6 +95,8 @@ async def test_sums_are_the_same_after_the_upgrade(
             await assert_usage(store, batch, UsageQuestion(0.0, 4e9, by))  # type: ignore[arg-type]
             recent = UsageQuestion(TEN + 7.6 * 24 * HOUR + 7, TEN + 9 * 24 * HOUR, by)  # type: ignore[arg-type]
             await assert_usage(store, batch, recent)
+        await assert_usage(store, batch, UsageQuestion(0.0, 4e9, ("tag", "day"), tag="team"))
+        assert [*await store.tags(0.0, 4e9)] == ["team", "x=y"]
         more = some_records(50, seed=9)
         await store.append(more)
         await assert_usage(store, [*batch, *more])

@@ -37,6 +37,10 @@ BY: tuple[tuple[UsageGroup, ...], ...] = (
     ("day",),
     ("key", "caller"),
     ("provider", "key"),
+    ("tag",),
+    ("day", "tag"),
+    ("tag", "hour"),
+    ("minute", "tag"),
 )
 
 
@@ -66,6 +70,7 @@ def traffic(draw: random.Random, amount: int) -> list[Record]:
             "model": draw.choice(("fast", "slow", "größer")),
             "provider": draw.choice(("openai", "anthropic", "")),
             "key": draw.choice(("main", "spare")),
+            "tags": draw.choice(({}, {"team": "red"}, {"team": "größer", "x=y": "a=b"}, {"x=y": "a=b", "team": ""})),
             "outcome": draw.choice(("served", "served", "failed", "refused")),
             "input_tokens": draw.randrange(10_000),
             "cost": draw.choice((None, 0, draw.randrange(10**12))),
@@ -108,11 +113,15 @@ async def test_sums_are_those_of_the_records(
             only["caller"] = tuple({f"c{draw.randrange(14)}" for _ in range(draw.randrange(1, 6))})
         if draw.random() < 0.2:
             only["model"] = ("fast", "größer", "none")
-        question = UsageQuestion(since, until, draw.choice(BY), only, draw.choice((0, 0, 3, 20)))
+        by, tag = draw.choice(BY), ""
+        if "tag" in by:
+            tag = draw.choice(("team", "team", "x=y", "none"))
+            only = {"tag": draw.choice((("red", "größer"), ("", "red"), ("nobody",)))} if only else {}
+        question = UsageQuestion(since, until, by, only, draw.choice((0, 0, 3, 20)), tag)
         if "minute" in question.by and since < kept:
             continue  # told of elsewhere: such minutes stand in the first of their hour
         told = [row for row in await store.usage(question) if row.requests]
-        asked = UsageQuestion(*whole_hours(question, kept), question.by, only, question.most)
+        asked = UsageQuestion(*whole_hours(question, kept), question.by, only, question.most, tag)
         assert told == added_up(all_records, asked), (question, until - since)
 
 
