@@ -45,8 +45,8 @@ async def settings(visit: Visit) -> web.Response:
     groups: dict[str, list[tuple[str, SettingView]]] = {}
     async for line in unhurried(setting.settings(visit.control)):
         if (not only or line.origin != "default") and find in line.key.casefold():
-            table, _, name = line.key.rpartition(".")
-            groups.setdefault(table or "hub", []).append((name, line))
+            table, name = _placed(line.key)
+            groups.setdefault(table, []).append((name, line))
     number = min(max(1, asked.page), max(1, -(-len(groups) // TABLES)))
     first = TABLES * (number - 1)
 
@@ -64,6 +64,15 @@ async def settings(visit: Visit) -> web.Response:
         "find": asked.find.strip(),
     }
     return await render(visit, "settings.html", facts)
+
+
+def _placed(key: str) -> tuple[str, str]:
+    """Its table and its name in it: one of several tables (providers[openai]) is a table with all that is below it."""
+    entry, bracket, name = key.rpartition("].")
+    if bracket:
+        return f"{entry}]", name
+    table, _, name = key.rpartition(".")
+    return table or "hub", name
 
 
 PAGES = (

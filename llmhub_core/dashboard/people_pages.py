@@ -12,6 +12,7 @@ from llmhub_core.admin.calls import query, taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.contracts.people import USER_ROLES
+from llmhub_core.dashboard.audited import differences
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
 
@@ -133,6 +134,7 @@ async def audit_page(visit: Visit) -> web.Response:
     chosen = {name: value for name, value in visit.request.query.items() if value and name not in ("cursor", "check")}
     facts = {
         "page": page,
+        "changes": {line.number: differences(line.before, line.after) for line in page.items},
         "asked": asked,
         "filtered": bool(set(chosen) - {"limit"}),
         "checked": await check(visit.control, CheckAsked()) if asked.check else None,

@@ -22,6 +22,7 @@ from llmhub_core.admin.views import UsageLine
 from llmhub_core.contracts import Attempt, Record
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.dashboard import charts, hub_pages, words
+from llmhub_core.dashboard.audited import differences
 from llmhub_core.dashboard.page import inside
 from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
@@ -593,3 +594,19 @@ async def test_what_is_wrong_stands_beside_each_field(browser: MakeBrowser) -> N
     faults = dict(re.findall(r'class="fault" id="([^"]+)-fault">.*?<span>([^<]+)</span>', found, re.DOTALL))
     assert set(faults) == {"deployments[0].priority", "fallbacks"}
     assert faults["deployments[0].priority"].startswith("Must be ")
+
+
+def test_of_a_change_is_told_what_became_another() -> None:
+    was = '{"hint": "a1b2", "limits": {"rpm": 60, "budget": "5 USD/day"}, "models": ["*"]}'
+    now = '{"disabled": true, "hint": "a1b2", "limits": {"rpm": 90.0}, "models": ["fast", "smart"]}'
+    assert differences(was, now) == [
+        ("limits.rpm", "60", "90"),
+        ("limits.budget", "5 USD/day", ""),
+        ("models", "*", "fast, smart"),
+        ("disabled", "", "yes"),
+    ]
+    assert differences("", '{"deployments": [{"provider": "a", "weight": 3}], "note": ""}') == [
+        ("deployments[0]", "", "provider a, weight 3")
+    ]
+    assert differences("", "") == differences(was, was) == []
+    assert differences("", "<b>no table</b>") == [("", "", "<b>no table</b>")]
