@@ -132,7 +132,8 @@ def beside(denied: Denied, kind: EntryKind, visit: Visit) -> Denied:
     faults: dict[str, str] = {}
     for place, said in denied.faults.items():
         field = _field(place, kind, visit)
-        said = said.removesuffix(", not a string")  # whatever is typed is one
+        # Whatever is typed is a string, and has no quotes.
+        said = said.removesuffix("; write it without quotes").removesuffix(", not a string")
         said = f"{said[:1].upper()}{said[1:]}." if field else f"{place}: {said}."
         faults[field] = f"{faults[field]} {said}" if field in faults else said
     if "" in faults:
