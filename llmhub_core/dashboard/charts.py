@@ -1,8 +1,11 @@
-"""Geometry of the drawings: templates only write it down as SVG, so that no script and no inline style is needed."""
+"""Geometry of the drawings: templates only write it down as SVG, so that no script and no inline style is needed.
+
+A script draws the bars over again, from their values (static/js/2-charts.js).
+"""
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,6 +90,11 @@ class Chart:
     @property
     def empty(self) -> bool:
         return not any(bar.pieces for bar in self.bars)
+
+    @property
+    def columns(self) -> str:
+        """The values of each series over time, for the script that draws them too."""
+        return json.dumps(list(zip(*(bar.values for bar in self.bars), strict=True)), separators=(",", ":"))
 
 
 def unit(since: float, until: float) -> Unit:
@@ -217,11 +225,12 @@ def _marks(times: list[int], unit: str) -> dict[int, str]:
 def _round_up(value: int, kind: Kind) -> float:
     """To a round part of its magnitude, and no half requests on the axis, which also names the middle."""
     if value <= 0:
-        return 2.0
-    magnitude = 10.0 ** math.floor(math.log10(value))
+        return 2e9 if kind == "money" else 2.0
+    magnitude = 10.0 ** (len(str(value)) - 1)
     steps: list[float] = [1, *((1.2, 1.6) if magnitude >= 10 else ()), 2, 3, 4, 5, 6, 8, 10]
-    top = next(step * magnitude for step in steps if step * magnitude >= value)
-    return max(top, 2.0) if kind == "requests" else top
+    if kind != "money" and magnitude < 10:
+        steps = [2, 4, 6, 8, 10]
+    return next(step * magnitude for step in steps if step * magnitude >= value)
 
 
 def _stacked(values: Sequence[int], series: Sequence[tuple[str, str]], top: float) -> tuple[Piece, ...]:

@@ -67,7 +67,9 @@ class Used:
 async def usage(visit: Visit) -> web.Response:
     asked = api.query(visit.request, UsagePageAsked)
     show = asked.show if asked.show in SHOWS else "requests"
-    asked = past.UsageAsked(since=asked.since or "24h", until=asked.until, by=asked.by)
+    since = asked.since or "24h"
+    # The last so and so long goes until now: that the form still has the end of another time is of no account.
+    asked = past.UsageAsked(since=since, until="" if since in RANGES else asked.until, by=asked.by)
     return await render_gathered(visit, "usage.html", _facts, asked, show)
 
 
@@ -88,6 +90,7 @@ async def _facts(store: MetadataStore, asked: past.UsageAsked, show: str) -> dic
         "compared": compared,
         "latest": question.in_time,
         "asked": asked,
+        "when": {"from": asked.since} | ({"to": asked.until} if asked.until else {}),
         "by": question.words,
         "groups": [*GROUPS, *(f"tag:{name}" for name in await store.tags(since, until))],
         "ranges": RANGES,

@@ -109,7 +109,7 @@ def tick(value: float, kind: str) -> str:
     if kind != "money":
         return short(value)
     dollars = value / 1e9
-    if dollars >= 1 or not dollars:
+    if dollars >= 10 or dollars == int(dollars):
         return f"${short(dollars)}"
     return f"${dollars:.2f}" if round(dollars, 2) == dollars else f"${dollars:.9f}".rstrip("0")
 

@@ -16,7 +16,7 @@ async function renew() {
   localize(fresh);
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
-    const open = old.querySelector("details[open], .tip:not([hidden])");
+    const open = old.querySelector("details[open]");
     if (!now || old.contains(document.activeElement) || open || now.innerHTML === old.dataset.was) continue;
     const markup = now.innerHTML;
     old.replaceChildren(...now.childNodes);

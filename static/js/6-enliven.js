@@ -2,7 +2,7 @@
 function enliven(root) {
   localize(root);
   count();
-  for (const chart of root.querySelectorAll(".chart")) figures(chart);
+  drawCharts(root);
   for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
 }
 enliven(document);

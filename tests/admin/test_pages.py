@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import time
 from collections.abc import Callable
@@ -370,7 +371,7 @@ async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -
         (words.percent(999_999, 1_000_000), "99.9 %"), (words.percent(5, 5), "100 %"), (words.change(5, 0), ""),
         (words.change(150, 100), "▲ 50 %"), (words.change(50, 100), "▼ 50 %"), (words.change(100, 100), "as before"),
         (words.tick(600_000_000, "money"), "$0.60"), (words.tick(30_000_000_000, "money"), "$30"),
-        (words.tick(0, "money"), "$0"),
+        (words.tick(0, "money"), "$0"), (words.tick(1_500_000_000, "money"), "$1.50"),
         (words.waits("cooling: slow, back in 17323 s"), "cooling: slow, back in 4 h 48 min"),
         (words.subject("key:openai/main:requests/86400"), "openai/main, requests a day"),
         (words.subject("token:ann:money/2592000"), "ann, spend a month"), (words.subject("key:a/b"), "a/b"),
@@ -432,6 +433,8 @@ def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
         ("served", 6, 37.6, 50.4), ("other", 1, 29.2, 8.4), ("failed", 3, 4.0, 25.2)
     ]  # fmt: skip
     assert all(not other.pieces for other in chart.bars if other is not bar)
+    assert [sum(values) for values in json.loads(chart.columns)] == [6, 1, 3]
+    assert [values[5] for values in json.loads(chart.columns)] == [6, 1, 3]
     days = charts.by_outcome([line], 0, 30 * 86_400)
     assert (len(days.bars), days.unit, sum(days.bars[0].values)) == (30, "day", 10)
     assert charts.by_outcome([], 0, 3600).empty
@@ -443,6 +446,13 @@ def test_every_hour_has_its_bar_and_every_part_its_height() -> None:
     assert (weeks.unit, charts.asked_by(0, 120 * 86_400), len(weeks.bars)) == ("week", "day", 18)
     assert [sum(bar.values) for bar in weeks.bars] == [4, *[7] * 16, 4], "from Thursday to Thursday"
     assert weeks.bars[1].label == "Week of 05 Jan 1970"
+
+
+def test_an_axis_names_its_middle_as_it_is() -> None:
+    for kind in ("requests", "tokens"):
+        tops = [charts._round_up(value, kind) for value in (0, 1, 2, 3, 5, 9, 10, 11, 13, 17, 250, 251)]
+        assert tops == [2, 2, 2, 4, 6, 10, 10, 12, 16, 20, 300, 300]
+    assert [charts._round_up(value, "money") for value in (0, 3, 1_300_000_000)] == [2e9, 3, 1.6e9]
 
 
 def test_the_largest_groups_have_their_colours_and_the_rest_share_one() -> None:

@@ -151,13 +151,10 @@ async def test_settings_and_colours_by_the_keyboard_alone(visit: Visit, house: H
     ann.well()
 
 
-async def test_a_bar_says_its_figures_and_prints_without_the_frame(visit: Visit, house: House) -> None:
+async def test_a_page_prints_without_the_frame(visit: Visit, house: House) -> None:
     assert await ask(house) == 200
     ann = await visit(house, "viewer")
     await ann.go("/usage")
-    bar = ann.page.locator("g.bar:has(rect.s1) rect.s1")
-    await bar.first.hover()
-    await expect(ann.page.locator(".tip")).to_contain_text("fast")
     await ann.page.emulate_media(media="print")
     await expect(ann.page.locator(".side")).to_be_hidden()
     await expect(ann.page.locator("form.filters")).to_be_hidden()

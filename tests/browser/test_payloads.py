@@ -160,6 +160,11 @@ async def test_nothing_that_is_stored_runs(visit: Visit) -> None:
                 await ann.go(path)
                 text = await ann.page.locator("main").inner_text()
                 assert NAME in text or f"bad/{PAYLOADS[0]}" in text, path
+            await ann.go("/usage?by=model&from=24h")
+            await ann.page.get_by_role("slider").press("End")
+            told = ann.page.locator(".tip")
+            assert PAYLOADS[3] in await told.inner_text()
+            assert PAYLOADS[3] in await ann.page.locator(".legend").inner_text()
             await ann.go("/keys/bad/main")
             await ann.press("Test it")
             await ann.page.get_by_role("alert").wait_for()
