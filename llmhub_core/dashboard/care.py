@@ -38,7 +38,7 @@ async def _alerts(visit: Visit, denied: Denied | None = None, tried: Any = ()) -
     page = await alerts.alerts(control, asked)
     going_on = await alerts.alerts(control, alerts.AlertsAsked(state="open", limit=500))
     facts = {
-        "open": going_on.items,
+        "open": sorted(going_on.items, key=lambda alert: (alert.muted, alert.severity != "error")),
         "past": [alert for alert in page.items if alert.recovered_at is not None],
         "older": None if page.next is None else "/alerts?" + urlencode({"cursor": page.next}),
         "channels": await alerts.channels(control),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from aiohttp import web
 
 from llmhub_core.admin import entry_lists, live
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.views import ProviderView
+from llmhub_core.admin.views import DeploymentView, ProviderEntryView, ProviderView
 from llmhub_core.dashboard import provider_forms
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
@@ -64,15 +65,35 @@ async def provider(visit: Visit, form: Form) -> web.Response:
     form = form_of(visit, "provider", view, form)
     health = await live.health(visit.control)
     standing = next((each for each in health.providers if each.name == view.name), None)
+    keys = [each for each in await entry_lists.keys(visit.control) if each.provider == view.name]
     more = {
         "form": form,
         **kind_facts(visit, form),
+        "title": _title(visit, view),
         "standing": standing,
         "fastest": None if standing is None else _fastest(standing),
         "where": _addresses(visit).get(view.name, ""),
-        "stored_keys": any(each.provider == view.name for each in await entry_lists.keys(visit.control)),
+        "keys": sorted(keys, key=lambda each: each.state == "active"),
+        "failing": [] if standing is None else _failing(standing),
+        "now": time.time(),
     }
     return await render(visit, "provider.html", facts(visit, "provider", view) | more, form.status)
+
+
+def _title(visit: Visit, view: ProviderEntryView) -> str:
+    """Of its kind, or of the place that its preset knows."""
+    kind, preset = str(view.settings.get("kind", "")), view.settings.get("preset")
+    named = f"{kind}:{preset}" if preset else kind
+    return dict(provider_forms.kinds(visit.control.hub.registry, named)).get(named, kind)
+
+
+def _failing(provider: ProviderView) -> list[DeploymentView]:
+    """One for each model whose breaker is open, whatever the key."""
+    found: dict[str, DeploymentView] = {}
+    for each in provider.deployments:
+        if each.state == "failing":
+            found.setdefault(each.model, each)
+    return list(found.values())
 
 
 PAGES = (

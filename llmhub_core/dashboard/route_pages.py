@@ -48,7 +48,11 @@ class RouteLine:
     @property
     def state(self) -> str:
         usable, every = (sum(getattr(each, name) for each in self.targets) for name in ("usable", "candidates"))
-        return "active" if usable == every else ("degraded" if usable else "out")
+        return _state(usable, every)
+
+
+def _state(usable: int, every: int) -> str:
+    return "out" if not usable else ("active" if usable == every else "degraded")
 
 
 async def routes(visit: Visit) -> web.Response:
@@ -134,10 +138,9 @@ async def route(visit: Visit, form: Form) -> web.Response:
     too_many = len(view.settings.get("deployments", ())) > MOST_ROWS
     health = await live.health(visit.control)
     standing = [each for provider in health.providers for each in provider.deployments]
-    more = {
-        "too_many": too_many,
-        "states": {f"{each.provider}/{each.model}#{each.key}": each.state for each in standing},
-    }
+    states = {f"{each.provider}/{each.model}#{each.key}": each.state for each in standing}
+    own = [states.get(each, "active") for each in view.candidates]
+    more = {"too_many": too_many, "states": states, "standing": _state(own.count("active"), len(own))}
     return await render(visit, "route.html", facts(visit, "route", view) | _choices(visit, form) | more, form.status)
 
 

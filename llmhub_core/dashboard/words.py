@@ -15,7 +15,7 @@ from llmhub_core.hub.settings_values import show_seconds, show_size
 NOTHING = "–"
 
 TONES = {
-    "ok": ("active", "served", "loaded", "done", "ok"),
+    "ok": ("active", "served", "loaded", "done", "ok", "recovered"),
     "warn": ("cooling", "exhausted", "degraded", "unavailable", "warning"),
     "bad": ("invalid", "failing", "failed", "out", "error"),
 }

@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from llmhub_core.admin.client_tokens import make
+from llmhub_core.admin.control import Control
+from llmhub_core.admin.entries import By
+from llmhub_core.admin.entry_acts import entries_of
 from llmhub_core.contracts import Attempt, Record
 from llmhub_core.contracts.alerts import Alert
 from llmhub_core.contracts.candidate import CandidateStats, Limit
+from llmhub_core.contracts.configuration import EntryKind
 from llmhub_core.contracts.errors import UpstreamDenied, UpstreamLimited
 from llmhub_core.contracts.people import AdminToken
 from llmhub_core.contracts.quota_store import Amount
@@ -265,6 +270,21 @@ async def trouble(hub: Hub) -> None:
     for number, (name, until) in enumerate((("nightly-backup", 0.0), ("grafana", now + 80 * DAY))):
         digest = f"{number}" * 64
         await people.add_admin_token(AdminToken(f"adm_{number}", name, digest, "Qw7e", "viewer", owner.id, now, until))
+
+
+async def stored(control: Control) -> None:
+    """One of each kind that was added by hand: its page is a form, that of what the file says is not."""
+    entries = entries_of(control)
+    openai = "openai_compatible"  # the kind with the longest title
+    facts: tuple[tuple[EntryKind, str, dict[str, Any]], ...] = (
+        ("provider", "mistral", {"kind": openai, "base_url": "http://127.0.0.1:9/v1", "models": ["codestral-latest"]}),
+        ("key", "mistral/team-eu", {"secret": "mk-0123456789abcdef0123456789abcdef", "limits": {"rpm": 60}}),
+        ("route", "code", {"deployments": [{"provider": "mistral", "model": "codestral-latest"}]}),
+    )
+    for kind, name, body in facts:
+        await entries.add(kind, name, body, By("owner", owner=True))
+    await make(entries, "mobile-app", {"models": ["fast"], "limits": {"budget": "120 USD/month"}}, By("owner"))
+    await control.workers.reload(file=False)
 
 
 async def _spend(hub: Hub) -> None:

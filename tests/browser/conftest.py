@@ -62,6 +62,7 @@ async def busy(open_house: OpenHouse) -> AsyncIterator[House]:
         await add_people(house)
         await busy_month.fill(house.hub)
         await busy_month.trouble(house.hub)
+        await busy_month.stored(house.control)
         house.control.page_process.enabled = True  # as where the hub serves
         yield house
 

@@ -79,6 +79,7 @@ async def main(args: argparse.Namespace) -> None:
                     await busy_month.fill(house.hub, per_day=args.per_day)
                     if args.folder is not None:
                         await busy_month.trouble(house.hub)
+                        await busy_month.stored(house.control)
                 await take(browser, house, folder, state, args)
         await browser.close()
 

@@ -161,15 +161,20 @@ async def paths(house: House) -> list[str]:
     found += [f"/{kind}?add=1" for kind in ("keys", "providers", "routes", "tokens")]
     found += ["/keys?add=many", "/settings?only=set"]
     found += [f"/users/{user.id}" for user in await people.users()][:1]
-    found += [f"/providers/{name}" for name in hub.catalog.places][:1]
-    found += [f"/routes/{name}" for name in hub.catalog.routes][:1]
-    found += [f"/keys/{key.id}" for place in list(hub.catalog.places.values())[:2] for key in place.keys[:3]]
-    found += [f"/tokens/{caller.name}" for caller in hub.tokens.callers][:1]
+    # What the file says comes first, what was added by hand last.
+    found += _ends([f"/providers/{name}" for name in hub.catalog.places])
+    found += _ends([f"/routes/{name}" for name in hub.catalog.routes])
+    found += [f"/keys/{key.id}" for place in _ends([*hub.catalog.places.values()]) for key in place.keys[:3]]
+    found += _ends([f"/tokens/{caller.name}" for caller in hub.tokens.callers])
     if latest := await hub.store.latest(300):
         hard = max(latest, key=lambda record: (record.outcome == "served", len(record.attempts)))
         found += [f"/requests/{hard.id}", "/usage?by=caller&from=30d", "/usage?by=tag:team&from=30d"]
         found[found.index("/requests")] = "/requests?limit=12"
     return [*found, "/requests?model=none", "/requests/none", "/usage?by=nonsense"]
+
+
+def _ends(found: list[Any]) -> list[Any]:
+    return found if len(found) < 2 else [found[0], found[-1]]
 
 
 async def watched(context: BrowserContext, url: str) -> Watched:
