@@ -46,11 +46,15 @@ if (light && window.EventSource) {
   const listen = () => {
     clearTimeout(again);
     source = new EventSource(light.dataset.stream);
-    source.addEventListener("open", () => { light.textContent = "Live"; });
+    source.addEventListener("open", () => {
+      light.textContent = "Live";
+      light.removeAttribute("data-lost");
+    });
     source.addEventListener("state", told);
     source.addEventListener("end", lost);
     source.addEventListener("error", () => {
       light.textContent = "Not live, trying again";
+      light.setAttribute("data-lost", "");
       if (source.readyState === EventSource.CLOSED) lost();
     });
   };
