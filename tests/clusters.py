@@ -87,12 +87,12 @@ class Cluster(House):
             note.read_text() if note.exists() else self._ground.postgres.new_database(template=self._ground.template)
         )
         note.write_text(database)
-        redis = Server(Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="llmhub-redis-"))))
-        self._stack.callback(redis.stop)
+        self.redis = Server(Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="llmhub-redis-"))))
+        self._stack.callback(self.redis.stop)
         environ = {
             **self._environ,
             "LLMHUB_STORAGE__METADATA": database,
-            "LLMHUB_STORAGE__QUOTA": redis.url,
+            "LLMHUB_STORAGE__QUOTA": self.redis.url,
             "LLMHUB_SERVER__WORKERS": str(WORKERS),
         }
         self._stack.push_async_callback(self._end)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -21,6 +21,8 @@ from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import (
     Denied,
     bad_token,
+    database_away,
+    failed,
     forbidden,
     foreign,
     needs_person,
@@ -31,11 +33,15 @@ from llmhub_core.admin.sessions import WHO, Who, who_presents
 from llmhub_core.contracts.errors import HubError
 from llmhub_core.contracts.people import USER_ROLES, User, UserRole
 from llmhub_core.hub.minted import ADMIN_PREFIX
+from llmhub_core.hub.watch import within
 
 log = logging.getLogger("llmhub.admin")
+T = TypeVar("T")
 
 MOST_BODY = 64 * 1024
 SAFE = ("GET", "HEAD")
+LOOK_UP = 4.0
+"""Seconds for finding out who somebody is; a little longer than it takes to know that the database is away."""
 
 HEADERS = {
     "content-security-policy": (
@@ -138,8 +144,8 @@ def guarded(control: Control, policy: Policy, handler: Handler, refuse: Refuse) 
             # The text of an exception may hold what was sent or stored; its kind has to do.
             log.error("%s %s failed: %s", request.method, request.match_info.route.name, type(error).__name__)  # noqa: TRY400
             log.debug("in detail", exc_info=error)
-            advice = "Try again; if it stays so, the database may be away: see the log of the hub."
-            response = await refuse(visit, Denied(500, "failed", "This could not be done at the moment.", advice))
+            answers = await control.hub.configuration.store_answers()
+            response = await refuse(visit, failed() if answers else database_away())
         if not response.prepared:
             response.headers.update({name: value for name, value in HEADERS.items() if name not in response.headers})
             if visit.session._changed:
@@ -155,7 +161,7 @@ async def _examine(visit: Visit, policy: Policy) -> None:
     token = "" if policy.form or control.hub.store.people is None else _presented(request)
     if token:
         # No page can make a browser send one, so where the request comes from and what it calls this hub are no matter.
-        visit.who = await who_presents(control.people, token)
+        visit.who = await _known(control, who_presents(control.people, token))
         if visit.who is None:
             raise bad_token()
         await _permit(visit, policy)
@@ -169,7 +175,7 @@ async def _examine(visit: Visit, policy: Policy) -> None:
             "https://hub.example.com; on the machine itself it opens by localhost.",
         )  # fmt: skip
     if control.hub.store.people is not None:
-        visit.session = await control.sessions.load_session(request)
+        visit.session = await _known(control, control.sessions.load_session(request))
     who = request.get(WHO)
     visit.who = who if isinstance(who, Who) else None
     await _permit(visit, policy)
@@ -180,6 +186,14 @@ async def _examine(visit: Visit, policy: Policy) -> None:
             token = visit.text("csrf") if policy.form else request.headers.get("x-csrf-token", "")
             if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), visit.who.csrf.encode()):
                 raise foreign()
+
+
+async def _known(control: Control, looking: Coroutine[Any, Any, T]) -> T:
+    """What the database knows of whoever comes: nobody waits for one that is away, or longer than it takes to know."""
+    if control.hub.configuration.store_away:
+        looking.close()
+        raise database_away()
+    return await within(LOOK_UP, looking)
 
 
 def _presented(request: web.Request) -> str:

@@ -29,6 +29,9 @@ EVERY = 1.0
 SOONEST = 0.2
 """Seconds between two looks when much changes."""
 
+AWAY = b'event: away\ndata: {"message": "The database does not answer."}\n\n'
+"""Told once, until there is a state again: what a page shows is no longer what is."""
+
 PULSE = 15.0
 """Seconds of silence after which a comment shows that the line is alive."""
 
@@ -38,7 +41,7 @@ MOST = 20
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One of them, and whose it is. `told` is the state that it told last, `spoken` when; it is `stirred` to tell the
+    """One of them, and whose it is. `told` is what it told last, `spoken` when; it is `stirred` to tell the
     next, a sign of life, or that its session is `over`."""
 
     task: asyncio.Task[Any]
@@ -62,6 +65,16 @@ class Watching:
         self._looking: asyncio.Task[None] | None = None
         self._checked = 0.0
         control.hub.telling.watchers.append(self._stirred.set)
+        control.hub.configuration.on_away(self._stir_all)
+
+    @property
+    def news(self) -> bytes:
+        """What a stream is to tell."""
+        return AWAY if self._control.hub.configuration.store_away else self.state
+
+    def _stir_all(self) -> None:
+        for stream in self.streams:
+            stream.stirred.set()
 
     def add(self, stream: Stream) -> None:
         self.streams.add(stream)
@@ -75,9 +88,9 @@ class Watching:
         while self.streams:
             self._stirred.clear()
             try:
-                self.state = await _state(self._control)
+                self.state = b"event: state\ndata: %b\n\n" % await _state(self._control)
                 await self._check()
-            except Exception as error:  # the database is away: then nothing is told until it is back
+            except Exception as error:  # the database is away: then nothing else is told until it is back
                 log.debug("the hub could not be looked at: %s", type(error).__name__)
             await self._tell()
             await asyncio.sleep(min(SOONEST, EVERY))
@@ -99,7 +112,7 @@ class Watching:
         """One stream after the other, or callers would wait until all have written."""
         for stream in list(self.streams):
             silent = time.monotonic() - stream.spoken >= PULSE
-            if stream.over or silent or stream.told != self.state:
+            if stream.over or silent or stream.told != self.news:
                 stream.stirred.set()
                 await pause()
 
@@ -146,12 +159,12 @@ async def _send(stream: Stream, response: web.StreamResponse, watching: Watching
         stream.spoken = time.monotonic()
         if stream.over:
             break
-        if stream.told == watching.state:
+        if stream.told == watching.news:
             await response.write(b": here\n\n")
             continue
         number += 1
-        stream.told = watching.state
-        await response.write(b"id: %d\nevent: state\ndata: %b\n\n" % (number, stream.told))
+        stream.told = watching.news
+        await response.write(b"id: %d\n%b" % (number, stream.told))
     await response.write(b"event: end\ndata: {}\n\n")
 
 

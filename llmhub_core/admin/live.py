@@ -11,7 +11,16 @@ from llmhub_core.admin import configuration, limits
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.refusals import not_found
 from llmhub_core.admin.slices import unhurried
-from llmhub_core.admin.views import DeploymentView, HealthView, HoldView, KeyView, LevelView, Problem, ProviderView
+from llmhub_core.admin.views import (
+    DeploymentView,
+    HealthView,
+    HoldView,
+    KeyView,
+    LevelView,
+    Problem,
+    ProviderView,
+    StoreView,
+)
 from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
 from llmhub_core.contracts.metadata_store import MetadataStore, UsageQuestion, UsageRow
 from llmhub_core.hub.alert_rules import in_words
@@ -145,9 +154,16 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
             ),
             key=lambda problem: SEVEREST.index(problem.severity),
         ),
+        database=_database(hub),
+        quotas=StoreView(hub.quota.name, not hub.quota.away),
         providers=providers,
     )
     return view, all_keys
+
+
+def _database(hub: Hub) -> StoreView:
+    took = hub.configuration.store_took
+    return StoreView(hub.store.name, not hub.configuration.store_away, None if took is None else 1000 * took)
 
 
 async def _used_by_provider(store: MetadataStore, since: float, until: float) -> Sequence[UsageRow]:
@@ -274,6 +290,12 @@ def _hub_problems(hub: Hub, standing: Standing) -> Iterable[Problem]:
         yield Problem(
             severity="error", what=f"The usage journal cannot be written: {standing.broken}.",
             advice="Make room on the disk of the data folder. Until then no request is taken.", page="health",
+        )  # fmt: skip
+    if hub.quota.away:
+        yield Problem(
+            severity="error", what=f"The quota store ({hub.quota.name}) does not answer.",
+            advice="See to that server; the log of the hub says more. Until it is back each process keeps to a share "
+            "of every limit by itself, so that none is overrun.", page="health",
         )  # fmt: skip
     if standing.waiting > 10_000:
         yield Problem(

@@ -68,6 +68,22 @@ def foreign() -> Denied:
     )
 
 
+def failed() -> Denied:
+    advice = "Try again; if it stays so, see the log of the hub."
+    return Denied(500, "failed", "This could not be done at the moment.", advice)
+
+
+def database_away() -> Denied:
+    return Denied(
+        503,
+        "database_away",
+        "The database does not answer.",
+        "Callers are served meanwhile, and what they use waits in the journal. See to the database, then look again; "
+        "the log of the hub says more.",
+        retry_after=5,
+    )
+
+
 def not_found(what: str, advice: str = "") -> Denied:
     advice = advice or "Check the address; it may be gone by now."
     return Denied(404, "not_found", f"There is no {what} here.", advice)

@@ -88,6 +88,11 @@ class QuotaStore(Plugin):
     waits: ClassVar[bool] = True
     """False promises that reserve and settle never suspend: then the hub spares itself a task to settle in."""
 
+    @property
+    def away(self) -> bool:
+        """Whether the place where it counts together with other processes does not answer at the moment."""
+        return False
+
     @abstractmethod
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Reservation:
         """Take `amount` from all limits or from none; LimitReached names the one without room.

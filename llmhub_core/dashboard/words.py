@@ -213,6 +213,12 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
+def product(scheme: str) -> str:
+    """What people call the store of that scheme."""
+    names = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "redis": "Redis", "rediss": "Redis", "unix": "Redis"}
+    return names.get(scheme, scheme)
+
+
 def column(group: str) -> str:
     """What stands above the names of a group of usage: ``tag:team`` are those of the tag `team`."""
     kind, _, name = group.partition(":")
@@ -221,6 +227,7 @@ def column(group: str) -> str:
 
 _SAID = (
     column,
+    product,
     filled,
     pairs,
     part,

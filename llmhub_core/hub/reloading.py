@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,26 @@ class Reloading:
         self._lost: dict[Id, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._watch = Watch(self)
+
+    @property
+    def store_away(self) -> bool:
+        """Whether the database did not answer lately."""
+        return self._watch.away
+
+    @property
+    def store_took(self) -> float | None:
+        """Seconds of its latest answer."""
+        return self._watch.took
+
+    def on_away(self, told: Callable[[], None]) -> None:
+        """From now on call it when the database goes away, and when it is back."""
+        self._watch.on_away(told)
+
+    async def store_answers(self) -> bool:
+        """Asks it, unless it is known to be away."""
+        if self._source is None:  # nobody would ask again
+            return True
+        return not self.store_away and await self._watch.ask() is not None
 
     @property
     def source(self) -> Source | None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 log = logging.getLogger("llmhub.watch")
+T = TypeVar("T")
 
 INTERVAL = 0.5
-PATIENCE = 5.0
-"""Seconds that a database may take to say its revision."""
+PATIENCE = 3.0
+"""Seconds that a database may take to say its revision; then it is away."""
 
 
 class Watched(Protocol):
@@ -32,16 +34,24 @@ class Watched(Protocol):
 
 
 class Watch:
+    """`away`: the store did not answer when it was asked last; `took` is how many seconds its latest answer took."""
+
     def __init__(self, watched: Watched) -> None:
+        self.away = False
+        self.took: float | None = None
         self._watched = watched
         self._watching: asyncio.Task[None] | None = None
         self._stirring: object = None
-        self._out = False
+        self._when_away: list[Callable[[], None]] = []
         self._asked = asyncio.Event()
 
     def look_now(self) -> None:
         """Read everything again at once."""
         self._asked.set()
+
+    def on_away(self, told: Callable[[], None]) -> None:
+        """From now on call it when the store goes away, and when it is back."""
+        self._when_away.append(told)
 
     def start(self) -> None:
         self._watching = asyncio.create_task(self._watch())
@@ -77,17 +87,46 @@ class Watch:
             self._stirring = stamp
 
     async def _look_at_store(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                revision = await self._watched.revision()
-        except Exception as error:
-            if not self._out:
-                log.warning("changes of what is stored are not seen at the moment: %s", type(error).__name__)
-            self._out = True
-            return
-        self._out = False
-        if revision != self._watched.read_revision:
+        revision = await self.ask()
+        if revision not in (None, self._watched.read_revision):
             await self._watched.reload(file=False)
+
+    async def ask(self) -> int | None:
+        """The revision of what is stored; None if the store is away."""
+        began = time.perf_counter()
+        try:
+            revision = await within(PATIENCE, self._watched.revision())
+        except Exception as error:
+            if not self.away:
+                log.warning("changes of what is stored are not seen at the moment: %s", type(error).__name__)
+            self._turn(True)
+            return None
+        self.took = time.perf_counter() - began
+        if self.away:
+            log.warning("the database is back")
+        self._turn(False)
+        return revision
+
+    def _turn(self, away: bool) -> None:
+        if away != self.away:
+            self.away = away
+            for told in self._when_away:
+                told()
+
+
+async def within(seconds: float, question: Coroutine[Any, Any, T]) -> T:
+    """Its answer, or TimeoutError then and not later: a question to a database that hangs takes seconds to give up."""
+    asking = asyncio.ensure_future(question)
+    try:
+        done, _ = await asyncio.wait({asking}, timeout=seconds)
+    except asyncio.CancelledError:
+        asking.cancel()
+        raise
+    if not done:
+        asking.cancel()
+        asking.add_done_callback(lambda given_up: given_up.cancelled() or given_up.exception())
+        raise TimeoutError
+    return asking.result()
 
 
 async def _guarded(look: Callable[[], Awaitable[None]]) -> None:

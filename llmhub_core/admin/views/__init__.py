@@ -53,6 +53,7 @@ from llmhub_core.admin.views.running import (
     Problem,
     ProviderView,
     Severity,
+    StoreView,
 )
 from llmhub_core.admin.views.setting import CandidateView, ExplainView, FitView, PluginView, ReloadView, SettingView
 
@@ -100,6 +101,7 @@ __all__ = [
     "SettingView",
     "SetupView",
     "Severity",
+    "StoreView",
     "TokenEntryView",
     "UsageLine",
     "UsageView",

@@ -126,8 +126,18 @@ class ProviderView(View):
     deployments: list[DeploymentView]
 
 
+class StoreView(View):
+    """Where something rests, by its scheme: postgresql, redis, memory … `took_ms` is how long its latest answer took,
+    None where nobody has to wait for one."""
+
+    name: str
+    answers: bool
+    took_ms: float | None = None
+
+
 class HealthView(View):
-    """`in_flight` and `journal_waiting` are of all `workers`; the rest is as the one that answers sees it."""
+    """`database` is where everything that lasts rests, `quotas` where limits are counted. `in_flight` and
+    `journal_waiting` are of all `workers`; the rest is as the one that answers sees it."""
 
     version: str
     ready: bool
@@ -139,4 +149,6 @@ class HealthView(View):
     journal_waiting: int
     journal_error: str | None
     problems: list[Problem]
+    database: StoreView
+    quotas: StoreView
     providers: list[ProviderView]

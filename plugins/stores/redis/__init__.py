@@ -79,6 +79,10 @@ class RedisQuotaStore(QuotaStore):
         await self._holds.stop()
         await self._exact.stop()
 
+    @property
+    def away(self) -> bool:
+        return self._exact.away
+
     async def hold(self, hold: Hold) -> None:
         """Told as soon as Redis listens."""
         self._holds.put(hold)

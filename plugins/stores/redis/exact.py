@@ -104,6 +104,10 @@ class Exact:
 
     # reserving and settling
 
+    @property
+    def away(self) -> bool:
+        return self._away_since is not None
+
     async def reserve(self, limits: Sequence[Limit], amount: Amount, lease: float) -> Held:
         held = Held(self._new_id(), tuple(limits), amount, 0.0)
         held.held, held.at, held.local = {}, 0, False
@@ -288,7 +292,9 @@ class Exact:
                 pause = BEAT
             except Away as away:
                 self._failed(away)
-                pause = BEAT if self._away_since is None else min(2 * pause, BEAT) if pause < BEAT else BEAT / 20
+                # Soon again, to know that it is away also where nobody asks; or that it is back.
+                soon = BEAT / 4 if self._away_since is None else BEAT / 20
+                pause = soon if self._away_since is None or pause >= BEAT else min(2 * pause, BEAT)
             except Exception:
                 log.exception("quotas could not be told to Redis")
                 pause = BEAT
