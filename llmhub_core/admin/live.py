@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -163,7 +164,7 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
 
 def _database(hub: Hub) -> StoreView:
     took = hub.configuration.store_took
-    return StoreView(hub.store.name, not hub.configuration.store_away, None if took is None else 1000 * took)
+    return StoreView(hub.store.name, not hub.configuration.store_away, None if took is None else math.ceil(1000 * took))
 
 
 async def _used_by_provider(store: MetadataStore, since: float, until: float) -> Sequence[UsageRow]:

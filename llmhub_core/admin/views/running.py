@@ -127,12 +127,12 @@ class ProviderView(View):
 
 
 class StoreView(View):
-    """Where something rests, by its scheme: postgresql, redis, memory … `took_ms` is how long its latest answer took,
-    None where nobody has to wait for one."""
+    """Where something rests, by its scheme: postgresql, redis, memory … `took_ms` is how long its latest answer took
+    in whole milliseconds, None where nobody has to wait for one."""
 
     name: str
     answers: bool
-    took_ms: float | None = None
+    took_ms: int | None = None
 
 
 class HealthView(View):
