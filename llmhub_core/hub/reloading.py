@@ -103,6 +103,7 @@ class Reloading:
         """Before anything is served: what was configured beside the file counts from the first request on."""
         if self._source is not None:
             self.read_stamp = await self.stamp()
+            await self._watch.ask()  # how long it takes to answer is known from the first page on
             self.read_revision, entries = await self._stored()
             if entries:
                 await self._turn_to(self._source, self._first, self.read_revision, entries)
