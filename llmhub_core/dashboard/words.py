@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+
 from llmhub_core.hub.settings_values import show_seconds, show_size
 
 NOTHING = "–"
@@ -203,6 +205,11 @@ def part(name: str) -> str:
     return quote(name, safe="")
 
 
+def breakable(code: str) -> Markup:
+    """May go on in the next line after each part of it, where there is little room."""
+    return Markup("_<wbr>").join(map(escape, code.split("_")))
+
+
 def filled(name: str, form: Any) -> bool:
     """Whether a field of a form says something, or is wrong."""
     return bool(form.value(name) or form.fault(name))
@@ -226,6 +233,7 @@ def column(group: str) -> str:
 
 
 _SAID = (
+    breakable,
     column,
     product,
     filled,

@@ -375,7 +375,8 @@ async def test_asked_text_makes_no_element(browser: MakeBrowser, payload: str) -
         (words.waits("cooling: slow, back in 17323 s"), "cooling: slow, back in 4 h 48 min"),
         (words.subject("key:openai/main:requests/86400"), "openai/main, requests a day"),
         (words.subject("token:ann:money/2592000"), "ann, spend a month"), (words.subject("key:a/b"), "a/b"),
-        (words.subject("gemini"), "gemini"), (words.subject("model:openai/main/ft:one"), "openai/main/ft:one"),
+        (words.breakable("no_<b>"), "no_<wbr>&lt;b&gt;"), (words.subject("gemini"), "gemini"),
+        (words.subject("model:openai/main/ft:one"), "openai/main/ft:one"),
     ],
 )  # fmt: skip
 def test_numbers_as_people_read_them(said: str, meant: str) -> None:
