@@ -127,12 +127,15 @@ def _toml(value: Any) -> str:
 def beside(denied: Denied, kind: EntryKind, visit: Visit) -> Denied:
     """With the field of the form that it is about, or none where the form has no such field."""
     denied.field = _field(denied.field, kind, visit)
+    if denied.code == "changed_meanwhile":
+        denied.advice = "What you wanted is still in the form: save again to have it so, or open the page anew."
     if not denied.faults:
         return denied
     faults: dict[str, str] = {}
     for place, said in denied.faults.items():
         field = _field(place, kind, visit)
-        # Whatever is typed is a string, and has no quotes.
+        # Whatever is typed is a string, and has no quotes; what is missing is named above its field.
+        said = "is missing" if said.startswith("is missing; ") else said
         said = said.removesuffix("; write it without quotes").removesuffix(", not a string")
         said = f"{said[:1].upper()}{said[1:]}." if field else f"{place}: {said}."
         faults[field] = f"{faults[field]} {said}" if field in faults else said

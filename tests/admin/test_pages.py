@@ -604,7 +604,9 @@ async def test_what_is_wrong_stands_beside_each_field(browser: MakeBrowser) -> N
     ).text()
     faults = dict(re.findall(r'class="fault" id="([^"]+)-fault">.*?<span>([^<]+)</span>', found, re.DOTALL))
     assert set(faults) == {"deployments[0].priority", "fallbacks"}
-    assert faults["deployments[0].priority"].startswith("Must be ")
+    assert faults["deployments[0].priority"] == "Must be an integer."
+    found = await (await ann.form("/routes", {"model": "x", "strategy": "priority"})).text()
+    assert re.search(r'<legend>Deployments</legend><p class="fault">.*?<span>Is missing.</span>', found, re.DOTALL)
 
 
 def test_of_a_change_is_told_what_became_another() -> None:
