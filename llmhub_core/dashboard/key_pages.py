@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_acts, entry_calls, entry_lists, limits
+from llmhub_core.admin import entry_acts, entry_calls, entry_lists
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
@@ -30,14 +30,12 @@ async def keys(visit: Visit) -> web.Response:
         form = Form({"provider": visit.request.query.get("provider", "")})
         return await (new_many if add == "many" else new)(visit, form)
     found = await entry_lists.keys(visit.control)
-    quotas = [level for level in await limits.quotas(visit.control) if level.owner.startswith("token ")]
     by_provider: dict[str, list[Any]] = {}
     for key in found:
         by_provider.setdefault(key.provider, []).append(key)
     reset = visit.request.query.get("reset", "")
     facts = {
         "providers": by_provider,
-        "quotas": quotas,
         "now": time.time(),
         "said": f"{reset} may be used again." if reset else done(visit),
         "any": bool(await entry_lists.providers(visit.control)),

@@ -43,7 +43,8 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Routing",
         (
             ("/providers", "Providers", "cloud", "viewer"),
-            ("/keys", "Keys and quotas", "key", "viewer"),
+            ("/keys", "Keys", "key", "viewer"),
+            ("/quotas", "Quotas", "gauge", "viewer"),
             ("/routes", "Routes", "route", "viewer"),
             ("/tokens", "Tokens", "ticket", "viewer"),
         ),

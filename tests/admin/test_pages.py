@@ -29,7 +29,18 @@ from llmhub_core.dashboard.pages import PAGES
 from llmhub_core.testing.house import House
 from llmhub_core.testing.records import HOSTILE, a_record
 
-LISTS = ("/", "/requests", "/usage", "/usage?by=caller", "/keys", "/health", "/plugins", "/alerts", "/fault-lab")
+LISTS = (
+    "/",
+    "/requests",
+    "/usage",
+    "/usage?by=caller",
+    "/keys",
+    "/quotas",
+    "/health",
+    "/plugins",
+    "/alerts",
+    "/fault-lab",
+)
 
 
 class Reader(HTMLParser):

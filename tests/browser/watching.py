@@ -159,7 +159,7 @@ async def paths(house: House) -> list[str]:
     assert people is not None
     found = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and page.path not in OPEN]
     found += [f"/{kind}?add=1" for kind in ("keys", "providers", "routes", "tokens")]
-    found += ["/keys?add=many", "/settings?only=set"]
+    found += ["/keys?add=many", "/settings?only=set", "/quotas?find=nobody"]
     found += [f"/users/{user.id}" for user in await people.users()][:1]
     # What the file says comes first, what was added by hand last.
     found += _ends([f"/providers/{name}" for name in hub.catalog.places])
