@@ -128,8 +128,8 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
     # Whole hours, for these are summed already, however many requests there were.
     hour = now // HOUR * HOUR
     recent = await control.page_process.run(_used_by_provider, hour - HOUR, hour + HOUR)
-    asked = Counter({row.group[0]: row.requests for row in recent})
-    failed = Counter({row.group[0]: row.failed for row in recent})
+    asked = Counter({row.group[0]: row.requests for row in recent}) + standing.unanswered
+    failed = Counter({row.group[0]: row.failed for row in recent}) + standing.unanswered
     of_key, of_place = _by_provider(all_keys), await _deployments(hub, standing)
     providers = [
         _provider(place, of_key[place.name], of_place[place.name], standing, asked[place.name], failed[place.name])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from llmhub_core.contracts.candidate import ProviderKey
 from llmhub_core.contracts.dialect import Dialect
 from llmhub_core.contracts.errors import StartError
+from llmhub_core.contracts.exchange import Record
 from llmhub_core.contracts.interceptor import Interceptor
 from llmhub_core.contracts.metadata_store import MetadataStore
 from llmhub_core.contracts.observer import Observer
@@ -57,6 +58,7 @@ from llmhub_core.hub.siblings import ALONE, Siblings, Worker
 from llmhub_core.hub.standings import Standings, learn_prices
 from llmhub_core.hub.telling import Telling
 from llmhub_core.hub.tokens import PURPOSE
+from llmhub_core.hub.unanswered import Unanswered
 from llmhub_core.hub.under_way import UnderWay
 from llmhub_core.hub.vault import Vault
 from llmhub_core.hub.vault.opening import NOT_STARTED, falls_behind, given_keys, open_vault
@@ -133,8 +135,9 @@ class Hub:
         self.alerts = Alerts(
             settings.alerts, self, self.store, self.observers, settings.server.public_url, follows=not worker.is_chief
         )
+        self.unanswered = Unanswered()
         self.ledger = Ledger(
-            data / "journal", self.store, self.pricing.complete, self.alerts.shipped, settings.storage.journal
+            data / "journal", self.store, self.pricing.complete, self._shipped, settings.storage.journal
         )
         self.retention = Retention(self.store, settings.storage.keep, lambda: self.settings.bodies.keep)
         self.body_keeper = BodyKeeper(settings.bodies, self)
@@ -189,6 +192,10 @@ class Hub:
                 found = next((d for d in known if d.operation == dialect.operation and d.translates), None)
             targets[dialect.name] = found
         return targets[dialect.name]
+
+    def _shipped(self, batch: Sequence[Record]) -> None:
+        self.alerts.shipped(batch)
+        self.unanswered.count(batch)
 
     async def start(self) -> None:
         """StartError with a finished sentence if it cannot run here."""

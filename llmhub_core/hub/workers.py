@@ -6,6 +6,7 @@ Whoever acts is answered when all workers know: the next request may come to ano
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
@@ -61,8 +62,9 @@ class Outage:
 @dataclass(slots=True)
 class Standing:
     """What the workers know together. `tallies` are of candidates that were ever tried, `outages` by provider and model
-    ("" for the provider as a whole), `struck` by a fault's id, `affinity` by route; `broken` is why a journal
-    cannot be written; `bodies_lost` counts requests whose bodies could not be kept, and `why_lost` is why the last."""
+    ("" for the provider as a whole), `struck` by a fault's id, `affinity` by route, `unanswered` by provider; `broken`
+    is why a journal cannot be written; `bodies_lost` counts requests whose bodies could not be kept, and `why_lost` is
+    why the last."""
 
     in_flight: int = 0
     waiting: int = 0
@@ -74,6 +76,7 @@ class Standing:
     struck: dict[str, int] = field(default_factory=dict)
     affinity: dict[str, Measured] = field(default_factory=dict)
     channels: list[Report] = field(default_factory=list)
+    unanswered: Counter[str] = field(default_factory=Counter)
 
     def add(self, told: dict[str, Any]) -> None:
         """What one worker tells."""
@@ -92,6 +95,7 @@ class Standing:
             self.affinity.setdefault(route, Measured()).add(*numbers)
         for id, struck in told["struck"].items():
             self.struck[id] = self.struck.get(id, 0) + struck
+        self.unanswered.update(told["unanswered"])
         self.channels += (Report(**each) for each in told["channels"])
 
 
@@ -145,6 +149,7 @@ class Workers:
             "outages": [(*place, until, breaker.since, breaker.reason) for place, until, breaker in hub.health.open()],
             "affinity": {route: astuple(measured) for route, measured in hub.affinity.measured.items()},
             "struck": {fault.id: fault.struck for fault in hub.fault_lab.faults},
+            "unanswered": hub.unanswered.told(),
             "channels": [asdict(each) for each in hub.alerts.courier.reports()] if hub.worker.is_chief else [],
         }
 

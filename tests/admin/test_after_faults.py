@@ -98,6 +98,8 @@ async def test_of_a_provider(ground: Ground, upstream: FakeUpstream, unused_tcp_
             assert (await ask(client, hub.url, body)).status >= 500
         await ann.finds("/", says="second fails for small")
         await ann.finds("/health", "/providers", "/providers/second", says="partly out")
+        await ann.finds("/", says="60 attempts, 100 % failed")
+        await ann.finds("/health", says="60 attempts in this hour and the last, 100 % failed")
 
         upstream.script(json_answer(COMPLETION))
         for key in ("main", "spare"):

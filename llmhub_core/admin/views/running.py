@@ -109,8 +109,8 @@ class DeploymentView(View):
 
 
 class ProviderView(View):
-    """`requests` and `failed` are of this hour and the one before; `reason`, `since` and `until` of a breaker that is
-    open for the provider as a whole."""
+    """`requests` counts the attempts of this hour and the one before, `failed` those that came to nothing; `reason`,
+    `since` and `until` are of a breaker that is open for the provider as a whole."""
 
     name: str
     kind: str
