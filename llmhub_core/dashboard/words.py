@@ -176,6 +176,17 @@ def day(written: str) -> str:
     return moment.strftime("%a %d %b" if moment.year == datetime.now(UTC).year else "%a %d %b %Y")
 
 
+def zoned(text: str, since: float) -> Markup:
+    """A sentence whose times, each the first of its kind after `since`, are put into the viewer's zone."""
+
+    def moment(found: re.Match[str]) -> str:
+        at = since - since % 86_400 + int(found[1]) * 3600 + int(found[2]) * 60
+        exact = iso(at if at > since - 60 else at + 86_400)
+        return f'<time datetime="{exact}" title="{exact}" data-form="hour">{found[0]}</time>'
+
+    return Markup(re.sub(r"\b(\d\d):(\d\d) UTC\b", moment, str(escape(text))))  # noqa: S704 - escaped before
+
+
 def _utc(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 253_402_300_799.0), UTC)
 
@@ -233,6 +244,7 @@ def column(group: str) -> str:
 
 
 _SAID = (
+    zoned,
     breakable,
     column,
     product,

@@ -634,3 +634,11 @@ def test_of_a_change_is_told_what_became_another() -> None:
     ]
     assert differences("", "") == differences(was, was) == []
     assert differences("", "<b>no table</b>") == [("", "", "<b>no table</b>")]
+
+
+def test_times_in_a_sentence_are_put_into_the_zone_of_the_viewer() -> None:
+    noon = 86_400.0 * 365 + 12 * 3600
+    said = words.zoned("<b>It is spent at 11:30 UTC, and back at 12:05 UTC.", noon)
+    assert 'datetime="1971-01-02T11:30:00Z"' in said
+    assert 'datetime="1971-01-01T12:05:00Z"' in said
+    assert said.startswith("&lt;b&gt;It is spent at <time ")
