@@ -33,7 +33,7 @@ async def test_alerts_are_muted_told_again_and_tried(visit: Visit, open_house: O
             await expect(row.get_by_role("button")).to_have_count(0)
             await ann.press("Tell again")
             await expect(page.get_by_text("Nothing is muted.")).to_be_visible()
-            await page.get_by_label("Rule", exact=True).select_option("provider_down")
+            await page.get_by_label("Rule to mute", exact=True).select_option("provider_down")
             await page.get_by_label("For", exact=True).select_option("24")
             await ann.press("Mute")
             await expect(page.get_by_role("cell", name="admin")).to_be_visible()

@@ -9,6 +9,7 @@ from watching import Visit, Watched, paths
 
 from llmhub_core.testing.house import House
 
+TWICE = "[...document.querySelectorAll('[id]')].map(each => each.id).filter((id, at, all) => all.indexOf(id) !== at)"
 WIDTHS = {320: 700, 375: 800, 768: 1024, 1280: 900, 1920: 1080}
 
 
@@ -29,6 +30,7 @@ async def test_every_page(visit: Visit, empty: House, busy: House, state: str, h
             found.append(f"{len(loaded)} requests")
         if sum(ann.sizes) >= 150_000:
             found.append(f"{sum(ann.sizes)} bytes compressed")
+        found += [f"the id {id} stands there twice" for id in await ann.page.evaluate(TWICE)]
         found += [fault async for fault in seen_by_everybody(ann)]
         if found := [*ann.wrong, *found]:
             faults[path] = found
