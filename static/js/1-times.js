@@ -18,8 +18,8 @@ function duration(seconds) {
   const hours = Math.floor(minutes / 60);
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
-function count() {
-  for (const each of document.querySelectorAll("[data-until]:not([data-until=''])")) {
+function count(root = document) {
+  for (const each of root.querySelectorAll("[data-until]:not([data-until=''])")) {
     each.textContent = duration((Date.parse(each.dataset.until) - Date.now()) / 1000);
   }
 }

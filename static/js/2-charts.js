@@ -40,7 +40,7 @@ class Chart {
     const columns = JSON.parse(values);
     this.count = columns[0].length;
     const row = figure.nextElementSibling;
-    this.note = row.lastElementChild;
+    this.note = row.querySelector(".legend").nextElementSibling;
     this.series = [...row.querySelector(".legend").children].map((entry, place) => {
       const button = this.button(entry);
       return { name: button.textContent, swatch: button.querySelector("i"), values: columns[place] };
@@ -55,11 +55,12 @@ class Chart {
   // An entry of the legend, as a button that hides its series or shows it again.
   button(entry) {
     if (entry.localName === "button") return entry;
-    const button = make("button", ""), name = entry.textContent;
-    const pressed = () => button.setAttribute("aria-pressed", String(!this.hidden.has(name)));
+    const button = make("button", "");
+    const pressed = () => button.setAttribute("aria-pressed", String(!this.hidden.has(button.textContent)));
     button.type = "button";
     button.append(...entry.childNodes);
     button.addEventListener("click", () => {
+      const name = button.textContent;
       if (!this.hidden.delete(name)) this.hidden.add(name);
       pressed();
       this.draw();
@@ -182,6 +183,18 @@ class Chart {
 const charts = new Map();
 function labelOf(figure) {
   return figure.querySelector("[role=img]").getAttribute("aria-label");
+}
+// Numbers that are to come, for charts that are drawn: what these have put into the page is also in what takes its place.
+function expectCharts(root) {
+  for (const figure of root.querySelectorAll(".chart[data-values]")) {
+    const chart = charts.get(labelOf(figure));
+    if (!chart) continue;
+    figure.append(make("div", "drawn"));
+    const legend = figure.nextElementSibling.querySelector(".legend");
+    for (const entry of [...legend.children]) chart.button(entry);
+    const { way } = chart.choice;
+    if (way.isConnected) legend.nextElementSibling.after(way.cloneNode(true));
+  }
 }
 function drawCharts(root) {
   for (const figure of root.querySelectorAll(".chart[data-values]")) {

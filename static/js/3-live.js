@@ -1,34 +1,12 @@
-// What changes while one looks. Parts marked data-live are taken anew from this same page, and only where nobody is
-// reading with the keyboard; lists hold still and offer what is new. Nothing happens in a tab that nobody sees.
-const LEAST = 4000;
-let due = Date.now() + LEAST;
-let stale = false;
-
-async function renew() {
-  stale = true;
-  if (document.hidden || Date.now() < due || !document.querySelector("[data-live]")) return;
-  stale = false;
-  due = Date.now() + LEAST;
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
-  if (answer?.redirected) leaveIfOver();
-  if (!answer?.ok || answer.redirected) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  localize(fresh);
-  for (const old of document.querySelectorAll("[data-live]")) {
-    const now = fresh.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
-    const open = old.querySelector("details[open]");
-    if (!now || old.contains(document.activeElement) || open || now.innerHTML === old.dataset.was) continue;
-    const markup = now.innerHTML;
-    old.replaceChildren(...now.childNodes);
-    old.dataset.was = markup;
-    enliven(old);
-  }
-}
+// What changes while one looks. htmx keeps the line to the hub's events and renews the parts marked data-live from this same
+// page; here is when, and what is said of it. Lists hold still and offer what is new.
+const LEAST = 4000; // milliseconds between two renewals
+const SETTLED = 1500; // what is told of is on record after so many
+const light = document.querySelector("[data-stream]");
 
 async function news() {
   const place = document.querySelector("[data-news]");
-  if (!place || document.hidden) return;
-  const answer = await fetch(place.dataset.news, { headers: { accept: "application/json" } }).catch(() => null);
+  const answer = place && (await fetch(place.dataset.news, { headers: { accept: "application/json" } }).catch(() => null));
   if (!answer?.ok) return;
   const { items, next } = await answer.json();
   const found = items.filter((item) => item.id !== place.dataset.newest).length;
@@ -39,48 +17,57 @@ async function news() {
   }
 }
 
-const light = document.querySelector("[data-stream]");
-if (light && window.EventSource) {
-  let source = null, again = 0;
-  const told = () => { renew(); news(); };
-  const listen = () => {
-    clearTimeout(again);
-    source = new EventSource(light.dataset.stream);
-    source.addEventListener("open", () => {
-      light.textContent = "Live";
-      light.removeAttribute("data-lost");
-    });
-    source.addEventListener("state", told);
-    source.addEventListener("end", lost);
-    source.addEventListener("error", () => {
-      light.textContent = "Not live, trying again";
-      light.setAttribute("data-lost", "");
-      if (source.readyState === EventSource.CLOSED) lost();
-    });
+if (light) {
+  const stream = light.parentElement;
+  let line = null, changed = 0, due = Date.now() + LEAST;
+  const on = () => light.getAttribute("aria-pressed") === "true";
+  const say = (words) => {
+    light.textContent = on() ? words : "Paused";
+    light.toggleAttribute("data-lost", on() && words !== "Live");
   };
-  // Browsers try again by themselves when the line is cut, but not when they are refused: the session may be over, the
-  // hub be starting, or too many be watching.
-  const lost = () => {
-    source.close();
-    leaveIfOver();
-    again = setTimeout(listen, 5000);
+  const hear = (names, act) => {
+    for (const name of names) stream.addEventListener(name, (event) => { if (event.target === stream) act(event); });
   };
-  light.hidden = false;
-  light.addEventListener("click", () => {
-    const on = light.getAttribute("aria-pressed") !== "true";
-    light.setAttribute("aria-pressed", String(on));
-    light.textContent = on ? "Live" : "Paused";
-    clearTimeout(again);
-    if (on) listen(); else source.close();
+  const leave = () => {
+    line?.abortController.abort();
+    for (const each of [light, stream]) htmx.trigger(each, "htmx:abort", {}, false);
+  };
+  // Nothing is asked while it is paused, nor in a tab that nobody sees: there htmx hangs up by itself.
+  hear(["htmx:before:request", "htmx:sse:before:connection"], (event) => {
+    if (!on() || document.hidden) event.preventDefault();
+    else if (event.detail.connection?.attempt) say("Not live, trying again");
   });
-  listen();
-  addEventListener("pagehide", () => { clearTimeout(again); source.close(); });
+  hear(["htmx:sse:after:connection"], ({ detail: { connection } }) => {
+    line = connection;
+    if (on()) say("Live");
+    else leave();
+  });
+  // The session may be over, the hub be starting, or too many be watching.
+  hear(["htmx:error", "htmx:response:error", "htmx:sse:error"], () => {
+    say("Not live, trying again");
+    leaveIfOver();
+  });
+  hear(["away"], () => say("Not live, the database is away"));
+  hear(["end"], leaveIfOver);
+  hear(["state"], () => {
+    say("Live");
+    changed = Date.now();
+  });
   setInterval(() => {
-    if (light.getAttribute("aria-pressed") !== "true") return;
-    if (stale) renew();
+    const now = Date.now();
+    if (!changed || now < due || !on() || document.hidden) return;
+    due = now + LEAST;
+    if (now - changed > SETTLED) changed = 0;
+    if (document.querySelector("[data-live]")) htmx.trigger(light, "renew", {}, false);
     news();
-  }, 5000);
-  document.addEventListener("visibilitychange", () => { if (light.getAttribute("aria-pressed") === "true") told(); });
+  }, 1000);
+  light.addEventListener("click", () => {
+    light.setAttribute("aria-pressed", String(!on()));
+    say("Live");
+    if (!on()) leave();
+  });
+  stream.hidden = false;
+  addEventListener("pagehide", leave);
 }
 // After signing out nothing may come back from the memory of the browser.
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

@@ -103,7 +103,7 @@ class Watched:
         assert await self.page.locator("body.signed").count() == 1, f"{name} was not let in"
 
     def well(self) -> None:
-        assert self.wrong == []
+        assert self.wrong == [], "\n".join(self.wrong)
 
     async def press(self, name: str) -> None:
         await self.page.get_by_role("button", name=name, exact=True).click()
