@@ -9,15 +9,23 @@ function named(at, unit) {
   if (unit === "day") return moment.toLocaleDateString(undefined, { ...DATE, weekday: "short" });
   return `Week of ${moment.toLocaleDateString(undefined, { ...DATE, year: "numeric" })}`;
 }
-function shortly(at, unit) {
-  return new Date(at * 1000).toLocaleString(undefined, unit === "hour" ? forms.hour : DATE);
+function shortly(at, unit, count) {
+  const form = unit === "hour" ? (count > 36 ? forms.moment : forms.hour) : DATE;
+  return new Date(at * 1000).toLocaleString(undefined, form);
 }
 
 // Which bars are named: at even distances, about eight, and no more than there is room for.
-function marked(count, width) {
-  const room = Math.min(8.5, width / 66);
-  const every = [1, 2, 3, 4, 6, 12, 24, 48, 96].find((each) => count <= room * each) ?? count;
+function marked(count, room) {
+  const most = Math.min(8.5, room);
+  const every = [1, 2, 3, 4, 6, 12, 24, 48, 96].find((each) => count <= most * each) ?? count;
   return Array.from({ length: Math.ceil(count / every) }, (_, place) => place * every);
+}
+
+// Of a text, in pixels of the page.
+const paper = document.createElement("canvas").getContext("2d");
+function breadth(text, font) {
+  paper.font = font;
+  return paper.measureText(text).width;
 }
 
 function roundUp(value, kind) {

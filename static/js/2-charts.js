@@ -102,7 +102,8 @@ class Chart {
   options() {
     const { clientWidth: width, clientHeight: height } = this.root;
     const style = getComputedStyle(this.root);
-    const text = { font: `${style.fontSize} ${style.fontFamily}`, stroke: () => style.color, ticks: { show: false } };
+    this.font = `${style.fontSize} ${style.fontFamily}`;
+    const text = { font: this.font, stroke: () => style.color, ticks: { show: false } };
     const colour = (layer) => () => {
       const found = this.layers[layer];
       return found ? getComputedStyle(found.series.swatch).backgroundColor : "transparent";
@@ -124,7 +125,7 @@ class Chart {
           gap: 11,
           size: (plot) => Math.max(25, plot.height * 0.12),
           splits: () => this.marks(),
-          values: (_, places) => places.map((place) => shortly(this.at(place), this.unit)),
+          values: (_, places) => places.map((place) => this.mark(place)),
         },
         {
           ...text,
@@ -149,25 +150,20 @@ class Chart {
   }
 
   margin() {
-    return Math.max(48, ...this.ticks().map((value) => Math.ceil(this.breadth(tick(value, this.kind))) + 12));
+    return Math.max(48, ...this.ticks().map((value) => Math.ceil(breadth(tick(value, this.kind), this.font)) + 12));
+  }
+
+  mark(place) {
+    return shortly(this.at(place), this.unit, this.count);
   }
 
   // The last name goes where it would be cut.
   marks() {
     const width = this.root.clientWidth - this.margin();
-    const room = width / this.count;
-    return marked(this.count, width).filter((place) => {
-      const half = this.breadth(shortly(this.at(place), this.unit)) / 2;
-      return (place + 0.5) * room + half <= width;
-    });
-  }
-
-  // In pixels of the page.
-  breadth(text) {
-    const paper = Chart.paper ??= document.createElement("canvas").getContext("2d");
-    const style = getComputedStyle(this.root);
-    paper.font = `${style.fontSize} ${style.fontFamily}`;
-    return paper.measureText(text).width;
+    const name = breadth(this.mark(0), this.font);
+    return marked(this.count, width / (name + 10)).filter(
+      (place) => ((place + 0.5) / this.count) * width + name / 2 <= width,
+    );
   }
 
   at(place) {

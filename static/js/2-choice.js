@@ -79,12 +79,14 @@ class Choice {
     this.tell(place, true);
   }
 
-  leave() {
-    this.pointer = null;
+  leave(event) {
+    // A finger that is lifted leaves the figures; they go when something else is touched.
+    const lifted = event.type === "pointerleave" && event.pointerType === "touch";
+    if (!lifted) this.pointer = null;
     if (this.far) this.ends = null;
     this.pressed = -1;
     this.far = false;
-    this.tell(this.place, false);
+    if (!lifted) this.tell(this.place, false);
   }
 
   come() {

@@ -184,6 +184,26 @@ async def test_what_is_chosen_can_be_let_go(visit: Visit, busy: House) -> None:
     ann.well()
 
 
+async def test_a_finger_reads_bars_and_chooses_them_one_after_the_other(visit: Visit, busy: House) -> None:
+    ann = await visit(busy, "viewer", has_touch=True, viewport={"width": 375, "height": 800})
+    page, tip = ann.page, ann.page.locator(".tip")
+    await ann.go(MONTH)
+    await bars(page).scroll_into_view_if_needed()
+    box = await bars(page).bounding_box()
+    assert box is not None
+    await page.touchscreen.tap(box["x"] + box["width"] * 10.5 / 30, box["y"] + 60)
+    await expect(tip.locator("b")).to_have_text((await told(page, 10))[0])
+    await page.touchscreen.tap(box["x"] + box["width"] * 14.5 / 30, box["y"] + 60)
+    await expect(tip.locator("b")).to_have_text((await told(page, 14))[0])
+    await page.get_by_role("heading", name="Requests by model").tap()
+    await expect(tip).to_be_hidden()
+    await page.get_by_role("link", name="Look closer at").tap()
+    await page.wait_for_url("**/usage?*to=*")
+    asked = dict(parse_qsl(urlsplit(page.url).query))
+    assert charts.start(asked["to"]) - charts.start(asked["from"]) == 5 * charts.DAY
+    ann.well()
+
+
 async def test_names_hide_and_show_their_part_of_the_bars(visit: Visit, busy: House) -> None:
     ann = await visit(busy, "viewer")
     page, legend = ann.page, ann.page.locator(".legend button")
