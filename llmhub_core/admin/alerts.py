@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Literal
 
-from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.calls import Asked, Endpoint, Nothing, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.past import page_limit
-from llmhub_core.admin.refusals import Denied, not_found, unusable
+from llmhub_core.admin.lists import (
+    FindAsked,
+    Limit,
+    ListAsked,
+    after_moment,
+    by_time,
+    fitting,
+    moment_cursor,
+    page,
+    page_limit,
+)
+from llmhub_core.admin.refusals import Denied, no_such, not_found, unusable
 from llmhub_core.admin.views import Done, Page, View
 from llmhub_core.contracts.alerts import Alert, Mute
 from llmhub_core.hub.settings import ALERT_RULES
@@ -60,11 +68,19 @@ class MuteView(View):
     by: str
 
 
-class AlertsAsked(Asked, kw_only=True):
+class AlertsAsked(ListAsked, kw_only=True):
     state: Literal["", "open"] = ""
-    limit: int = 50
-    cursor: str = ""
-    format: str = "json"
+    limit: Limit = 50
+
+
+class ChannelsAsked(FindAsked, kw_only=True):
+    pass
+
+
+class MutesAsked(ListAsked, kw_only=True):
+    rule: str | None = None
+    subject: str | None = None
+    by: str | None = None
 
 
 class NewMute(Asked, kw_only=True):
@@ -78,7 +94,7 @@ class NewMute(Asked, kw_only=True):
 async def alerts(control: Control, asked: AlertsAsked) -> Page[AlertView]:
     """Newest first."""
     kept, limit = control.hub.alerts, page_limit(asked.limit)
-    before = _seen(asked.cursor)
+    before = after_moment(asked)
     if asked.state == "open":
         going_on = sorted(kept.open.values(), key=lambda alert: (alert.opened_at, alert.id), reverse=True)
         found = [alert for alert in going_on if before is None or (alert.opened_at, alert.id) < before]
@@ -86,7 +102,10 @@ async def alerts(control: Control, asked: AlertsAsked) -> Page[AlertView]:
         found = list(await kept.latest(limit + 1, before))
     shown = found[:limit]
     more = len(found) > limit
-    return Page([_view(control, alert) for alert in shown], _cursor(shown[-1]) if more else None)
+    return Page(
+        [_view(control, alert) for alert in shown],
+        moment_cursor(asked, shown[-1].opened_at, shown[-1].id) if more else None,
+    )
 
 
 def _view(control: Control, alert: Alert) -> AlertView:
@@ -150,21 +169,6 @@ async def test(visit: Visit) -> list[TriedView]:
     return [TriedView(name=name, problem=problem) for name, problem in tried]
 
 
-def _cursor(alert: Alert) -> str:
-    return base64.urlsafe_b64encode(f"{alert.opened_at!r} {alert.id}".encode()).decode().rstrip("=")
-
-
-def _seen(cursor: str) -> tuple[float, str] | None:
-    if not cursor:
-        return None
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        at, _, id = text.partition(" ")
-        return float(at), id
-    except (ValueError, binascii.Error):
-        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.") from None
-
-
 # the calls
 
 
@@ -172,16 +176,20 @@ async def _list(visit: Visit, asked: AlertsAsked) -> Page[AlertView]:
     return await alerts(visit.control, asked)
 
 
-async def _channels(visit: Visit, asked: ListAsked) -> Page[ChannelView]:
-    return Page(await channels(visit.control))
+async def _channels(visit: Visit, asked: ChannelsAsked) -> Page[ChannelView]:
+    found = await channels(visit.control)
+    return await page(found, asked, lambda each: (each.name,), fitting(asked, "name"))
 
 
 async def _test(visit: Visit, asked: Nothing) -> Page[TriedView]:
     return Page(await test(visit))
 
 
-async def _mutes(visit: Visit, asked: ListAsked) -> Page[MuteView]:
-    return Page(mutes(visit.control))
+async def _mutes(visit: Visit, asked: MutesAsked) -> Page[MuteView]:
+    """Those that end first."""
+    if asked.rule not in (None, *ALERT_RULES):
+        raise no_such("rule", str(asked.rule), ALERT_RULES)
+    return await page(mutes(visit.control), asked, lambda each: by_time(each.until, each.id), fitting(asked))
 
 
 async def _mute(visit: Visit, asked: Nothing) -> MuteView:
@@ -194,9 +202,9 @@ async def _unmute(visit: Visit, asked: Nothing) -> Done:
 
 ENDPOINTS = (
     Endpoint("GET", "/alerts", "viewer", _list, Page[AlertView], "What is or was not well, newest first.", AlertsAsked),
-    Endpoint("GET", "/alerts/channels", "viewer", _channels, Page[ChannelView], "Who carries alerts.", ListAsked),
+    Endpoint("GET", "/alerts/channels", "viewer", _channels, Page[ChannelView], "Who carries alerts.", ChannelsAsked),
     Endpoint("POST", "/alerts/test", "admin", _test, Page[TriedView], "Try every channel now."),
-    Endpoint("GET", "/alerts/mutes", "viewer", _mutes, Page[MuteView], "What nobody is told of.", ListAsked),
+    Endpoint("GET", "/alerts/mutes", "viewer", _mutes, Page[MuteView], "What nobody is told of.", MutesAsked),
     Endpoint(
         "POST", "/alerts/mutes", "admin", _mute, MuteView, "Tell nothing of some alerts for a time.", sent=NewMute
     ),

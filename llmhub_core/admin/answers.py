@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from llmhub_core.admin.refusals import unusable
+from llmhub_core.admin.lists import Format
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.contracts.metadata_store import MetadataStore
 
@@ -36,12 +36,9 @@ async def asked_and_written(store: MetadataStore, ask: Callable[..., Awaitable[A
     return await written(await ask(store, *asked), getattr(asked[-1], "format", "json"))
 
 
-async def written(answer: Any, wanted: str) -> Written:
-    """Denied if nothing is called as it is `wanted`."""
+async def written(answer: Any, wanted: Format) -> Written:
     if wanted == "csv":
         return await _csv(answer)
-    if wanted != "json":
-        raise unusable("There is no format of that name.", "Choose json or csv.")
     return Written(msgspec.json.encode(answer))
 
 
@@ -51,10 +48,11 @@ async def _csv(answer: Any) -> Written:
     text = io.StringIO()
     writer = csv.writer(text)
     groups = list(getattr(answer, "by", ()))
-    names = [name for name in (items[0] if items else {}) if name != "group"]
+    names = [name for name in (items[0] if items else {}) if not (groups and name == "group")]
     writer.writerow([*groups, *names])
     async for item in unhurried(items):
-        writer.writerow([_cell(value) for value in (*item.get("group", ()), *(item[name] for name in names))])
+        of = item["group"] if groups else ()
+        writer.writerow([_cell(value) for value in (*of, *(item[name] for name in names))])
     headers = {"content-disposition": 'attachment; filename="llm-hub.csv"'}
     if getattr(answer, "next", None):
         headers["x-next-cursor"] = answer.next

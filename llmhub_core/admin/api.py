@@ -31,12 +31,11 @@ from llmhub_core.admin import (
     setting,
 )
 from llmhub_core.admin.answers import Written, asked_and_written, written
-from llmhub_core.admin.calls import Endpoint, ListAsked, Nothing, query, taken
+from llmhub_core.admin.calls import Endpoint, Nothing, query, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import SAFE, Policy, Visit, guarded
 from llmhub_core.admin.people import begin_session, sign_out
 from llmhub_core.admin.refusals import Denied, not_found
-from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
     ExplainView,
     HealthView,
@@ -72,8 +71,8 @@ async def reset_provider(visit: Visit, asked: Nothing) -> ProviderView:
     return next(each for each in (await live.health(visit.control)).providers if each.name == name)
 
 
-async def quotas(visit: Visit, asked: ListAsked) -> Page[LevelView]:
-    return Page(await limits.quotas(visit.control))
+async def quotas(visit: Visit, asked: limits.QuotasAsked) -> Page[LevelView]:
+    return await limits.quotas_page(visit.control, asked)
 
 
 async def usage(visit: Visit, asked: past.UsageAsked) -> Written:
@@ -96,12 +95,12 @@ async def dry_run(visit: Visit, asked: Nothing) -> ExplainView:
     return await setting.explain(visit.control, taken(visit.sent, setting.DryRunAsked))
 
 
-async def plugins(visit: Visit, asked: ListAsked) -> Page[PluginView]:
-    return Page(setting.plugins(visit.control))
+async def plugins(visit: Visit, asked: setting.PluginsAsked) -> Page[PluginView]:
+    return await setting.plugins_page(visit.control, asked)
 
 
-async def settings(visit: Visit, asked: ListAsked) -> Page[SettingView]:
-    return Page([line async for line in unhurried(setting.settings(visit.control))])
+async def settings(visit: Visit, asked: setting.SettingsAsked) -> Page[SettingView]:
+    return await setting.settings_page(visit.control, asked)
 
 
 async def openapi(visit: Visit, asked: Nothing) -> dict[str, Any]:
@@ -129,7 +128,7 @@ ENDPOINTS = (
     Endpoint("GET", "/health", "viewer", health, HealthView, "Providers, keys, breakers, and what is not well."),
     *entry_calls.ENDPOINTS,
     Endpoint("POST", "/providers/{provider}/reset", "admin", reset_provider, ProviderView, "Forget its failures."),
-    Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Every limit and where it stands.", ListAsked),
+    Endpoint("GET", "/quotas", "viewer", quotas, Page[LevelView], "Limits and where they stand.", limits.QuotasAsked),
     Endpoint("GET", "/usage", "viewer", usage, UsageView, "Sums of what was used.", past.UsageAsked),
     Endpoint("GET", "/requests", "viewer", requests, RequestPage, "Requests, newest first.", past.RequestsAsked),
     Endpoint("GET", "/requests/{id}", "viewer", request, RequestView, "One request with its attempts."),
@@ -140,8 +139,14 @@ ENDPOINTS = (
         "Where a request would go, what would get lost and which limits it would meet: nothing is sent.",
         sent=setting.DryRunAsked, most=setting.MOST_TRIED,
     ),
-    Endpoint("GET", "/plugins", "viewer", plugins, Page[PluginView], "What is loaded, and what is not.", ListAsked),
-    Endpoint("GET", "/settings", "admin", settings, Page[SettingView], "Every setting in force.", ListAsked),
+    Endpoint(
+        "GET", "/plugins", "viewer", plugins, Page[PluginView],
+        "What is loaded, and what is not.", setting.PluginsAsked,
+    ),
+    Endpoint(
+        "GET", "/settings", "admin", settings, Page[SettingView],
+        "The settings in force, by their names.", setting.SettingsAsked,
+    ),
     Endpoint("GET", "/events", "viewer", stream, None, "Server-sent events: the state of the hub as it changes."),
     Endpoint("GET", "/openapi.json", "viewer", openapi, dict[str, Any], "This description."),
 )  # fmt: skip

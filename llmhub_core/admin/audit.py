@@ -11,8 +11,8 @@ from typing import Literal
 from llmhub_core.admin.calls import Asked, Endpoint
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.past import Span, page_limit, span_or_all
-from llmhub_core.admin.refusals import unusable
+from llmhub_core.admin.lists import Limit, page_limit, strange_cursor
+from llmhub_core.admin.past import Span, span_or_all
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import AuditBreak, AuditCheck, AuditView, Page
 from llmhub_core.contracts.people import GENESIS, AuditEntry, AuditFilter, PeopleStore
@@ -28,7 +28,7 @@ class AuditAsked(Span, kw_only=True):
     action: str | None = None
     subject: str | None = None
     result: Literal["done", "refused", "failed"] | None = None
-    limit: int = 50
+    limit: Limit = 50
     cursor: str = ""
 
 
@@ -43,7 +43,7 @@ async def audit(control: Control, asked: AuditAsked) -> Page[AuditView]:
     """`sound` says of each entry whether it is as it was written, and follows the one before it where that is seen."""
     limit = page_limit(asked.limit)
     if asked.cursor and not re.fullmatch(r"\d{1,15}", asked.cursor):
-        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.")
+        raise strange_cursor()
     since, until = span_or_all(asked)
     wanted = AuditFilter(asked.actor, asked.action, asked.subject, asked.result, since, until)
     found = await control.people.audit(limit + 1, int(asked.cursor) if asked.cursor else None, wanted)

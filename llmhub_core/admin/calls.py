@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from aiohttp import web
 
 from llmhub_core.admin.doors import MOST_BODY, Visit
-from llmhub_core.admin.refusals import unusable
+from llmhub_core.admin.refusals import no_such, unusable
 from llmhub_core.contracts.people import UserRole
 
 T = TypeVar("T")
@@ -24,12 +24,6 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 class Nothing(Asked):
     """A call that takes nothing in its query."""
-
-
-class ListAsked(Asked, kw_only=True):
-    """A list that is short enough to come at once."""
-
-    format: str = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +50,24 @@ class Endpoint:
 
 def query(request: web.Request, kind: type[Any]) -> Any:
     """The query as its type; Denied with what it may hold."""
+    asked = {name: value for name, value in request.query.items() if value}
     try:
-        return msgspec.convert({name: value for name, value in request.query.items() if value}, kind, strict=False)
+        return msgspec.convert(asked, kind, strict=False)
     except msgspec.ValidationError as error:
-        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise unusable(f"The query cannot be used: {error}", f"It may have: {fields or 'nothing'}.") from None
+        fields = msgspec.structs.fields(kind)
+        for field in fields:
+            words, value = _words(field.type), asked.get(field.encode_name)
+            if words and value is not None and value not in words:
+                raise no_such(field.encode_name, value, words) from None
+        names = ", ".join(field.encode_name for field in fields)
+        raise unusable(f"The query cannot be used: {error}", f"It may have: {names or 'nothing'}.") from None
+
+
+def _words(kind: Any) -> set[str]:
+    """Those that a field may hold, if it takes no others."""
+    if get_origin(kind) is Literal:
+        return {word for word in get_args(kind) if word}
+    return set().union(*map(_words, get_args(kind)))
 
 
 def taken(sent: Any, kind: type[T]) -> T:

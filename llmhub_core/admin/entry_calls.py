@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmhub_core.admin import entry_acts, entry_lists
-from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.calls import Asked, Endpoint, Nothing, taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.entry_acts import Table
 from llmhub_core.admin.refusals import unusable
@@ -50,8 +50,8 @@ def _endpoints(kind: EntryKind, view: Any, made: Any) -> tuple[Endpoint, ...]:
     """What every kind has."""
     path, item = f"/{kind}s", "/keys/{provider}/{key}" if kind == "key" else f"/{kind}s/{{id}}"
 
-    async def list_all(visit: Visit, asked: ListAsked) -> Any:
-        return Page(await entry_lists.LISTS[kind](visit.control))
+    async def list_some(visit: Visit, asked: entry_lists.EntriesAsked) -> Any:
+        return await entry_lists.some(visit.control, kind, asked)
 
     async def get(visit: Visit, asked: Nothing) -> Any:
         return await entry_lists.one(visit.control, kind, name_in(visit, kind))
@@ -72,14 +72,17 @@ def _endpoints(kind: EntryKind, view: Any, made: Any) -> tuple[Endpoint, ...]:
         return await entry_acts.switch(visit, kind, name_in(visit, kind), False, expected(visit, asked))
 
     return (
-        Endpoint("GET", path, "viewer", list_all, Page[view], f"All {kind}s, of the file and stored.", ListAsked),
+        Endpoint(
+            "GET", path, "viewer", list_some, Page[view], f"The {kind}s, of the file and stored, by their names.",
+            entry_lists.ASKED[kind],
+        ),
         Endpoint("POST", path, "admin", post, made, f"Add a {kind}: a table as in config.toml.", sent=Table),
         Endpoint("GET", item, "viewer", get, view, f"One {kind}."),
         Endpoint("PATCH", item, "admin", patch, view, f"Change a {kind}; null is the default.", ChangeAsked, Table),
         Endpoint("DELETE", item, "admin", delete, Done, f"Remove a {kind}.", ChangeAsked),
         Endpoint("POST", f"{item}/disable", "admin", disable, view, f"Take a {kind} out of use.", ChangeAsked),
         Endpoint("POST", f"{item}/enable", "admin", enable, view, f"Take a {kind} into use again.", ChangeAsked),
-    )
+    )  # fmt: skip
 
 
 async def _test(visit: Visit, asked: Nothing) -> ProbeView:

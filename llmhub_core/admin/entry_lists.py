@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Literal
 
 import msgspec
 
 from llmhub_core.admin import limits, live
 from llmhub_core.admin.control import Control
-from llmhub_core.admin.refusals import Denied, not_found
+from llmhub_core.admin.lists import FindAsked, Order, named, page
+from llmhub_core.admin.refusals import Denied, no_such, not_found
 from llmhub_core.admin.shelf import Item, Shelf
 from llmhub_core.admin.slices import unhurried
-from llmhub_core.admin.views import AffinityView, KeyEntryView, ProviderEntryView, RouteEntryView, TokenEntryView
+from llmhub_core.admin.views import AffinityView, KeyEntryView, Page, ProviderEntryView, RouteEntryView, TokenEntryView
+from llmhub_core.contracts.candidate import KeyState
 from llmhub_core.contracts.configuration import EntryKind
 from llmhub_core.hub.affinity import Measured
+
+
+class EntriesAsked(FindAsked, kw_only=True):
+    origin: Literal["default", "file", "environment", "stored"] | None = None
+    disabled: bool | None = None
+
+
+class ProvidersAsked(EntriesAsked, kw_only=True):
+    kind: str | None = None
+
+
+class KeysAsked(EntriesAsked, kw_only=True):
+    """`find` is a part of provider/key."""
+
+    provider: str | None = None
+    state: KeyState | None = None
+
+
+class RoutesAsked(EntriesAsked, kw_only=True):
+    pass
+
+
+class TokensAsked(EntriesAsked, kw_only=True):
+    pass
+
+
+Items = Iterable[Item] | None
+"""Those that are to be shown; None for all."""
 
 
 def shelf_of(control: Control) -> Shelf:
@@ -39,24 +69,27 @@ def _facts(item: Item) -> dict[str, Any]:
     }
 
 
-async def providers(control: Control) -> list[ProviderEntryView]:
+async def providers(control: Control, items: Items = None) -> list[ProviderEntryView]:
     shelf = shelf_of(control)
-    keys = shelf.names("key")
+    keys: dict[str, list[str]] = {}
+    for name in shelf.names("key"):
+        keys.setdefault(name.partition("/")[0], []).append(name)
     places = control.hub.catalog.places
     found = []
-    async for item in unhurried(shelf.items("provider")):
-        place = places.get(item.name)
-        own = [name for name in keys if name.startswith(f"{item.name}/")]
+    async for item in unhurried(shelf.items("provider") if items is None else items):
+        place, own = places.get(item.name), keys.get(item.name, [])
         models = sorted({*place.models, *(place.listed or ())}) if place is not None else []
         found.append(ProviderEntryView(**_facts(item), kind=str(item.table.get("kind", "")), keys=own, models=models))
     return found
 
 
-async def keys(control: Control) -> list[KeyEntryView]:
+async def keys(control: Control, items: Items = None) -> list[KeyEntryView]:
     """All that are configured, also those that cannot be used."""
-    running = {key.id: key for key in await live.keys(control)}
+    wanted = None if items is None else [*items]
+    ids = None if wanted is None else {item.name for item in wanted}
+    running = {key.id: key for key in await live.keys(control, ids)}
     found = []
-    async for item in unhurried(shelf_of(control).items("key")):
+    async for item in unhurried(shelf_of(control).items("key") if wanted is None else wanted):
         key = running.pop(item.name, None)
         facts = _facts(item) | {"name": item.name.partition("/")[2]}
         if key is not None:
@@ -64,6 +97,9 @@ async def keys(control: Control) -> list[KeyEntryView]:
         else:
             found.append(_stranded(item, facts))
     return found
+
+
+STRANDED: KeyState = "invalid"
 
 
 def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
@@ -74,7 +110,7 @@ def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
         id=item.name,
         provider=item.name.partition("/")[0],
         hint="",
-        state="invalid",
+        state=STRANDED,
         reason=item.problem,
         since=None,
         until=None,
@@ -90,11 +126,11 @@ def _stranded(item: Item, facts: Mapping[str, Any]) -> KeyEntryView:
     )
 
 
-async def routes(control: Control) -> list[RouteEntryView]:
+async def routes(control: Control, items: Items = None) -> list[RouteEntryView]:
     running = control.hub.catalog.routes
     measured = (await control.workers.standing()).affinity
     found = []
-    async for item in unhurried(shelf_of(control).items("route")):
+    async for item in unhurried(shelf_of(control).items("route") if items is None else items):
         route = running.get(item.name)
         candidates = [] if route is None else [stats.candidate.label for stats in route.standing]
         strategy = str(item.table.get("strategy", "priority"))
@@ -115,28 +151,75 @@ def affinity_view(measured: Measured | None) -> AffinityView:
     )
 
 
-async def tokens(control: Control) -> list[TokenEntryView]:
-    levels = await limits.quotas(control)
+async def tokens(control: Control, items: Items = None) -> list[TokenEntryView]:
+    wanted = [*(shelf_of(control).items("token") if items is None else items)]
+    levels = await limits.of_callers(control.hub, {item.name for item in wanted})
     found = []
-    async for item in unhurried(shelf_of(control).items("token")):
+    async for item in unhurried(wanted):
         facts = _facts(item)
         hint = str(facts["settings"].pop("hint", ""))
-        own = [level for level in levels if level.owner == f"token {item.name}"]
-        found.append(TokenEntryView(**facts, hint=hint, levels=own))
+        found.append(TokenEntryView(**facts, hint=hint, levels=levels.get(item.name, [])))
     return found
 
 
-LISTS: dict[EntryKind, Callable[[Control], Awaitable[list[Any]]]] = {
+_VIEWS: dict[EntryKind, Callable[[Control, Items], Awaitable[list[Any]]]] = {
     "provider": providers,
     "key": keys,
     "route": routes,
     "token": tokens,
 }
 
+ASKED: dict[EntryKind, type[EntriesAsked]] = {
+    "provider": ProvidersAsked,
+    "key": KeysAsked,
+    "route": RoutesAsked,
+    "token": TokensAsked,
+}
+
+
+async def some(control: Control, kind: EntryKind, asked: EntriesAsked) -> Page[Any]:
+    """By their names. Only what is shown is looked at as it runs."""
+    shelf = shelf_of(control)
+    if isinstance(asked, ProvidersAsked):
+        _mind("kind", asked.kind, control.hub.registry.providers.names)
+    if isinstance(asked, KeysAsked):
+        orphans = {name.partition("/")[0] for name in shelf.names("key")}
+        _mind("provider", asked.provider, orphans | {*shelf.names("provider")})
+    shown = await page(shelf.items(kind), asked, _order, _fitting(control, asked))
+    return Page(await _VIEWS[kind](control, shown.items), shown.next)
+
+
+def _mind(field: str, value: str | None, valid: Collection[str]) -> None:
+    if value is not None and value not in valid:
+        raise no_such(field, value, valid)
+
+
+def _order(item: Item) -> Order:
+    return tuple(item.name.split("/", 1)) if item.kind == "key" else (item.name,)
+
+
+def _fitting(control: Control, asked: EntriesAsked) -> Callable[[Item], bool]:
+    found = named(asked.find)
+    state_of = live.key_states(control.hub) if isinstance(asked, KeysAsked) and asked.state is not None else None
+
+    def fits(item: Item) -> bool:
+        if asked.origin not in (None, item.origin.kind) or asked.disabled not in (None, item.disabled):
+            return False
+        if isinstance(asked, ProvidersAsked) and asked.kind not in (None, item.table.get("kind")):
+            return False
+        if isinstance(asked, KeysAsked) and asked.provider not in (None, item.name.partition("/")[0]):
+            return False
+        if isinstance(asked, KeysAsked) and state_of is not None and asked.state != (state_of(item.name) or STRANDED):
+            return False
+        return found(item.name)
+
+    return fits
+
 
 async def one(control: Control, kind: EntryKind, name: str) -> Any:
     """Its view; Denied if there is none."""
-    for view in await LISTS[kind](control):
-        if (view.id if kind == "key" else view.name) == name:
-            return view
-    raise not_found(f"{kind} {name[:128]}")
+    item = shelf_of(control).item(kind, name)
+    if item is None:
+        raise not_found(f"{kind} {name[:128]}")
+    (view,) = await _VIEWS[kind](control, [item])
+    return view

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.calls import Asked, Endpoint, Nothing, taken
 from llmhub_core.admin.control import Control
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.lists import ListAsked, by_time, fitting, page
 from llmhub_core.admin.live import find_key
 from llmhub_core.admin.refusals import Denied, not_found, unusable
 from llmhub_core.admin.views import Page, View
@@ -29,6 +30,13 @@ class FaultView(View):
     ends_at: float
     by: str
     struck: int
+
+
+class FaultsAsked(ListAsked, kw_only=True):
+    provider: str | None = None
+    key: str | None = None
+    model: str | None = None
+    kind: FaultKind | None = None
 
 
 class NewFault(Asked, kw_only=True):
@@ -110,8 +118,10 @@ async def stop(visit: Visit, id: str) -> FaultView:
 # the calls
 
 
-async def _list(visit: Visit, asked: ListAsked) -> Page[FaultView]:
-    return Page(await faults(visit.control))
+async def _list(visit: Visit, asked: FaultsAsked) -> Page[FaultView]:
+    """The oldest first."""
+    found = await faults(visit.control)
+    return await page(found, asked, lambda each: by_time(each.began_at, each.id), fitting(asked))
 
 
 async def _start(visit: Visit, asked: Nothing) -> FaultView:
@@ -123,7 +133,7 @@ async def _stop(visit: Visit, asked: Nothing) -> FaultView:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/faults", "viewer", _list, Page[FaultView], "Faults on purpose that are active.", ListAsked),
+    Endpoint("GET", "/faults", "viewer", _list, Page[FaultView], "Faults on purpose that are active.", FaultsAsked),
     Endpoint("POST", "/faults", "owner", _start, FaultView, "Let a provider fail on purpose.", sent=NewFault),
     Endpoint("DELETE", "/faults/{id}", "owner", _stop, FaultView, "End a fault on purpose."),
 )

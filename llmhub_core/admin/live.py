@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from llmhub_core import __version__
 from llmhub_core.admin import configuration, limits
@@ -22,7 +22,7 @@ from llmhub_core.admin.views import (
     ProviderView,
     StoreView,
 )
-from llmhub_core.contracts.candidate import Candidate, Deployment, ProviderKey
+from llmhub_core.contracts.candidate import Candidate, Deployment, KeyState, ProviderKey
 from llmhub_core.contracts.metadata_store import MetadataStore, UsageQuestion, UsageRow
 from llmhub_core.hub.alert_rules import in_words
 from llmhub_core.hub.catalog import Place
@@ -33,10 +33,6 @@ from llmhub_core.hub.workers import Standing, Tally, identity
 HOUR = 3600.0
 SEVEREST = ("error", "warning", "note")
 SEEN_OVER_TIME = ("error_rate", "budget_low", "budget_spent")
-
-NEARLY = 0.9
-"""Share of a limit from which on it is worth a word."""
-
 
 UNTRIED = Tally()
 
@@ -49,21 +45,29 @@ def wall(until: float | None) -> float | None:
 # keys and quotas
 
 
-async def keys(control: Control) -> list[KeyView]:
-    return await _all_keys(control.hub, await control.workers.standing())
+async def keys(control: Control, ids: Container[str] | None = None) -> list[KeyView]:
+    """Those of `ids`, None for all: to ask where their limits stand is what takes time."""
+    hub, standing = control.hub, await control.workers.standing()
+    return await _views(hub, [key for key in _keys(hub) if ids is None or key.id in ids], standing)
 
 
-async def _all_keys(hub: Hub, standing: Standing) -> list[KeyView]:
-    levels = {level.id: level for level in await limits.declared(hub, _keys(hub))}
+def key_states(hub: Hub) -> Callable[[str], KeyState | None]:
+    """The state of a key by its id; None of one that is not in use."""
+    running = {key.id: key for key in _keys(hub)}
+    return lambda id: hub.key_state(running[id]).state if id in running else None
+
+
+async def _views(hub: Hub, wanted: Sequence[ProviderKey], standing: Standing) -> list[KeyView]:
+    levels = {level.id: level for level in await limits.declared(hub, wanted)}
     learned: dict[str, list[LevelView]] = {}
-    for account, level in await limits.learned(hub):
+    for account, level in await limits.learned(hub, {key.account for key in wanted}):
         learned.setdefault(account, []).append(level)
     tallies: dict[str, Tally] = {}
     for (provider, _, name), tally in standing.tallies.items():
         tallies.setdefault(f"{provider}/{name}", Tally()).add(tally.in_flight, tally.picks, 0, None)
     return [
         _key(hub, key, levels, learned.get(key.account, []), tallies.get(key.id, UNTRIED))
-        async for key in unhurried(_keys(hub))
+        async for key in unhurried(wanted)
     ]
 
 
@@ -124,7 +128,7 @@ async def health_and_keys(control: Control) -> tuple[HealthView, list[KeyView]]:
     """Both at the price of one."""
     hub, now = control.hub, time.time()
     standing = await control.workers.standing()
-    all_keys = await _all_keys(hub, standing)
+    all_keys = await _views(hub, _keys(hub), standing)
     # Whole hours, for these are summed already, however many requests there were.
     hour = now // HOUR * HOUR
     recent = await control.page_process.run(_used_by_provider, hour - HOUR, hour + HOUR)
@@ -346,11 +350,7 @@ def _key_problems(key: KeyView) -> Iterable[Problem]:
             advice="It comes back by itself; another key would spread the load.", page="keys",
         )  # fmt: skip
     for level in key.levels:
-        if (
-            level.learned is None
-            and level.kind != "concurrency"
-            and level.used + level.reserved >= level.amount * NEARLY
-        ):
+        if level.learned is None and level.kind != "concurrency" and limits.state_of(level) != "fine":
             yield Problem(
                 severity="note", what=f"The {level.owner} has little left of its {level.kind}: {level.left:,}.",
                 advice="It comes back with time; a higher limit or another key helps at once.", page="keys",

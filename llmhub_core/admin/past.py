@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import time
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from llmhub_core.admin.lists import Format, Limit, after_moment, moment_cursor, page_limit
 from llmhub_core.admin.refusals import not_found, unusable
 from llmhub_core.admin.slices import unhurried
 from llmhub_core.admin.views import (
@@ -31,7 +30,6 @@ from llmhub_core.contracts.metadata_store import (
     GROUPS,
     MetadataStore,
     RecordFilter,
-    Seen,
     UsageQuestion,
     UsageRow,
     grouping,
@@ -51,7 +49,7 @@ class Span(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, rename={"si
 
     since: str = ""
     until: str = ""
-    format: str = "json"
+    format: Format = "json"
 
 
 class UsageAsked(Span, kw_only=True):
@@ -65,7 +63,7 @@ class RequestsAsked(Span, kw_only=True):
     model: str | None = None
     provider: str | None = None
     outcome: Outcome | None = None
-    limit: int = 50
+    limit: Limit = 50
     cursor: str = ""
 
 
@@ -167,12 +165,12 @@ async def requests(store: MetadataStore, asked: RequestsAsked) -> RequestPage:
         until=until,
     )
     limit = page_limit(asked.limit)
-    found = await store.requests(wanted, limit + 1, _seen(asked.cursor))
+    found = await store.requests(wanted, limit + 1, after_moment(asked))
     shown = found[:limit]
     more = len(found) > limit
     return RequestPage(
         items=[_request_line(record) async for record in unhurried(shown)],
-        next=_cursor(shown[-1]) if more else None,
+        next=moment_cursor(asked, shown[-1].arrived_at, shown[-1].id) if more else None,
         kept_since=await store.kept_since(),
     )
 
@@ -215,25 +213,3 @@ def _request_line(record: Record) -> RequestLine:
 def _facts(record: Record) -> dict[str, Any]:
     facts = {name: getattr(record, name) for name in RequestLine.__struct_fields__ if name != "attempts"}
     return {**facts, "attempts": len(record.attempts)}
-
-
-def page_limit(limit: int) -> int:
-    if not 1 <= limit <= 500:
-        raise unusable("limit must be from 1 to 500.")
-    return limit
-
-
-def _cursor(record: Record) -> str:
-    text = f"{record.arrived_at!r} {record.id}"
-    return base64.urlsafe_b64encode(text.encode("utf-8", "replace")).decode().rstrip("=")
-
-
-def _seen(cursor: str) -> Seen | None:
-    if not cursor:
-        return None
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        at, _, id = text.partition(" ")
-        return float(at), id
-    except (ValueError, binascii.Error):
-        raise unusable("The cursor is none of ours.", "Take `next` of the page before, as it is.") from None

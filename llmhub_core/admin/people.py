@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.calls import Asked, Endpoint, Nothing, taken
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.lists import FindAsked, fitting, page
 from llmhub_core.admin.passwords import invented
 from llmhub_core.admin.refusals import Denied, not_found, not_signed_in, unusable
 from llmhub_core.admin.views import Done, MadePerson, Page, PersonView, SessionView, SetupView, UserView
@@ -56,6 +57,11 @@ class ResetPassword(Asked, kw_only=True):
     """Without a `password` one is made, and shown in the answer."""
 
     password: str = ""
+
+
+class UsersAsked(FindAsked, kw_only=True):
+    role: UserRole | None = None
+    disabled: bool | None = None
 
 
 # --- who is there
@@ -180,8 +186,8 @@ async def _password(visit: Visit, asked: Nothing) -> SessionView:
     return await change_password(visit, taken(visit.sent, NewPassword))
 
 
-async def _users(visit: Visit, asked: ListAsked) -> Page[PersonView]:
-    return Page(await users(visit))
+async def _users(visit: Visit, asked: UsersAsked) -> Page[PersonView]:
+    return await page(await users(visit), asked, lambda each: (each.name,), fitting(asked, "name"))
 
 
 async def _user(visit: Visit, asked: Nothing) -> PersonView:
@@ -216,7 +222,7 @@ ENDPOINTS = (
     ),
     Endpoint("GET", "/setup", None, setup_open, SetupView, "Whether a set-up link is good.", SetUpAsked),
     Endpoint("POST", "/setup", None, set_up, SessionView, "Make the first owner, by the one-time link.", sent=SetUp),
-    Endpoint("GET", "/users", OWNER, _users, Page[PersonView], "Who may sign in.", ListAsked),
+    Endpoint("GET", "/users", OWNER, _users, Page[PersonView], "Who may sign in.", UsersAsked),
     Endpoint("POST", "/users", OWNER, _add, MadePerson, "Make a user.", sent=NewUser),
     Endpoint("GET", "/users/{id}", OWNER, _user, PersonView, "One user."),
     Endpoint("PATCH", "/users/{id}", OWNER, _change, PersonView, "Rename, disable or give a role.", sent=UserChange),

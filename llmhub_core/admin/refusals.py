@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from llmhub_core.contracts.errors import as_it_was
+from llmhub_core.hub.settings_words import nearest, quoted
 
 
 class Denied(Exception):
@@ -91,3 +92,9 @@ def not_found(what: str, advice: str = "") -> Denied:
 
 def unusable(message: str, advice: str = "", field: str = "", faults: Mapping[str, str] | None = None) -> Denied:
     return Denied(400, "invalid_request", message, advice, field=field, faults=faults)
+
+
+def no_such(field: str, value: str, valid: Iterable[str]) -> Denied:
+    """`value` is none of those that there are, of which the nearest is told."""
+    text = f"{field} cannot be {quoted(value[:64])}{nearest(value[:64], valid)}"
+    return unusable(text if text.endswith("?") else f"{text}.", field=field)

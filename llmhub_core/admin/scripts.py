@@ -7,9 +7,10 @@ import secrets
 import time
 from typing import Any
 
-from llmhub_core.admin.calls import Asked, Endpoint, ListAsked, Nothing, taken
+from llmhub_core.admin.calls import Asked, Endpoint, Nothing, taken
 from llmhub_core.admin.doors import Visit
-from llmhub_core.admin.refusals import Denied, forbidden, not_found, unusable
+from llmhub_core.admin.lists import FindAsked, fitting, page
+from llmhub_core.admin.refusals import Denied, forbidden, no_such, not_found, unusable
 from llmhub_core.admin.sessions import digest_of
 from llmhub_core.admin.views import AdminTokenView, Done, MadeAdminToken, Page
 from llmhub_core.contracts.people import USER_ROLES, AdminToken, User, UserRole
@@ -18,6 +19,11 @@ from llmhub_core.hub.minted import ADMIN_PREFIX, mint
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _LASTS = re.compile(r"(\d{1,5})\s*(h|d|w)")
 _UNITS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
+
+
+class AdminTokensAsked(FindAsked, kw_only=True):
+    user: str | None = None
+    role: UserRole | None = None
 
 
 class NewAdminToken(Asked, kw_only=True):
@@ -94,8 +100,13 @@ async def revoke(visit: Visit, id: str) -> Done:
 
 
 def _mine(visit: Visit, token: AdminToken) -> bool:
+    return _sees(visit, token.user_id)
+
+
+def _sees(visit: Visit, user_id: str) -> bool:
+    """Whether the tokens of that user are a matter of whoever asks."""
     who = visit.who
-    return who is not None and (who.user.role == "owner" or (who.user.id == token.user_id != ""))
+    return who is not None and (who.user.role == "owner" or (who.user.id == user_id != ""))
 
 
 def _facts(token: AdminToken) -> dict[str, Any]:
@@ -109,8 +120,12 @@ def _view(token: AdminToken, names: dict[str, str]) -> AdminTokenView:
     return AdminTokenView(**_facts(token), user=names.get(token.user_id, ""))
 
 
-async def _list(visit: Visit, asked: ListAsked) -> Page[AdminTokenView]:
-    return Page(await admin_tokens(visit))
+async def _list(visit: Visit, asked: AdminTokensAsked) -> Page[AdminTokenView]:
+    if asked.user is not None:
+        names = [user.name for user in await visit.control.people.users() if _sees(visit, user.id)]
+        if asked.user not in names:
+            raise no_such("user", asked.user, names)
+    return await page(await admin_tokens(visit), asked, lambda each: (each.name,), fitting(asked, "name"))
 
 
 async def _add(visit: Visit, asked: Nothing) -> MadeAdminToken:
@@ -124,7 +139,7 @@ async def _revoke(visit: Visit, asked: Nothing) -> Done:
 ENDPOINTS = (
     Endpoint(
         "GET", "/admin-tokens", "viewer", _list, Page[AdminTokenView],
-        "Your tokens for scripts; an owner sees everybody's.", ListAsked,
+        "Your tokens for scripts; an owner sees everybody's.", AdminTokensAsked,
     ),
     Endpoint(
         "POST", "/admin-tokens", "viewer", _add, MadeAdminToken,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from llmhub_core.admin.calls import Asked
 from llmhub_core.admin.control import Control
-from llmhub_core.admin.refusals import Denied, not_found, unusable
+from llmhub_core.admin.lists import FindAsked, Order, named, page
+from llmhub_core.admin.refusals import Denied, no_such, not_found, unusable
 from llmhub_core.admin.shelf import body_of, is_switch
-from llmhub_core.admin.views import CandidateView, ExplainView, FitView, LeftOut, PluginView, SettingView
+from llmhub_core.admin.views import CandidateView, ExplainView, FitView, LeftOut, Page, PluginView, SettingView
 from llmhub_core.contracts.configuration import Entry
 from llmhub_core.hub import dry_run
 from llmhub_core.hub.hub import Hub
@@ -40,6 +42,20 @@ class DryRunAsked(Asked, kw_only=True):
     dialect: str = "openai_chat"
     token: str = ""
     request: dict[str, Any] | None = None
+
+
+class PluginsAsked(FindAsked, kw_only=True):
+    """`kind` is the first half of the entry's name: what it is for."""
+
+    kind: str | None = None
+    state: Literal["loaded", "unavailable", "refused"] | None = None
+
+
+class SettingsAsked(FindAsked, kw_only=True):
+    """`only` is set, for those that somebody chose."""
+
+    only: Literal["", "set"] = ""
+    origin: Literal["default", "file", "environment", "stored"] | None = None
 
 
 async def explain(control: Control, asked: ExplainAsked | DryRunAsked) -> ExplainView:
@@ -113,6 +129,23 @@ def plugins(control: Control) -> list[PluginView]:
     ]
 
 
+async def plugins_page(control: Control, asked: PluginsAsked) -> Page[PluginView]:
+    every = plugins(control)
+    if asked.kind is not None and asked.kind not in (kinds := {_kind(each) for each in every}):
+        raise no_such("kind", asked.kind, kinds)
+    found = named(asked.find)
+
+    def fits(each: PluginView) -> bool:
+        wanted = asked.kind in (None, _kind(each)) and asked.state in (None, each.state)
+        return wanted and found(each.entry, each.distribution)
+
+    return await page(every, asked, lambda each: (each.entry, each.distribution), fits)
+
+
+def _kind(plugin: PluginView) -> str:
+    return plugin.entry.partition(".")[0]
+
+
 def _in_use(hub: Hub) -> Iterator[str]:
     yield from (f"dialects.{name}" for name in hub.dialects)
     yield from (f"providers.{place.kind}" for place in hub.catalog.places.values())
@@ -128,6 +161,20 @@ def settings(control: Control) -> Iterator[SettingView]:
     now = control.hub.configuration.now
     walk = _Walk(Origins(now.loaded), now.merged.counting)
     return walk.table(control.hub.settings, "", ())
+
+
+async def settings_page(control: Control, asked: SettingsAsked) -> Page[SettingView]:
+    found, seen = named(asked.find), Counter[str]()
+
+    def order(line: SettingView) -> Order:
+        seen[line.key] += 1  # tables without a name of their own share theirs
+        return line.key, f"{seen[line.key]:06}"
+
+    def fits(line: SettingView) -> bool:
+        wanted = asked.origin in (None, line.origin) and (not asked.only or line.origin != "default")
+        return wanted and found(line.key)
+
+    return await page(settings(control), asked, order, fits)
 
 
 class _Walk:
