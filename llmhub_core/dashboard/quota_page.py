@@ -10,6 +10,7 @@ from aiohttp import web
 
 from llmhub_core.admin import api, limits
 from llmhub_core.admin.doors import Visit
+from llmhub_core.admin.limits import NEARLY
 from llmhub_core.admin.slices import gathered
 from llmhub_core.admin.views import LevelView
 from llmhub_core.dashboard.page import Page
@@ -17,9 +18,6 @@ from llmhub_core.dashboard.render import render
 
 LINES = 100
 """Of a page."""
-
-NEARLY = 0.9
-"""Share of a limit from which on it is nearly spent."""
 
 OWNERS = ("key", "group", "token")
 
