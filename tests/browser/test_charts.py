@@ -269,13 +269,14 @@ async def test_what_comes_in_meanwhile_leaves_the_rest_as_it_is(visit: Visit, ho
     await ann.go("/")
     last = len((await values(page))[0]) - 1
     await page.get_by_role("button", name="failed", exact=True).click()
-    await page.evaluate("document.activeElement.blur(); window.before = document.querySelector('.chart canvas')")
+    await page.evaluate("window.before = document.querySelector('.chart canvas')")
     await point(page, last)
     await expect(page.locator(".tip")).to_contain_text("1")
     assert await ask(house) == 200
     await renewed(ann, last)
     await expect(page.locator(".tip span").first).to_have_text("served2")
     await expect(page.get_by_role("button", name="failed", exact=True)).to_have_attribute("aria-pressed", "false")
+    await expect(page.get_by_role("button", name="failed", exact=True)).to_be_focused()
     assert await page.evaluate("document.querySelector('.chart canvas') === window.before")
     assert await page.locator(".chart canvas").count() == 1
     ann.well()
