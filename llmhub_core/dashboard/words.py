@@ -141,6 +141,27 @@ def subject(name: str) -> str:
     return f"{rest}, {'spend' if of == 'money' else of} {window(int(length))}"
 
 
+def held(subject: str, key: str) -> str:
+    """What is out, seen from the page of that key."""
+    kind, _, rest = subject.partition(":")
+    if kind == "model":  # of the key, or of its account
+        return f"the model {rest.partition(':')[2].split('/', 2)[-1]}"
+    if kind == "group":
+        return f"its account {rest.partition('/')[2]}"
+    return "the key itself" if subject == f"key:{key}" else f"the provider {rest}" if kind == "provider" else rest
+
+
+def live(value: float | None, name: str) -> str:
+    """A number that a strategy looked at (`LIVE_NUMBERS`)."""
+    if value is None:
+        return NOTHING
+    if name == "first_token":
+        return milliseconds(1000 * value)
+    if name == "last_pick" and not value:
+        return "never"
+    return number(value) if value == int(value) or value >= 1000 else f"{value:.3g}"
+
+
 def waits(text: str) -> str:
     """Where a reason says "back in 17323 s": in units that people count in."""
     return re.sub(r"\bback in (\d+) s\b", lambda found: f"back in {seconds(float(found[1]))}", text)
@@ -266,6 +287,8 @@ _SAID = (
     limited,
     window,
     subject,
+    held,
+    live,
     waits,
     percent,
 )
