@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -50,7 +50,11 @@ class Endpoint:
 
 def query(request: web.Request, kind: type[Any]) -> Any:
     """The query as its type; Denied with what it may hold."""
-    asked = {name: value for name, value in request.query.items() if value}
+    return asked_for(request.query, kind)
+
+
+def asked_for(said: Mapping[str, str], kind: type[Any]) -> Any:
+    asked = {name: value for name, value in said.items() if value}
     try:
         return msgspec.convert(asked, kind, strict=False)
     except msgspec.ValidationError as error:

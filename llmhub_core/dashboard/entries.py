@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
 from llmhub_core.admin import entry_acts, entry_calls, entry_lists
+from llmhub_core.admin.calls import asked_for
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied, unusable
 from llmhub_core.contracts.configuration import EntryKind
@@ -16,6 +17,12 @@ from llmhub_core.dashboard.page import Form, Page, go
 from llmhub_core.dashboard.tables import beside, difference, table, texts
 
 Draw = Callable[[Visit, Form], Awaitable[web.Response]]
+
+SHOWN = 100
+"""Entries of a page."""
+
+MANY = 12
+"""More than these are found by a form."""
 
 DONE = {
     "added": "Added. It counts from now on.",
@@ -38,6 +45,28 @@ def address(kind: EntryKind, name: str) -> str:
 
 def own_name(kind: EntryKind, view: Any) -> str:
     return str(view.id if kind == "key" else view.name)
+
+
+async def some(visit: Visit, kind: EntryKind, *filters: str) -> dict[str, Any]:
+    """A page of a list, and what its form needs: `filters` are what it asks for."""
+    said = visit.request.query
+    chosen = {name: value for name in filters if (value := said.get(name, "").strip())}
+    where = {**chosen, "cursor": said.get("cursor", ""), "limit": str(SHOWN)}
+    found = await entry_lists.some(visit.control, kind, asked_for(where, entry_lists.ASKED[kind]))
+    count = len(entry_lists.shelf_of(visit.control).names(kind))
+
+    def page(**more: str) -> str:
+        return f"/{kind}s?{urlencode({**chosen, **more})}".rstrip("?")
+
+    return {
+        "found": found.items,
+        "count": count,
+        "asked": chosen,
+        "searched": count > MANY or bool(chosen),
+        "paged": bool(where["cursor"]),
+        "begin": page(),
+        "more": "" if found.next is None else page(cursor=found.next),
+    }
 
 
 async def one(visit: Visit, kind: EntryKind) -> Any:

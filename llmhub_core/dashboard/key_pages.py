@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_acts, entry_calls, entry_lists
+from llmhub_core.admin import entry_acts, entry_calls, entry_lists, live
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
-from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one
+from llmhub_core.contracts.candidate import KeyState
+from llmhub_core.dashboard.entries import acts, adding, done, facts, form_of, one, some
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page, go
 from llmhub_core.dashboard.render import render
 
@@ -29,22 +30,34 @@ async def keys(visit: Visit) -> web.Response:
     if add:
         form = Form({"provider": visit.request.query.get("provider", "")})
         return await (new_many if add == "many" else new)(visit, form)
-    found = await entry_lists.keys(visit.control)
+    chosen = await some(visit, "key", "find", "provider", "state")
     by_provider: dict[str, list[Any]] = {}
-    for key in found:
+    for key in chosen["found"]:
         by_provider.setdefault(key.provider, []).append(key)
     reset = visit.request.query.get("reset", "")
     facts = {
         "providers": by_provider,
+        "usable": _usable(visit),
+        "names": _providers(visit),
+        "states": get_args(KeyState),
         "now": time.time(),
         "said": f"{reset} may be used again." if reset else done(visit),
-        "any": bool(await entry_lists.providers(visit.control)),
     }
-    return await render(visit, "keys.html", facts)
+    return await render(visit, "keys.html", chosen | facts)
 
 
-async def _providers(visit: Visit) -> list[str]:
-    return [each.name for each in await entry_lists.providers(visit.control)]
+def _usable(visit: Visit) -> dict[str, tuple[int, int]]:
+    """By provider, how many of its keys may be used, and how many there are: on whichever page they stand."""
+    state_of, found = live.key_states(visit.control.hub), dict[str, tuple[int, int]]()
+    for id in entry_lists.shelf_of(visit.control).names("key"):
+        provider = id.partition("/")[0]
+        usable, every = found.get(provider, (0, 0))
+        found[provider] = usable + (state_of(id) == "active"), every + 1
+    return found
+
+
+def _providers(visit: Visit) -> list[str]:
+    return entry_lists.shelf_of(visit.control).names("provider")
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
@@ -56,7 +69,7 @@ async def new(visit: Visit, form: Form) -> web.Response:
 
 
 async def new_many(visit: Visit, form: Form, told: object = None) -> web.Response:
-    facts = {"form": form, "providers": await _providers(visit), "told": told, "formats": FORMATS}
+    facts = {"form": form, "providers": _providers(visit), "told": told, "formats": FORMATS}
     return await render(visit, "keys-import.html", facts, form.status)
 
 

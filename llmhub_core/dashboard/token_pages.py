@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from llmhub_core.admin import entry_acts, entry_calls, entry_lists, past
+from llmhub_core.admin import entry_acts, entry_calls, past
 from llmhub_core.admin.calls import taken
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.refusals import Denied
 from llmhub_core.admin.views import MadeToken
-from llmhub_core.dashboard.entries import acts, done, facts, form_of, one
+from llmhub_core.dashboard.entries import acts, done, facts, form_of, one, some
 from llmhub_core.dashboard.page import NOTHING_SENT, Form, Page
 from llmhub_core.dashboard.render import render
 from llmhub_core.dashboard.tables import beside, table
@@ -22,12 +22,11 @@ async def tokens(visit: Visit) -> web.Response:
         return await new(visit, NOTHING_SENT)
     used = await visit.control.page_process.run(past.usage, past.UsageAsked(since="30d", by="caller"))
     facts = {
-        "tokens": sorted(await entry_lists.tokens(visit.control), key=lambda token: token.name),
         "used": {line.group[0]: line for line in used.items},
         "open": visit.control.hub.settings.auth.api == "open",
         "said": done(visit),
     }
-    return await render(visit, "tokens.html", facts)
+    return await render(visit, "tokens.html", await some(visit, "token", "find") | facts)
 
 
 async def new(visit: Visit, form: Form) -> web.Response:
