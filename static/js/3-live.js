@@ -58,9 +58,12 @@ if (light) {
     if (!changed || now < due || !on() || document.hidden) return;
     due = now + LEAST;
     if (now - changed > SETTLED) changed = 0;
-    if (document.querySelector("[data-live]")) htmx.trigger(light, "renew", {}, false);
     news();
+    if (!document.querySelector("[data-live]")) return;
+    due = Infinity; // until it is answered
+    htmx.trigger(light, "renew", {}, false);
   }, 1000);
+  light.addEventListener("htmx:finally:request", () => { due = Date.now() + LEAST; });
   light.addEventListener("click", () => {
     light.setAttribute("aria-pressed", String(!on()));
     say("Live");

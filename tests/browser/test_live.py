@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from watching import Visit, Watched, ask
 
 from llmhub_core.testing.house import House
 
 LIGHT = "[data-stream]"
 STREAM = "/admin/api/events"
-KEPT = "localStorage.length + sessionStorage.length + (history.state ? 1 : 0)"
+KEPT = "[localStorage.length, sessionStorage.length, Object.keys(history.state ?? {}).join()]"
 SEEN = """seen => {
     Object.defineProperty(document, 'hidden', { configurable: true, get: () => !seen });
     document.dispatchEvent(new Event('visibilitychange'));
@@ -53,7 +55,7 @@ async def test_a_renewal_is_one_request_and_leaves_what_is_in_use(visit: Visit, 
     # Its logo comes out of the cache.
     others = {each.url for each in ann.asked if "/static/" not in each.url} - {page.url}
     assert others == set(), "all parts come with the page"
-    assert await page.evaluate(KEPT) == 0
+    assert await page.evaluate(KEPT) == [0, 0, "htmx"]
     assert await page.evaluate("document.adoptedStyleSheets.length") == 0
     ann.well()
 
@@ -125,4 +127,68 @@ async def test_nothing_is_asked_while_nobody_looks(visit: Visit, house: House, h
     await expect(page.locator(".tiles dd").first).to_have_text("2")
     await expect(light).to_have_text("Live")
     assert lines(ann) == 1
+    ann.well()
+
+
+# --- filters
+
+
+async def test_filters_change_the_page_without_leaving_it(visit: Visit, busy: House) -> None:
+    ann = await visit(busy, "viewer")
+    page = ann.page
+    for path, name, value, button, seen in (
+        ("/requests", "Outcome", "served", "Filter", "Clear"),
+        ("/usage", "By", "provider", "Show", "As CSV"),
+    ):
+        await ann.go(path)
+        await page.evaluate("window.stayed = true")
+        await page.locator(f"#{name.lower()}").select_option(value)
+        ann.forget()
+        await ann.press(button)
+        await page.wait_for_url(f"**{path}?*{value}*")
+        await expect(page.get_by_role("link", name=seen, exact=True)).to_be_visible()
+        await expect(page.get_by_role("button", name=button)).to_be_focused()
+        assert await page.evaluate("window.stayed")
+        assert await page.locator("body").get_attribute("data-here") == page.url.removeprefix(ann.url)
+        assert len([each for each in ann.asked if each.url == page.url]) == 1
+        await page.go_back()
+        await page.wait_for_url(f"**{path}")
+        await expect(page.locator(f"#{name.lower()}")).not_to_have_value(value)
+        assert await page.evaluate(KEPT) == [0, 0, "htmx"]
+    await ann.go("/usage?from=24h")
+    await page.locator("#from").select_option("30d")
+    await ann.press("Show")
+    await expect(page.locator(".chart")).to_have_attribute("data-unit", "day")
+    await expect(page.locator(".chart canvas")).to_have_count(1)
+    ann.well()
+
+
+async def answer(kind: dict[str, Any] | None, route: Route) -> None:
+    await (route.fulfill(**kind) if kind else route.abort())
+
+
+async def test_a_filter_that_gets_no_answer_says_so(visit: Visit, busy: House) -> None:
+    ann = await visit(busy, "viewer")
+    ann.expected = ("Failed to load resource", "htmx: htmx:error")
+    page = ann.page
+    await ann.go("/requests")
+    rows = await page.locator("tbody tr").count()
+    kinds = ({"status": 502, "body": "<p>Bad gateway"}, {"status": 200, "body": "<p>Who are you"}, None)
+    for kind in kinds:
+        at = "**/requests?*outcome=*"
+        await page.route(at, partial(answer, kind))
+        await ann.press("Filter")
+        notice = page.get_by_role("alert")
+        await expect(notice).to_contain_text("The hub did not answer.")
+        assert await page.locator("tbody tr").count() == rows
+        assert await ann.accessibility() == []
+        await page.unroute(at)
+        await ann.press("Try again")
+        await page.wait_for_url("**/requests?*outcome=*")
+        await expect(notice).to_be_hidden()
+        await ann.go("/requests")
+    await ann.go("/usage")
+    await page.context.clear_cookies()
+    await ann.press("Show")
+    await page.wait_for_url("**/sign-in?next=*usage*")
     ann.well()
