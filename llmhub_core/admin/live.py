@@ -353,7 +353,7 @@ def _key_problems(key: KeyView) -> Iterable[Problem]:
         if level.learned is None and level.kind != "concurrency" and limits.state_of(level) != "fine":
             yield Problem(
                 severity="note", what=f"The {level.owner} has little left of its {level.kind}: {level.left:,}.",
-                advice="It comes back with time; a higher limit or another key helps at once.", page="keys",
+                advice="It comes back with time; a higher limit or another key helps at once.", page="quotas",
             )  # fmt: skip
 
 
