@@ -11,6 +11,7 @@ from aiohttp import web
 from llmhub_core.admin import api, limits
 from llmhub_core.admin.doors import Visit
 from llmhub_core.admin.limits import NEARLY
+from llmhub_core.admin.lists import named
 from llmhub_core.admin.slices import gathered
 from llmhub_core.admin.views import LevelView
 from llmhub_core.dashboard.page import Page
@@ -45,11 +46,11 @@ def is_low(level: LevelView) -> bool:
 async def quotas(visit: Visit) -> web.Response:
     asked = api.query(visit.request, QuotasAsked)
     every = await limits.quotas(visit.control)
-    part = asked.find.strip().casefold()
+    found = named(asked.find)
 
     def fits(level: LevelView) -> bool:
         kind, _, name = level.owner.partition(" ")
-        return part in name.casefold() and asked.of in ("", kind) and (asked.state != "low" or is_low(level))
+        return found(name) and asked.of in ("", kind) and (asked.state != "low" or is_low(level))
 
     chosen = await gathered(level for level in every if fits(level))
     chosen.sort(key=lambda level: (-share(level), level.owner, level.id))
@@ -68,7 +69,7 @@ async def quotas(visit: Visit) -> web.Response:
         "resting": len({level.owner for level in every if level.resting_until is not None}),
         "every": len(every),
         "asked": asked,
-        "filtered": bool(part or asked.of or asked.state),
+        "filtered": bool(asked.find.strip() or asked.of or asked.state),
         "owners": OWNERS,
         "first": first + 1,
         "earlier": page(number - 1) if first else "",

@@ -311,6 +311,7 @@ async def test_what_comes_and_goes_moves_nothing(
     assert [item[named][-2:] for item in rest if item[named][-2:] in ("m0", "m3", "m4", "m5")] == ["m3", "m4", "m5"]
 
 
+@pytest.mark.alone
 async def test_only_what_is_shown_is_asked_where_it_stands(
     house: House, ann: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,8 +325,6 @@ async def test_only_what_is_shown_is_asked_where_it_stands(
         return await levels(hub, wanted)
 
     monkeypatch.setattr(limits, "_levels", watched)
-    if house.hub.worker.of > 1:
-        pytest.skip("another process answers")
     for path, query, most in (
         ("/keys", {"provider": "echo", "find": "main"}, 3),
         ("/keys", {"limit": 1}, 1),
